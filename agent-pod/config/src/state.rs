@@ -1,0 +1,114 @@
+//! What `GET /internal/state` answers: written by the pod, read by the operator.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a pod. An operator of another version may meet fields that it does not know; they are ignored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodState {
+    /// The revision that is served; absent before the first one has loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// When it was loaded (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded_at: Option<String>,
+    /// SHA-256 of the trust in use; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<String>,
+    /// A revision that was refused after the served one had loaded, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Rejected>,
+    /// The agents that are served.
+    #[serde(default)]
+    pub agents: Vec<AgentState>,
+    /// The models that they call.
+    #[serde(default)]
+    pub providers: Vec<ProviderState>,
+    /// The Secret keys that the document names.
+    #[serde(default)]
+    pub secrets: Vec<SecretState>,
+    /// Runs under way.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Runs that wait for a place.
+    #[serde(default)]
+    pub queued: u64,
+    /// Whether the pod is stopping.
+    #[serde(default)]
+    pub draining: bool,
+}
+
+/// A document that was refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejected {
+    /// Its revision.
+    pub revision: String,
+    /// Everything that is wrong with it.
+    pub problems: Vec<RejectedProblem>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedProblem {
+    /// The manifest's file; standalone mode only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Path of the field, for example `agents.support.prompts.system`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// An agent that is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentState {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// `ready`.
+    pub status: String,
+}
+
+/// A model at a provider, as this pod has met it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderState {
+    /// Name of the Provider.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The model.
+    pub model: String,
+    /// Stable code of the last failure; absent when the last call succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Time to the first token of the last successful call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u64>,
+}
+
+/// A Secret key, and whether its file is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretState {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Key within it.
+    pub key: String,
+    /// Whether it is there.
+    pub state: SecretPresence,
+}
+
+/// Whether a Secret key is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretPresence {
+    /// The value is there and in use.
+    Present,
+    /// There is none; if there was one before, it goes on being used.
+    Missing,
+}

@@ -1,0 +1,244 @@
+//! Errors as callers see them: a stable code, a sentence that says what to do, and nothing internal.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::event::Attempt;
+
+/// A failed run or a refused call.
+///
+/// `message` is written for the caller. Causes that only an operator may see are logged where they occur.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct RunError {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What went wrong and what to do.
+    pub message: String,
+    /// The run, where there was one.
+    pub run_id: Option<String>,
+    /// When it may work again.
+    pub retry_after: Option<Duration>,
+    /// Every provider that was tried.
+    pub attempts: Vec<Attempt>,
+    /// What is wrong with a request, field by field.
+    pub problems: Vec<FieldProblem>,
+}
+
+/// One field of a request and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldProblem {
+    /// Path of the field, for example `query`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+/// The stable codes. Every one has a status, a fault domain and a word on retrying; see the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The body is not JSON.
+    InvalidJson,
+    /// A WebSocket message is not one of the known ones.
+    InvalidMessage,
+    /// The request holds content that no model of the agent takes.
+    UnsupportedContent,
+    /// A provider found the request at fault.
+    ProviderRejected,
+    /// No token, or one that does not verify.
+    Unauthenticated,
+    /// A caller that may not call.
+    Forbidden,
+    /// There is no such agent here.
+    AgentNotFound,
+    /// There is no such route.
+    NotFound,
+    /// The route does not take this method.
+    MethodNotAllowed,
+    /// A run is under way on this socket.
+    Busy,
+    /// The body exceeds the agent's limit.
+    BodyTooLarge,
+    /// The body is not JSON by its content type.
+    UnsupportedMediaType,
+    /// JSON of the wrong shape.
+    ValidationFailed,
+    /// As many runs as the pod takes on are under way.
+    Overloaded,
+    /// A fault of ours.
+    Internal,
+    /// Every candidate failed.
+    AllProvidersFailed,
+    /// Every candidate refused the credentials.
+    ProviderUnauthorized,
+    /// Every candidate lacks the model.
+    ProviderModelNotFound,
+    /// The pod is stopping.
+    Draining,
+    /// The run's time is up.
+    DeadlineExceeded,
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    /// The caller: the request must change.
+    Caller,
+    /// Whoever set the agent's rules and limits.
+    Policy,
+    /// Whoever runs the model server.
+    Provider,
+    /// We.
+    #[serde(rename = "self")]
+    Own,
+}
+
+impl ErrorCode {
+    /// The code on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "invalid_json",
+            Self::InvalidMessage => "invalid_message",
+            Self::UnsupportedContent => "unsupported_content",
+            Self::ProviderRejected => "provider_rejected",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::AgentNotFound => "agent_not_found",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Busy => "busy",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::ValidationFailed => "validation_failed",
+            Self::Overloaded => "overloaded",
+            Self::Internal => "internal",
+            Self::AllProvidersFailed => "all_providers_failed",
+            Self::ProviderUnauthorized => "provider_unauthorized",
+            Self::ProviderModelNotFound => "provider_model_not_found",
+            Self::Draining => "draining",
+            Self::DeadlineExceeded => "deadline_exceeded",
+        }
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub fn domain(self) -> Domain {
+        match self {
+            Self::InvalidJson
+            | Self::InvalidMessage
+            | Self::UnsupportedContent
+            | Self::ProviderRejected
+            | Self::AgentNotFound
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::Busy
+            | Self::BodyTooLarge
+            | Self::UnsupportedMediaType
+            | Self::ValidationFailed => Domain::Caller,
+            Self::Unauthenticated | Self::Forbidden | Self::Overloaded => Domain::Policy,
+            Self::AllProvidersFailed | Self::ProviderUnauthorized | Self::ProviderModelNotFound => Domain::Provider,
+            Self::Internal | Self::Draining | Self::DeadlineExceeded => Domain::Own,
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::Busy | Self::Overloaded | Self::AllProvidersFailed | Self::Draining | Self::DeadlineExceeded => true,
+            Self::InvalidJson
+            | Self::InvalidMessage
+            | Self::UnsupportedContent
+            | Self::ProviderRejected
+            | Self::Unauthenticated
+            | Self::Forbidden
+            | Self::AgentNotFound
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::BodyTooLarge
+            | Self::UnsupportedMediaType
+            | Self::ValidationFailed
+            | Self::Internal
+            | Self::ProviderUnauthorized
+            | Self::ProviderModelNotFound => false,
+        }
+    }
+}
+
+impl RunError {
+    /// An error of `code` with a sentence for the caller.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            run_id: None,
+            retry_after: None,
+            attempts: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The same error, of this run.
+    #[must_use]
+    pub fn in_run(mut self, run_id: &str) -> Self {
+        self.run_id = Some(run_id.to_owned());
+        self
+    }
+
+    /// The same error, with the time after which to try again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The body as callers get it: `{"code", "message", "domain", "retryable", "runId"?, "details"?}`.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        let details = ErrorDetails { attempts: self.attempts.clone(), problems: self.problems.clone() };
+        ErrorBody {
+            code: self.code.as_str(),
+            message: self.message.clone(),
+            domain: self.code.domain(),
+            retryable: self.code.retryable(),
+            run_id: self.run_id.clone(),
+            details: (!details.attempts.is_empty() || !details.problems.is_empty()).then_some(details),
+        }
+    }
+}
+
+/// The `error` object of every failed answer.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// The stable code.
+    pub code: &'static str,
+    /// What went wrong and what to do.
+    pub message: String,
+    /// Who has to act.
+    pub domain: Domain,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// The run, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// More on the cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<ErrorDetails>,
+}
+
+/// More on the cause of an error.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorDetails {
+    /// Every provider that was tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// What is wrong with the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<FieldProblem>,
+}

@@ -1,0 +1,189 @@
+//! What a run says while it goes on, and its answer. The serialized forms are the wire's.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::error::{ErrorBody, RunError};
+use crate::usage::Usage;
+
+/// What a caller asks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TurnRequest {
+    /// The question.
+    pub query: String,
+    /// The session to go on with; absent: a fresh one.
+    pub session_id: Option<String>,
+    /// Variables for the prompt, at its top level.
+    pub context: Map<String, Value>,
+    /// Images as URLs or data URLs.
+    pub images: Vec<String>,
+}
+
+/// One event of a run. Exactly one [`TurnEvent::Done`] or [`TurnEvent::Error`] ends it.
+#[derive(Clone, Debug)]
+pub enum TurnEvent {
+    /// The run has begun.
+    Status(Status),
+    /// A piece of the final answer; the pieces joined are the answer.
+    Token(String),
+    /// The model asks for a tool.
+    ToolCall {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its arguments.
+        arguments: Value,
+    },
+    /// The tool has answered.
+    ToolResult {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Whether it succeeded.
+        ok: bool,
+        /// What the model gets to see.
+        result: String,
+    },
+    /// The answer.
+    Done(Box<RunAnswer>),
+    /// The run failed.
+    Error(Box<RunError>),
+}
+
+/// The run has begun.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `processing`.
+    pub status: &'static str,
+    /// Name of the agent.
+    pub agent: String,
+    /// Id of the run.
+    pub run_id: String,
+    /// The session, made up where the caller named none.
+    pub session_id: String,
+}
+
+/// The answer of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunAnswer {
+    /// Id of the run.
+    pub run_id: String,
+    /// Name of the agent.
+    pub agent: String,
+    /// The session, made up where the caller named none.
+    pub session_id: String,
+    /// The same under the name that the original system used.
+    #[serde(rename = "session_id")]
+    pub session_id_original: String,
+    /// The answer.
+    pub answer: String,
+    /// Why the run ended.
+    pub finish: Finish,
+    /// Whether a guardrail stopped it.
+    pub blocked: bool,
+    /// What happened on the way.
+    pub steps: Vec<Step>,
+    /// What it used.
+    pub usage: Usage,
+    /// Every provider that was tried.
+    pub attempts: Vec<Attempt>,
+    /// What was missing while it ran, for example `memory`.
+    pub degraded: Vec<String>,
+    /// Id of the trace (W3C trace context).
+    pub trace_id: String,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model had its answer.
+    Stop,
+    /// The most model calls were made; the answer is the best so far.
+    StepLimit,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Counting up from 1.
+    pub index: u32,
+    /// `tool`.
+    #[serde(rename = "type")]
+    pub step_type: &'static str,
+    /// Name of the tool.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// What the model got to see.
+    pub result: String,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// One try of one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Name of the Provider.
+    pub provider: String,
+    /// Name of the model.
+    pub model: String,
+    /// `ok`, or the stable code of its failure.
+    pub outcome: &'static str,
+    /// What failed, in words; absent when it worked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The whole call.
+    pub duration_ms: u64,
+    /// Until its first content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_ms: Option<u64>,
+}
+
+impl TurnEvent {
+    /// The `type` of the event.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Token(_) => "token",
+            Self::ToolCall { .. } => "tool_call",
+            Self::ToolResult { .. } => "tool_result",
+            Self::Done(_) => "done",
+            Self::Error(_) => "error",
+        }
+    }
+
+    /// The event as one JSON object with its `type`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let body = match self {
+            Self::Status(status) => Body::Status(status),
+            Self::Token(content) => Body::Token { content },
+            Self::ToolCall { id, name, arguments } => Body::ToolCall { id, name, arguments },
+            Self::ToolResult { id, name, ok, result } => Body::ToolResult { id, name, ok: *ok, result },
+            Self::Done(answer) => Body::Done(answer),
+            Self::Error(error) => Body::Error { error: error.body() },
+        };
+        serde_json::to_string(&body).expect("events have string keys and finite numbers only")
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Body<'a> {
+    Status(&'a Status),
+    Token { content: &'a str },
+    ToolCall { id: &'a str, name: &'a str, arguments: &'a Value },
+    ToolResult { id: &'a str, name: &'a str, ok: bool, result: &'a str },
+    Done(&'a RunAnswer),
+    Error { error: ErrorBody },
+}

@@ -1,0 +1,129 @@
+//! The port to language models, and the router over several of them.
+
+pub mod router;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde_json::{Map, Value};
+
+use crate::message::{Message, ToolCall};
+use crate::tool::ToolSpec;
+use crate::usage::Tokens;
+
+/// One call of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelRequest {
+    /// The model's name at its server.
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// The tools that it may ask for; none: the wire names none.
+    pub tools: Vec<ToolSpec>,
+    /// Sampling parameters.
+    pub parameters: Parameters,
+}
+
+/// Sampling parameters; absent ones are the server's defaults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parameters {
+    /// Randomness.
+    pub temperature: Option<f64>,
+    /// Nucleus sampling.
+    pub top_p: Option<f64>,
+    /// The most tokens of a reply.
+    pub max_tokens: Option<u32>,
+    /// Texts that end a reply.
+    pub stop: Vec<String>,
+    /// Seed of the sampling.
+    pub seed: Option<i64>,
+    /// The vendor's own, merged into the request as written; they win over the ones above.
+    pub extra: Map<String, Value>,
+}
+
+/// One event of a reply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ModelEvent {
+    /// A piece of text, never empty.
+    Content(String),
+    /// A whole tool call.
+    ToolCall(ToolCall),
+    /// What the call used; the last one counts.
+    Tokens(Tokens),
+}
+
+/// The events of a reply. Dropping it closes the connection.
+pub type ModelStream = BoxStream<'static, Result<ModelEvent, ModelError>>;
+
+/// A server that completes conversations.
+#[async_trait]
+pub trait Model: Send + Sync {
+    /// Sends the request; the stream gives the reply as the server makes it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses, before any of the reply.
+    async fn call(&self, request: &ModelRequest) -> Result<ModelStream, ModelError>;
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    /// Whose fault it is, which decides what happens next.
+    pub kind: ModelErrorKind,
+    /// A short phrase that a caller may see, for example `429` or `connection refused`.
+    pub message: String,
+    /// When the server wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+/// Whose fault a failed call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelErrorKind {
+    /// The request's (400, 413, 422): no other candidate is tried.
+    Rejected,
+    /// The credentials are refused (401, 403).
+    Unauthorized,
+    /// The server has no such model or path (404).
+    NotFound,
+    /// The server asks for patience (429).
+    RateLimited,
+    /// The server is down, overloaded or cannot be reached (408, 5xx, connection errors).
+    Unavailable,
+    /// A wait has exceeded its bound.
+    Timeout,
+    /// The reply is not what the protocol says: broken, cut off or empty.
+    Malformed,
+}
+
+impl ModelErrorKind {
+    /// The stable code of the failure in attempts, states and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+impl fmt::Display for ModelErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl ModelError {
+    /// An error of `kind` with a phrase that a caller may see.
+    #[must_use]
+    pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+}

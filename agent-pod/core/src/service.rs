@@ -1,0 +1,125 @@
+//! What the doors may ask of the runtime: the whole interface of the API layer.
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{AccessPolicy, TokenVerifier};
+use crate::error::{ErrorCode, RunError};
+use crate::event::{RunAnswer, TurnEvent, TurnRequest};
+
+/// A run that has been let in. Dropping it cancels the run and everything that it does.
+pub struct Run {
+    /// Id of the run.
+    pub run_id: String,
+    /// Its events, ending with exactly one `Done` or `Error`.
+    pub events: BoxStream<'static, TurnEvent>,
+}
+
+impl Run {
+    /// Runs to the end and gives the answer.
+    ///
+    /// # Errors
+    /// As the run's `error` event.
+    pub async fn answer(mut self) -> Result<RunAnswer, RunError> {
+        while let Some(event) = self.events.next().await {
+            match event {
+                TurnEvent::Done(answer) => return Ok(*answer),
+                TurnEvent::Error(error) => return Err(*error),
+                TurnEvent::Status(_)
+                | TurnEvent::Token(_)
+                | TurnEvent::ToolCall { .. }
+                | TurnEvent::ToolResult { .. } => {}
+            }
+        }
+        Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&self.run_id))
+    }
+}
+
+/// What a call carries beside its body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The caller's trace (`traceparent` of W3C trace context): its trace id.
+    pub trace_id: Option<String>,
+    /// The caller's deadline (`X-Request-Timeout-Ms`); the shorter one of it and the agent's holds.
+    pub timeout: Option<Duration>,
+}
+
+/// An agent as callers may see it in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSummary {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// One sentence of purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The orchestration pattern.
+    pub pattern: &'static str,
+    /// The revision that it runs.
+    pub revision: String,
+    /// `ready`.
+    pub status: &'static str,
+}
+
+/// An agent as callers may see it alone: never a prompt, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentDetails {
+    /// What the list says.
+    #[serde(flatten)]
+    pub summary: AgentSummary,
+    /// Its models as `provider/model`, in the order in which they are tried.
+    pub models: Vec<String>,
+    /// The tools that the model sees.
+    pub tools: Vec<String>,
+    /// The model roles it has.
+    pub roles: Vec<String>,
+}
+
+/// An agent's side that the doors see.
+pub struct AgentHandle {
+    /// As callers may see it.
+    pub details: AgentDetails,
+    /// Who may call.
+    pub access: AccessPolicy,
+    /// The largest request body.
+    pub body_bytes_max: usize,
+}
+
+/// The agents of a pod.
+pub trait AgentService: Send + Sync {
+    /// Every agent, by name.
+    fn agents(&self) -> Vec<Arc<AgentHandle>>;
+    /// One agent.
+    fn agent(&self, name: &str) -> Option<Arc<AgentHandle>>;
+    /// Lets a run in and gives its events; nothing happens until they are polled.
+    ///
+    /// # Errors
+    /// `agent_not_found`, `overloaded`, `draining`, `unsupported_content`.
+    fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
+    /// Verifies callers' tokens.
+    fn verifier(&self) -> Arc<dyn TokenVerifier>;
+}
+
+/// What the admin port may ask of the runtime.
+pub trait AdminService: Send + Sync {
+    /// Whether calls may come: a document is loaded and the pod is not stopping.
+    fn ready(&self) -> bool;
+    /// The body of `/internal/state`.
+    fn state(&self) -> serde_json::Value;
+    /// The metrics in the OpenMetrics text format.
+    fn metrics(&self) -> String;
+    /// Whether a call from elsewhere may read the state: `Err` for all but the operator.
+    ///
+    /// # Errors
+    /// `unauthenticated` or `forbidden`.
+    fn may_read_state(&self, token: Option<&str>) -> Result<(), RunError>;
+}

@@ -1,0 +1,461 @@
+//! `Agent`: what a user asks for, and what the operator reports of it.
+#![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::{conditions_schema, free_form_schema};
+use crate::duration::DurationString;
+
+/// An agent: a prompt, the models that serve it, and how it runs.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "astromesh.io",
+    version = "v1alpha1",
+    kind = "Agent",
+    plural = "agents",
+    singular = "agent",
+    shortname = "ag",
+    category = "astromesh",
+    namespaced,
+    status = "AgentStatus",
+    derive = "PartialEq",
+    doc = "An agent: a prompt, the models that serve it, and how it runs.",
+    scale(spec_replicas_path = ".spec.runtime.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the agent serves this generation."),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why it is ready, or not."),
+    printcolumn(name = "Model", type_ = "string", json_path = ".status.models[0]", description = "Its first model."),
+    printcolumn(name = "Pattern", type_ = "string", json_path = ".spec.orchestration.pattern", description = "Its orchestration pattern."),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Pods that can serve."),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision.loaded", priority = 1, description = "The revision that every ready pod serves."),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation."),
+    validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters, because children carry it with a suffix"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSpec {
+    /// How the agent presents itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The models that answer.
+    pub model: ModelSpec,
+    /// What the model is told.
+    pub prompts: Prompts,
+    /// How a run proceeds.
+    #[serde(default)]
+    pub orchestration: Orchestration,
+    /// What the agent remembers of a session; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// Who may call; absent: the service accounts of the agent's own namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// How the agent's pods run.
+    #[serde(default)]
+    pub runtime: RuntimeSpec,
+    /// Keep everything, scale to zero, answer nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+}
+
+/// How the agent presents itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Name for people; `{{ identity.displayName }}` in prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub display_name: Option<String>,
+    /// One sentence on what the agent is for; shown to callers, `{{ identity.description }}` in prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+}
+
+/// The models of a role, in the order in which they are tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelSpec {
+    /// Tried in this order: the next one when a provider fails before its first content.
+    #[schemars(length(min = 1, max = 16))]
+    pub candidates: Vec<Candidate>,
+}
+
+/// One model at one provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// The Provider, in the agent's own namespace.
+    pub provider_ref: ProviderRef,
+    /// The model's name at the provider; absent: the Provider's first model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub model: Option<String>,
+    /// Sampling parameters; absent ones are the provider's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Parameters>,
+}
+
+/// Names a Provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderRef {
+    /// Name of the Provider.
+    #[schemars(length(min = 1, max = 50))]
+    pub name: String,
+}
+
+/// Sampling parameters, passed on as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Parameters {
+    /// Randomness of the choice of tokens; 0 is the least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 2.0))]
+    pub temperature: Option<f64>,
+    /// Only the likeliest tokens that together have this probability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub top_p: Option<f64>,
+    /// The most tokens of one reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_tokens: Option<u32>,
+    /// Texts that end a reply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
+    pub stop: Vec<String>,
+    /// Seed of the sampling, where the server has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// The vendor's own parameters, merged into the request as written.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[schemars(schema_with = "free_form_schema")]
+    pub extra: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What the model is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prompts {
+    /// The system prompt, a Jinja template. A missing variable renders empty.
+    #[schemars(length(min = 1, max = 262_144))]
+    pub system: String,
+}
+
+/// How a run proceeds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Orchestration {
+    /// The pattern of the run.
+    #[serde(default)]
+    pub pattern: Pattern,
+    /// The most model calls of one run; then one last call asks for the best answer.
+    #[serde(default = "Orchestration::default_max_iterations")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_iterations: u32,
+    /// The whole run, with everything that it calls.
+    #[serde(default = "Orchestration::default_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')").message("orchestration.timeout must be between 100ms and 1h"))]
+    pub timeout: DurationString,
+}
+
+impl Orchestration {
+    fn default_max_iterations() -> u32 {
+        10
+    }
+
+    fn default_timeout() -> DurationString {
+        "120s".into()
+    }
+}
+
+impl Default for Orchestration {
+    fn default() -> Self {
+        Self {
+            pattern: Pattern::default(),
+            max_iterations: Self::default_max_iterations(),
+            timeout: Self::default_timeout(),
+        }
+    }
+}
+
+/// The orchestration patterns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Pattern {
+    /// Think, act, observe, until the model has its answer.
+    #[default]
+    React,
+}
+
+/// What the agent remembers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    /// The turns of a session, put before the next question.
+    pub conversational: ConversationalMemory,
+}
+
+/// The turns of a session, kept per agent and session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConversationalMemory {
+    /// Where the turns are kept. `in_memory` lives in the pod and ends with it.
+    pub backend: ConversationalBackend,
+    /// What of them is put before the next question.
+    #[serde(default)]
+    pub strategy: MemoryStrategy,
+    /// How many turns `sliding_window` keeps.
+    #[serde(default = "ConversationalMemory::default_max_turns")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_turns: u32,
+    /// How long a session is kept after its last turn.
+    #[serde(default = "ConversationalMemory::default_ttl")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("memory.conversational.ttl must be between 1s and 8760h"))]
+    pub ttl: DurationString,
+}
+
+impl ConversationalMemory {
+    fn default_max_turns() -> u32 {
+        20
+    }
+
+    fn default_ttl() -> DurationString {
+        "72h".into()
+    }
+}
+
+/// Where conversations are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversationalBackend {
+    /// In the pod's memory: survives a reload, not a restart, and is not shared by replicas.
+    InMemory,
+}
+
+/// What of a conversation is put before the next question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MemoryStrategy {
+    /// The last `maxTurns` turns.
+    #[default]
+    SlidingWindow,
+}
+
+/// Who may call the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.mode != 'none' || !has(self.allowed) || size(self.allowed) == 0").message("access.allowed has no meaning with access.mode none; remove one of them"))]
+pub struct Access {
+    /// How callers prove who they are. `none` lets everybody in and must be written out.
+    #[serde(default)]
+    pub mode: AccessMode,
+    /// The callers let in; absent or empty: every service account of the agent's own namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub allowed: Vec<AllowedCaller>,
+}
+
+/// How callers prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessMode {
+    /// A service-account token of audience `astromesh`.
+    #[default]
+    ServiceAccount,
+    /// Nobody is asked.
+    None,
+}
+
+/// A caller, or all callers of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.serviceAccount) || has(self.namespace)").message("access.allowed needs serviceAccount, namespace, or both"))]
+pub struct AllowedCaller {
+    /// Name of the service account; absent: all of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account: Option<String>,
+    /// Its namespace; absent: the agent's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// How the agent's pods run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeSpec {
+    /// How many pods.
+    #[serde(default = "RuntimeSpec::default_replicas")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// What a pod requests and may use; each absent half has a default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Runs at the same time in one pod; one more is answered with 429.
+    #[serde(default = "RuntimeSpec::default_max_concurrent_runs")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_concurrent_runs: u32,
+    /// The largest request body, in bytes.
+    #[serde(default = "RuntimeSpec::default_max_body_bytes")]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub max_body_bytes: u32,
+    /// How long runs may go on after the pod is told to stop.
+    #[serde(default = "RuntimeSpec::default_drain_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('1h')").message("runtime.drainTimeout must be at most 1h"))]
+    pub drain_timeout: DurationString,
+    /// How long a stopping pod keeps serving, until every client has learnt that it is gone.
+    #[serde(default = "RuntimeSpec::default_endpoint_delay")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('5m')").message("runtime.endpointDelay must be at most 5m"))]
+    pub endpoint_delay: DurationString,
+    /// Image of the runtime; absent: the one of the operator's release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Secrets for pulling the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub image_pull_secrets: Vec<LocalRef>,
+    /// Labels that a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that the pods tolerate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// More labels of the pods; those of the operator win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub pod_labels: BTreeMap<String, String>,
+    /// More annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub pod_annotations: BTreeMap<String, String>,
+}
+
+impl RuntimeSpec {
+    fn default_replicas() -> i32 {
+        1
+    }
+
+    fn default_max_concurrent_runs() -> u32 {
+        256
+    }
+
+    fn default_max_body_bytes() -> u32 {
+        10_485_760
+    }
+
+    fn default_drain_timeout() -> DurationString {
+        "30s".into()
+    }
+
+    fn default_endpoint_delay() -> DurationString {
+        "5s".into()
+    }
+}
+
+impl Default for RuntimeSpec {
+    fn default() -> Self {
+        Self {
+            replicas: Self::default_replicas(),
+            resources: None,
+            max_concurrent_runs: Self::default_max_concurrent_runs(),
+            max_body_bytes: Self::default_max_body_bytes(),
+            drain_timeout: Self::default_drain_timeout(),
+            endpoint_delay: Self::default_endpoint_delay(),
+            image: None,
+            image_pull_secrets: Vec::new(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            pod_labels: BTreeMap::new(),
+            pod_annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// Names an object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What a pod requests and may use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler reserves (default 50m CPU and 32Mi of memory).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub requests: BTreeMap<String, Quantity>,
+    /// What the pod may not exceed (default 256Mi of memory).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// What the operator knows of an Agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// The generation that the status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What holds and what does not: `Ready`, `Accepted`, `ResolvedRefs`, `Programmed`, `Loaded`, and when they apply `Degraded`, `Reconciling`, `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+    /// The document's revision: what pods shall serve, and what every ready pod does serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionStatus>,
+    /// Pods of the agent.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods that can serve.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Label selector of the pods, for `kubectl scale` and autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Where to call the agent from inside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<AgentEndpoints>,
+    /// The models in the order in which they are tried, as `provider/model`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+}
+
+/// The document's revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// What the pods shall serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<String>,
+    /// What every ready pod serves; absent while they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<String>,
+}
+
+/// Where to call the agent from inside the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentEndpoints {
+    /// Base URL of the agent's Service.
+    pub base: String,
+    /// One turn: JSON in, JSON or server-sent events out.
+    pub run: String,
+    /// Many turns over one WebSocket.
+    pub web_socket: String,
+}

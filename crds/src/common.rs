@@ -1,0 +1,119 @@
+//! What several kinds share: references, conditions and their closed set of reasons.
+#![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::{Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+/// One key of a Secret in the same namespace.
+///
+/// The value is mounted into the pods that need it as a file; neither the operator nor any status ever holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key within the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// The condition types of every kind; see the reference for what each one says.
+pub mod condition {
+    /// The spec is valid by itself.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Every reference exists and consents.
+    pub const RESOLVED_REFS: &str = "ResolvedRefs";
+    /// All children are applied for this generation.
+    pub const PROGRAMMED: &str = "Programmed";
+    /// Every ready pod serves the desired revision.
+    pub const LOADED: &str = "Loaded";
+    /// All of the above, and enough pods are available.
+    pub const READY: &str = "Ready";
+    /// Serving, but something optional is broken; absent when false.
+    pub const DEGRADED: &str = "Degraded";
+    /// Work is under way; absent when false.
+    pub const RECONCILING: &str = "Reconciling";
+    /// No progress without an edit; absent when false.
+    pub const STALLED: &str = "Stalled";
+    /// Every Secret key that the Provider names is present in the pods that use it.
+    pub const CREDENTIALS_RESOLVED: &str = "CredentialsResolved";
+}
+
+/// Why a condition has its status. The set is closed: a reason that is not here is never written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// The condition is as it should be.
+    Succeeded,
+    /// A field is invalid; the message names every one.
+    Invalid,
+    /// A Provider that the Agent names does not exist.
+    ProviderNotFound,
+    /// A Provider that the Agent names exists, but is not valid by itself.
+    ProviderNotAccepted,
+    /// The API server refused a child.
+    ApplyFailed,
+    /// Another manager owns a child of that name.
+    Conflict,
+    /// The operator lacks a permission.
+    Denied,
+    /// The document exceeds what a ConfigMap holds.
+    DocumentTooLarge,
+    /// Pods have not loaded the revision yet.
+    Loading,
+    /// A pod refused the revision; the last good one goes on serving.
+    LoadFailed,
+    /// No pod, or too few, can serve.
+    PodsUnavailable,
+    /// `spec.suspend` is set.
+    Suspended,
+    /// A Secret or a key of it is missing; the last good value goes on being used.
+    CredentialsMissing,
+    /// A new generation is being worked on.
+    NewGeneration,
+    /// Pods are being replaced.
+    Rollout,
+    /// Nothing has reported yet, because no agent uses it.
+    Unused,
+}
+
+impl Reason {
+    /// The reason as it stands in a condition.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "Succeeded",
+            Self::Invalid => "Invalid",
+            Self::ProviderNotFound => "ProviderNotFound",
+            Self::ProviderNotAccepted => "ProviderNotAccepted",
+            Self::ApplyFailed => "ApplyFailed",
+            Self::Conflict => "Conflict",
+            Self::Denied => "Denied",
+            Self::DocumentTooLarge => "DocumentTooLarge",
+            Self::Loading => "Loading",
+            Self::LoadFailed => "LoadFailed",
+            Self::PodsUnavailable => "PodsUnavailable",
+            Self::Suspended => "Suspended",
+            Self::CredentialsMissing => "CredentialsMissing",
+            Self::NewGeneration => "NewGeneration",
+            Self::Rollout => "Rollout",
+            Self::Unused => "Unused",
+        }
+    }
+}
+
+/// Conditions merge by `type`, so that several managers can own one each.
+pub(crate) fn conditions_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = generator.subschema_for::<Vec<Condition>>();
+    schema.insert("x-kubernetes-list-type".into(), "map".into());
+    schema.insert("x-kubernetes-list-map-keys".into(), serde_json::json!(["type"]));
+    schema.insert("maxItems".into(), 16.into());
+    schema
+}
+
+/// A free-form object: passed on as written, and the one place in a kind where keys are not checked.
+pub(crate) fn free_form_schema(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}

@@ -1,0 +1,7 @@
+//! Manifests as text: generating the definitions, and checking objects without a cluster.
+
+mod check;
+mod generate;
+
+pub use check::{Problem, check};
+pub use generate::definitions;

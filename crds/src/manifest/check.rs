@@ -1,0 +1,153 @@
+//! What the API server would say of an object: schema, unknown fields, CEL rules.
+
+use std::{collections::HashMap, fmt, sync::LazyLock};
+
+use kube::core::cel::Validator as CelValidator;
+use serde_json::{Value, json};
+
+/// Something wrong with an object, and where.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Path of the field from the object's root, for example `spec.model.candidates[0].model`.
+    pub path: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+    }
+}
+
+struct KindChecker {
+    schema: Value,
+    validator: Option<jsonschema::Validator>,
+}
+
+static CHECKERS: LazyLock<HashMap<String, KindChecker>> = LazyLock::new(|| {
+    crate::all()
+        .into_iter()
+        .filter_map(|definition| {
+            let kind = definition.spec.names.kind.clone();
+            let version = definition.spec.versions.into_iter().next()?;
+            let schema = serde_json::to_value(version.schema?.open_api_v3_schema?).ok()?;
+            let mut strict = schema.clone();
+            for envelope in ["apiVersion", "kind", "metadata", "status"] {
+                // The API server's part of an object: not ours to check.
+                strict["properties"][envelope] = json!({});
+            }
+            close(&mut strict);
+            Some((kind, KindChecker { validator: jsonschema::validator_for(&strict).ok(), schema }))
+        })
+        .collect()
+});
+
+/// Every problem that the API server would find in `object`, an `astromesh.io/v1alpha1` object as JSON.
+///
+/// Problems of shape hide those of the CEL rules, as they do in the API server: a rule is only evaluated on an
+/// object that has the right shape. Defaults are filled in before the rules run.
+#[must_use]
+pub fn check(object: &Value) -> Vec<Problem> {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let Some(checker) = CHECKERS.get(kind) else {
+        return vec![Problem {
+            path: "kind".into(),
+            message: format!(
+                "`{kind}` is not a kind of {}/{}; known are Agent and Provider",
+                crate::GROUP,
+                crate::VERSION
+            ),
+        }];
+    };
+    let mut problems = metadata_problems(object);
+    if let Some(validator) = &checker.validator {
+        problems.extend(validator.iter_errors(object).flat_map(|error| schema_problems(&error)));
+    }
+    if problems.is_empty() {
+        problems = rule_problems(&checker.schema, object);
+    }
+    problems.sort();
+    problems.dedup();
+    problems
+}
+
+fn metadata_problems(object: &Value) -> Vec<Problem> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let valid = !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if valid {
+        return Vec::new();
+    }
+    let message = if name.is_empty() {
+        "a name is required".to_owned()
+    } else {
+        format!(
+            "`{name}` is not a valid name: use lower-case letters, digits and `-`, beginning and ending with a letter or digit"
+        )
+    };
+    vec![Problem { path: "metadata.name".into(), message }]
+}
+
+fn schema_problems(error: &jsonschema::ValidationError<'_>) -> Vec<Problem> {
+    let path = dotted(error.instance_path().as_str());
+    if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+        return unexpected
+            .iter()
+            .map(|field| Problem {
+                path: join(&path, field),
+                message: "unknown field; check its spelling and its place".into(),
+            })
+            .collect();
+    }
+    if let jsonschema::error::ValidationErrorKind::Required { property } = error.kind() {
+        let field = property.as_str().unwrap_or_default();
+        return vec![Problem { path: join(&path, field), message: "required, but missing".into() }];
+    }
+    vec![Problem { path, message: error.to_string() }]
+}
+
+fn rule_problems(schema: &Value, object: &Value) -> Vec<Problem> {
+    match CelValidator::new().validate_with_defaults(schema, object, None) {
+        Ok(()) => Vec::new(),
+        Err(errors) => errors
+            .into_vec()
+            .into_iter()
+            .map(|error| Problem { path: error.field_path.clone(), message: error.message.clone() })
+            .collect(),
+    }
+}
+
+fn join(path: &str, field: &str) -> String {
+    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+}
+
+/// `/spec/model/candidates/0` as `spec.model.candidates[0]`.
+fn dotted(pointer: &str) -> String {
+    let mut path = String::new();
+    for part in pointer.split('/').skip(1) {
+        if part.parse::<usize>().is_ok() {
+            path.push_str(&format!("[{part}]"));
+        } else {
+            path = join(&path, &part.replace("~1", "/").replace("~0", "~"));
+        }
+    }
+    path
+}
+
+/// Refuses unknown fields wherever the schema names the known ones, as `kubectl apply` does.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let open = map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+            if !open && map.get("properties").is_some_and(Value::is_object) {
+                map.insert("additionalProperties".into(), json!(false));
+            }
+            map.values_mut().for_each(close);
+        }
+        Value::Array(items) => items.iter_mut().for_each(close),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
