@@ -276,7 +276,7 @@ pub enum AccessMode {
 /// A caller, or all callers of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.serviceAccount) || has(self.namespace)").message("access.allowed needs serviceAccount, namespace, or both"))]
+#[x_kube(validation = Rule::new("has(self.serviceAccount) || has(self.__namespace__)").message("access.allowed needs serviceAccount, namespace, or both"))]
 pub struct AllowedCaller {
     /// Name of the service account; absent: all of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]

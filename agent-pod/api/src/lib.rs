@@ -1,1 +1,39 @@
-//! x
+//! The doors of the agent pod: HTTP, server-sent events and WebSockets over core's [`AgentService`].
+//!
+//! ```text
+//!  request ─► router ─► Credentials ─► access of the agent ─► RunCall ─► AgentService::start ─► Run
+//!                                                                                               │
+//!                     JSON answer ◄── routes ──► server-sent events          socket ◄───────────┘
+//! ```
+//!
+//! **Invariants**
+//! - A [`Run`](agent_pod_core::service::Run) belongs to the response or the socket that it answers. Nothing is spawned
+//!   for it, so a caller that leaves takes its run along.
+//! - Nothing of an agent, not even that it exists, is told to a caller that may call none of the agents here.
+//! - Every failure, of unknown routes too, has the one error shape, and `error` alone knows its status.
+//! - No cross-origin headers: browsers of other sites get nothing.
+//!
+//! Read in this order: [`router`], [`admin_router`], then `routes` and `socket`.
+//!
+//! [`AgentService`]: agent_pod_core::service::AgentService
+
+mod routes;
+mod state;
+
+mod credentials;
+mod json_body;
+mod run_call;
+mod turn_request;
+
+mod events;
+mod socket;
+
+mod admin;
+mod error;
+mod layers;
+pub mod openapi;
+
+pub use admin::admin_router;
+pub use openapi::openapi;
+pub use routes::router;
+pub use state::{ApiState, SocketLimits};

@@ -1,1 +1,116 @@
+//! An agent, built and ready: immutable, shared by its runs, replaced as a whole on a reload.
 
+mod turn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream;
+use tokio::sync::mpsc;
+
+use crate::event::{Attempt, Step, TurnEvent, TurnRequest};
+use crate::memory::{ConversationSettings, ConversationStore};
+use crate::model::router::Router;
+use crate::pattern::Pattern;
+use crate::ports::{Environment, RunObserver};
+use crate::prompt::Prompt;
+use crate::service::{Run, RunOptions};
+use crate::tool::ToolSet;
+use crate::usage::Usage;
+
+/// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
+const EVENTS_BUFFERED: usize = 64;
+
+/// An agent with everything that its turns need.
+pub struct Agent {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Name for people.
+    pub display_name: Option<String>,
+    /// One sentence of purpose.
+    pub description: Option<String>,
+    /// The system prompt.
+    pub system: Prompt,
+    /// Its models.
+    pub router: Router,
+    /// Its tools.
+    pub tools: ToolSet,
+    /// How a run proceeds.
+    pub pattern: Pattern,
+    /// The whole run.
+    pub timeout: Duration,
+    /// What it remembers; none: nothing.
+    pub memory: Option<AgentMemory>,
+    /// Clock and ids.
+    pub environment: Arc<dyn Environment>,
+    /// Told of every run that ends.
+    pub observer: Arc<dyn RunObserver>,
+}
+
+/// What an agent remembers, and where.
+#[derive(Clone)]
+pub struct AgentMemory {
+    /// Where.
+    pub store: Arc<dyn ConversationStore>,
+    /// What.
+    pub settings: ConversationSettings,
+}
+
+/// What a run has used and done so far.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Tokens.
+    pub usage: Usage,
+    /// Every provider that was tried.
+    pub attempts: Vec<Attempt>,
+    /// What happened on the way.
+    pub steps: Vec<Step>,
+    /// What was missing.
+    pub degraded: Vec<String>,
+}
+
+/// Where a run says what happens.
+#[derive(Clone)]
+pub struct Events(mpsc::Sender<TurnEvent>);
+
+impl Events {
+    /// Says it, waiting for a slow reader.
+    pub async fn send(&self, event: TurnEvent) {
+        // A reader that is gone drops the run itself in the same moment: there is nobody left to tell.
+        drop(self.0.send(event).await);
+    }
+}
+
+/// Which run this is.
+#[derive(Clone, Debug)]
+struct Identity {
+    run_id: String,
+    session_id: String,
+    trace_id: String,
+}
+
+impl Agent {
+    /// Starts a run: nothing happens until its events are polled, and dropping them stops it at once.
+    ///
+    /// `held` is kept until the run has ended: a permit, a count.
+    pub fn start<H: Send + 'static>(self: Arc<Self>, request: TurnRequest, options: RunOptions, held: H) -> Run {
+        let identity = Identity {
+            run_id: self.environment.fresh_id(),
+            session_id: request.session_id.clone().unwrap_or_else(|| self.environment.fresh_id()),
+            trace_id: options.trace_id.unwrap_or_else(|| self.environment.fresh_trace_id()),
+        };
+        let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
+        let run_id = identity.run_id.clone();
+        let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
+        let turn = async move {
+            turn::run(&self, request, identity, limit, Events(sender)).await;
+            drop(held);
+        };
+        let told = stream::poll_fn(move |context| receiver.poll_recv(context));
+        let driven = stream::once(turn).filter_map(|()| async { None });
+        Run { run_id, events: stream::select(told, driven).boxed() }
+    }
+}

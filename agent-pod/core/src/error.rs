@@ -78,6 +78,8 @@ pub enum ErrorCode {
     Draining,
     /// The run's time is up.
     DeadlineExceeded,
+    /// The caller has cancelled the run; only ever said on a WebSocket.
+    Cancelled,
 }
 
 /// Who has to act.
@@ -120,6 +122,7 @@ impl ErrorCode {
             Self::ProviderModelNotFound => "provider_model_not_found",
             Self::Draining => "draining",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Cancelled => "cancelled",
         }
     }
 
@@ -135,6 +138,7 @@ impl ErrorCode {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Busy
+            | Self::Cancelled
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType
             | Self::ValidationFailed => Domain::Caller,
@@ -162,6 +166,7 @@ impl ErrorCode {
             | Self::UnsupportedMediaType
             | Self::ValidationFailed
             | Self::Internal
+            | Self::Cancelled
             | Self::ProviderUnauthorized
             | Self::ProviderModelNotFound => false,
         }

@@ -1,1 +1,111 @@
+//! Scripted ports: whole turns without a network and with a stopped clock.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use futures::stream;
+
+use crate::model::{Model, ModelError, ModelEvent, ModelRequest, ModelStream};
+use crate::ports::{Environment, RunObserver, RunRecord};
+
+/// One event of a scripted reply.
+#[derive(Clone, Debug)]
+pub enum Scripted {
+    /// The stream gives this.
+    Event(ModelEvent),
+    /// The stream breaks with this.
+    Broken(ModelError),
+    /// The stream says nothing more, for ever.
+    Silence,
+}
+
+/// A model that says what its script says, one entry per call, and records what it was asked.
+#[derive(Default)]
+pub struct ScriptedModel {
+    script: Mutex<VecDeque<Result<Vec<Scripted>, ModelError>>>,
+    requests: Mutex<Vec<ModelRequest>>,
+}
+
+impl ScriptedModel {
+    /// A model with this script.
+    #[must_use]
+    pub fn new(script: impl IntoIterator<Item = Result<Vec<Scripted>, ModelError>>) -> Arc<Self> {
+        Arc::new(Self { script: Mutex::new(script.into_iter().collect()), requests: Mutex::default() })
+    }
+
+    /// A reply of this text in one piece.
+    ///
+    /// # Errors
+    /// Never; the shape is that of a script's entry.
+    pub fn text(text: &str) -> Result<Vec<Scripted>, ModelError> {
+        Ok(vec![Scripted::Event(ModelEvent::Content(text.to_owned()))])
+    }
+
+    /// What it was asked, in order.
+    #[must_use]
+    pub fn requests(&self) -> Vec<ModelRequest> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Model for ScriptedModel {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelStream, ModelError> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let events = next.expect("the script has an entry for every call")?;
+        let stream = stream::iter(events).then(|scripted| async {
+            match scripted {
+                Scripted::Event(event) => Ok(event),
+                Scripted::Broken(error) => Err(error),
+                Scripted::Silence => futures::future::pending().await,
+            }
+        });
+        Ok(stream.boxed())
+    }
+}
+
+/// A clock that stands still, and ids that count.
+#[derive(Default)]
+pub struct FixedEnvironment(Mutex<u64>);
+
+impl Environment for FixedEnvironment {
+    fn timestamp(&self) -> String {
+        "2026-01-02T03:04:05.000Z".to_owned()
+    }
+
+    fn today(&self) -> String {
+        "2026-01-02".to_owned()
+    }
+
+    fn fresh_id(&self) -> String {
+        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        format!("id-{count}")
+    }
+
+    fn fresh_trace_id(&self) -> String {
+        "0123456789abcdef0123456789abcdef".to_owned()
+    }
+}
+
+/// Records the outcome of every run.
+#[derive(Default)]
+pub struct RecordingObserver(Mutex<Vec<(String, u64)>>);
+
+impl RecordingObserver {
+    /// Outcome and output tokens of every run that has ended.
+    #[must_use]
+    pub fn outcomes(&self) -> Vec<(String, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl RunObserver for RecordingObserver {
+    fn finished(&self, record: &RunRecord<'_>) {
+        let entry = (record.outcome.to_owned(), record.usage.tokens_out);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+}

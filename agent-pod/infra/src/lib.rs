@@ -1,1 +1,27 @@
-//! x
+//! The adapters: what the ports of `agent-pod-core` mean outside of this process.
+//!
+//! ```text
+//!  model::Model ◄─────────── ChatCompletions ─► HTTP, server-sent events ─► a model server
+//!  memory::ConversationStore ◄ InProcessStore
+//!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
+//!  ports::Environment ◄───── SystemEnvironment
+//!                            SecretStore ◄───── mounted files, or values set in memory
+//! ```
+//!
+//! **Invariants**
+//! - Settings are plain values; this crate does not know the document.
+//! - Translations from and to a wire are pure functions with golden files; only the files that send open sockets.
+//! - Every body, event and wait has a bound, named by a constant next to its use.
+//! - No credential is in a `Debug` text, a log line or an error.
+//! - Nothing is spawned and nothing process-wide is installed. TLS needs the binary to have installed the rustls
+//!   provider.
+
+pub mod model;
+
+pub mod http;
+pub mod secret;
+
+pub mod access;
+pub mod memory;
+
+pub mod environment;

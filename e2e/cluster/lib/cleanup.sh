@@ -2,27 +2,19 @@
 
 components=(mounts etcd containerd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
 
-# Shims outlive containerd. They are known by the socket in their command line, which is ours alone.
-shims() {
-    local file
-    for file in /proc/[0-9]*/cmdline; do
-        if { tr '\0' ' ' <"$file"; } 2>/dev/null | grep -q "^\S*containerd-shim.* -address $socket "; then
-            file=${file#/proc/}
-            echo "${file%/cmdline}"
-        fi
-    done
-}
+# Every daemon carries a mark in its environment (process.sh), and containerd's shims, which outlive it,
+# inherit it. So does what an interrupted `up` had started but not recorded yet.
+marked() { grep -lszx "ASTROMESH_DAEMONS=$daemons" /proc/[0-9]*/environ | grep -o '[0-9]*' || true; }
 
 remove_cluster() {
     # Nothing is kept, so nobody needs long to say goodbye; pods end with their cgroup.
-    stop_daemons 3 kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver
+    stop_daemons 1 kubelet kube-proxy kube-scheduler kube-controller-manager kube-apiserver
     cgroups_down
+    stop_daemons 1 containerd etcd mounts
     local pids
-    stop_daemons 3 containerd etcd
-    pids=$(shims)
+    pids=$(marked)
     [[ -z $pids ]] || kill -KILL $pids 2>/dev/null || true
     cgroups_down
-    stop_daemons 0 mounts
     network_down
     # Mounts live in the private namespace; only a crash in the middle could leave one out here.
     local target

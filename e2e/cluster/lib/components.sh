@@ -33,9 +33,11 @@ start_apiserver() {
 }
 
 start_controllers() {
+    # The usual request limits would alone make the start of all controllers take 5 s.
     start_daemon kube-controller-manager "$bin/node" kube-controller-manager \
         --kubeconfig="$pki/controller-manager.conf" --leader-elect=false \
         --bind-address="$node_ip" --secure-port="$controller_manager_port" \
+        --kube-api-qps=200 --kube-api-burst=400 \
         --use-service-account-credentials=true --root-ca-file="$pki/ca.crt" \
         --service-account-private-key-file="$pki/service-account.key" \
         --cluster-cidr="$pod_cidr" --service-cluster-ip-range="$service_cidr"

@@ -86,7 +86,8 @@ claim_index() {
     if [[ -f $state/index ]]; then use_index "$(<"$state/index")"; return; fi
     mkdir -p "$state"
     local start=$((16#${id#am-} % indexes)) try
-    exec 8>"$state_root/.indexes.lock"
+    mkdir -p "$cache/locks"
+    exec 8>"$cache/locks/indexes"
     flock 8
     for ((try = 0; try < indexes; try++)); do
         if index_free $(((start + try) % indexes)); then

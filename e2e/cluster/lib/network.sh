@@ -101,7 +101,7 @@ mounts_up() {
 # Pods are placed under a cgroup of the cluster's own; kubelets end what they do not know in theirs.
 cgroup_parents() {
     if [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; then echo /sys/fs/cgroup; return; fi
-    awk '$3 == "cgroup" { print $2 }' /proc/mounts | sort -u
+    awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts | sort -u
 }
 
 cgroups_up() {
@@ -116,7 +116,7 @@ cgroups_down() {
     local parent pids try
     for ((try = 0; try < 50; try++)); do
         pids=$(cgroup_parents | while read -r parent; do
-            find "$parent/$id" -name cgroup.procs -exec cat {} + 2>/dev/null || true; done | sort -un)
+            find "$parent/$id" -name cgroup.procs -exec cat {} + 2>/dev/null || true; done | sort -un | grep -vx 0 || true)
         [[ -n $pids ]] || break
         kill -KILL $pids 2>/dev/null || true
         sleep 0.1

@@ -21,7 +21,7 @@ start_daemon() {
     alive "$name" && return
     mkdir -p "$run_dir" "$log_dir"
     # Own session, no terminal, none of our locks: it outlives this script and blocks no other.
-    setsid "$@" </dev/null >>"$log_dir/$name.log" 2>&1 8>&- 9>&- &
+    ASTROMESH_DAEMONS=$daemons setsid "$@" </dev/null >>"$log_dir/$name.log" 2>&1 8>&- 9>&- &
     local pid=$!
     echo "$pid $(start_time "$pid")" >"$run_dir/$name.pid"
     disown "$pid"

@@ -1,0 +1,98 @@
+//! Which failures a route may answer with, as responses by status.
+
+use std::collections::BTreeMap;
+
+use agent_pod_core::error::ErrorCode;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr};
+use utoipa::{IntoResponses, PartialSchema as _, ToSchema as _};
+
+use super::schemas::ErrorAnswer;
+use crate::error::status;
+
+/// What every call may meet.
+const EVERYWHERE: &[ErrorCode] = &[ErrorCode::Unauthenticated, ErrorCode::Forbidden, ErrorCode::Internal];
+
+/// What a call that names an agent may meet.
+const OF_AGENT: &[ErrorCode] = &[ErrorCode::AgentNotFound];
+
+/// What a call with a body may meet.
+const OF_BODY: &[ErrorCode] =
+    &[ErrorCode::InvalidJson, ErrorCode::BodyTooLarge, ErrorCode::UnsupportedMediaType, ErrorCode::ValidationFailed];
+
+/// What a run may meet.
+const OF_RUN: &[ErrorCode] = &[
+    ErrorCode::UnsupportedContent,
+    ErrorCode::ProviderRejected,
+    ErrorCode::Overloaded,
+    ErrorCode::AllProvidersFailed,
+    ErrorCode::ProviderUnauthorized,
+    ErrorCode::ProviderModelNotFound,
+    ErrorCode::Draining,
+    ErrorCode::DeadlineExceeded,
+];
+
+/// What a handshake may meet.
+const OF_HANDSHAKE: &[ErrorCode] = &[ErrorCode::InvalidMessage, ErrorCode::ValidationFailed, ErrorCode::Draining];
+
+/// Failures of the list.
+pub(crate) struct ListFailures;
+
+/// Failures of one agent's description.
+pub(crate) struct ShowFailures;
+
+/// Failures of the run route.
+pub(crate) struct RunFailures;
+
+/// Failures of the handshake.
+pub(crate) struct SocketFailures;
+
+impl IntoResponses for ListFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status(&[EVERYWHERE])
+    }
+}
+
+impl IntoResponses for ShowFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status(&[EVERYWHERE, OF_AGENT])
+    }
+}
+
+impl IntoResponses for RunFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_RUN])
+    }
+}
+
+impl IntoResponses for SocketFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status(&[EVERYWHERE, OF_AGENT, OF_HANDSHAKE])
+    }
+}
+
+fn by_status(groups: &[&[ErrorCode]]) -> BTreeMap<String, RefOr<Response>> {
+    let mut codes: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for code in groups.iter().copied().flatten() {
+        codes.entry(status(*code).as_u16()).or_default().push(format!("`{}`", code.as_str()));
+    }
+    codes.into_iter().map(|(status, codes)| (status.to_string(), failure(status, &codes).into())).collect()
+}
+
+fn failure(status: u16, codes: &[String]) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorAnswer::name()))).build();
+    let mut response = ResponseBuilder::new().description(codes.join(", ")).content("application/json", content);
+    if matches!(status, 429 | 503) {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+        let header =
+            HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds until it may work again.")).build();
+        response = response.header("Retry-After", header);
+    }
+    if status == 401 {
+        let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some("`Bearer`.")).build();
+        response = response.header("WWW-Authenticate", header);
+    }
+    response.build()
+}

@@ -1,0 +1,319 @@
+//! The shapes on the wire as the OpenAPI document shows them.
+//!
+//! Core's types are what is sent; core knows nothing of OpenAPI, so these mirror them. A test holds the two together.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// Whether the pod answers.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: &'static str,
+    /// The version that runs.
+    pub version: &'static str,
+}
+
+/// The agents that the caller may call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AgentList {
+    /// By name.
+    pub agents: Vec<AgentSummary>,
+}
+
+/// An agent in a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSummary {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub display_name: Option<String>,
+    /// One sentence of purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub description: Option<String>,
+    /// The orchestration pattern.
+    #[schema(example = "react")]
+    pub pattern: String,
+    /// The revision that it runs.
+    pub revision: String,
+    /// `ready`.
+    pub status: String,
+}
+
+/// One agent: never a prompt, never a secret.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentDetails {
+    /// What the list says.
+    #[serde(flatten)]
+    pub summary: AgentSummary,
+    /// Its models as `provider/model`, in the order in which they are tried.
+    pub models: Vec<String>,
+    /// The tools that the model sees.
+    pub tools: Vec<String>,
+    /// The model roles it has.
+    pub roles: Vec<String>,
+}
+
+/// A question. Null is the same as absent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRequest {
+    /// The question.
+    #[schema(min_length = 1, example = "Where is order 7?")]
+    pub query: String,
+    /// The session to go on with; absent: a fresh one.
+    #[schema(min_length = 1, max_length = 256)]
+    pub session_id: Option<String>,
+    /// The same under the name that the original system used; `sessionId` wins.
+    #[serde(rename = "session_id")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub session_id_original: Option<String>,
+    /// Variables for the prompt, at its top level.
+    pub context: Option<Map<String, Value>>,
+    /// Images as URLs or data URLs.
+    pub images: Option<Vec<String>>,
+    /// Whether the answer shall be a stream of events.
+    pub stream: Option<bool>,
+}
+
+/// The answer of a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunAnswer {
+    /// Id of the run.
+    pub run_id: String,
+    /// Name of the agent.
+    pub agent: String,
+    /// The session, made up where the caller named none.
+    pub session_id: String,
+    /// The same under the name that the original system used.
+    #[serde(rename = "session_id")]
+    pub session_id_original: String,
+    /// The answer.
+    pub answer: String,
+    /// Why the run ended.
+    pub finish: Finish,
+    /// Whether a guardrail stopped it.
+    pub blocked: bool,
+    /// What happened on the way.
+    pub steps: Vec<Step>,
+    /// What it used.
+    pub usage: Usage,
+    /// Every provider that was tried.
+    pub attempts: Vec<Attempt>,
+    /// What was missing while it ran, for example `memory`.
+    pub degraded: Vec<String>,
+    /// Id of the trace (W3C trace context).
+    pub trace_id: String,
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model had its answer.
+    Stop,
+    /// The most model calls were made; the answer is the best so far.
+    StepLimit,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Counting up from 1.
+    pub index: u32,
+    /// `tool`.
+    #[serde(rename = "type")]
+    pub step_type: String,
+    /// Name of the tool.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// What the model got to see.
+    pub result: String,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// Tokens of a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Tokens of all prompts.
+    pub tokens_in: u64,
+    /// Tokens of all replies.
+    pub tokens_out: u64,
+    /// Cached tokens of all prompts.
+    pub tokens_cached: u64,
+    /// The same by model, in the order of their first call.
+    pub by_model: Vec<ModelUsage>,
+}
+
+/// Tokens of one model within a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelUsage {
+    /// Name of the Provider.
+    pub provider: String,
+    /// Name of the model.
+    pub model: String,
+    /// The role in which it was called.
+    pub role: String,
+    /// Calls that it answered.
+    pub calls: u64,
+    /// Tokens of its prompts.
+    pub tokens_in: u64,
+    /// Tokens of its replies.
+    pub tokens_out: u64,
+    /// Cached tokens of its prompts.
+    pub tokens_cached: u64,
+}
+
+/// One try of one provider.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Name of the Provider.
+    pub provider: String,
+    /// Name of the model.
+    pub model: String,
+    /// `ok`, or the stable code of its failure.
+    pub outcome: String,
+    /// What failed, in words; absent when it worked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub message: Option<String>,
+    /// The whole call.
+    pub duration_ms: u64,
+    /// Until its first content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub time_to_first_token_ms: Option<u64>,
+}
+
+/// An event of a run. Exactly one `done` or `error` ends it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RunEvent {
+    /// The run has begun.
+    Status(Status),
+    /// A piece of the final answer; the pieces joined are the answer.
+    Token {
+        /// The piece.
+        content: String,
+    },
+    /// The model asks for a tool.
+    ToolCall {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its arguments.
+        arguments: Value,
+    },
+    /// The tool has answered.
+    ToolResult {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Whether it succeeded.
+        ok: bool,
+        /// What the model gets to see.
+        result: String,
+    },
+    /// The answer.
+    Done(RunAnswer),
+    /// The run failed.
+    Error(ErrorAnswer),
+}
+
+/// The run has begun.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `processing`.
+    pub status: String,
+    /// Name of the agent.
+    pub agent: String,
+    /// Id of the run.
+    pub run_id: String,
+    /// The session, made up where the caller named none.
+    pub session_id: String,
+}
+
+/// A failed call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ErrorAnswer {
+    /// What failed.
+    pub error: ErrorBody,
+}
+
+/// What failed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorBody {
+    /// The stable code.
+    #[schema(example = "agent_not_found")]
+    pub code: String,
+    /// What went wrong and what to do.
+    pub message: String,
+    /// Who has to act.
+    pub domain: Domain,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// The run, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub run_id: Option<String>,
+    /// More on the cause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub details: Option<ErrorDetails>,
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    /// The caller: the request must change.
+    Caller,
+    /// Whoever set the agent's rules and limits.
+    Policy,
+    /// Whoever runs the model server.
+    Provider,
+    /// The agent pod.
+    #[serde(rename = "self")]
+    Own,
+}
+
+/// More on the cause of an error; what does not apply is left out.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ErrorDetails {
+    /// Every provider that was tried.
+    #[schema(required = false)]
+    pub attempts: Vec<Attempt>,
+    /// What is wrong with the request.
+    #[schema(required = false)]
+    pub problems: Vec<FieldProblem>,
+}
+
+/// One field of a request and what is wrong with it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// Path of the field, for example `query`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}

@@ -1,0 +1,59 @@
+//! A WebSocket: any number of turns, one at a time, until the client leaves or the pod stops.
+
+mod client_message;
+mod conversation;
+mod wire;
+
+pub(crate) use conversation::Conversation;
+
+use axum::extract::ws::WebSocket;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::state::SocketLimits;
+use wire::{End, Wire};
+
+/// Serves the socket to its end. The run in flight is part of this future: it stops when the client leaves.
+pub(crate) async fn serve(
+    socket: WebSocket,
+    mut conversation: Conversation,
+    limits: SocketLimits,
+    shutdown: CancellationToken,
+) {
+    let mut wire = Wire::new(socket, limits);
+    let end = converse(&mut wire, &mut conversation, limits, &shutdown).await;
+    // Whoever has ended it, a run must not go on while the goodbyes are exchanged.
+    drop(conversation);
+    wire.close(end).await;
+}
+
+async fn converse(
+    wire: &mut Wire,
+    conversation: &mut Conversation,
+    limits: SocketLimits,
+    shutdown: &CancellationToken,
+) -> End {
+    let mut heartbeat = interval_at(Instant::now() + limits.ping_interval, limits.ping_interval);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let stopping = shutdown.is_cancelled();
+        if stopping && !conversation.is_running() {
+            return End::Restart;
+        }
+        let done = tokio::select! {
+            message = wire.receive() => match message {
+                Ok(text) => match conversation.take(&text) {
+                    Some(reply) => wire.send(&reply).await,
+                    None => Ok(()),
+                },
+                Err(end) => Err(end),
+            },
+            event = conversation.next_event() => wire.send(&event).await,
+            _tick = heartbeat.tick() => wire.beat().await,
+            () = shutdown.cancelled(), if !stopping => Ok(()),
+        };
+        if let Err(end) = done {
+            return end;
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! One turn, from the question to the answer.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::{Agent, AgentMemory, Events, Identity, Ledger};
+use crate::error::{ErrorCode, RunError};
+use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
+use crate::memory::{SessionKey, SessionLock, StoreError, StoredTurn};
+use crate::message::{Message, Role};
+use crate::pattern::PatternEnd;
+use crate::ports::RunRecord;
+
+/// How long a turn waits for its memory to read or write; then it goes on without.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+
+/// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
+pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
+    let mut booking =
+        Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
+    let Booking { identity, ledger, .. } = &mut booking;
+    let result = match timeout(limit, story(agent, &request, identity, ledger, &events)).await {
+        Ok(result) => result,
+        Err(_) => Err(RunError::new(
+            ErrorCode::DeadlineExceeded,
+            format!(
+                "the run did not end within {} s; ask for less, or raise spec.orchestration.timeout",
+                limit.as_secs_f64()
+            ),
+        )),
+    };
+    booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+    let end = match result {
+        Ok(answer) => TurnEvent::Done(Box::new(answer)),
+        Err(mut error) => {
+            error.attempts.clone_from(&booking.ledger.attempts);
+            TurnEvent::Error(Box::new(error.in_run(&booking.identity.run_id)))
+        }
+    };
+    // Booked before its end is told: who has read the answer finds it counted.
+    drop(booking);
+    events.send(end).await;
+}
+
+/// The story of a turn.
+async fn story(
+    agent: &Agent,
+    request: &TurnRequest,
+    identity: &Identity,
+    ledger: &mut Ledger,
+    events: &Events,
+) -> Result<RunAnswer, RunError> {
+    events.send(begun(agent, identity)).await;
+    let mut memory = Recall::begin(agent, identity, ledger).await;
+    let system = agent.system.render(&variables(agent, request, identity)).map_err(prompt_failed)?;
+    let question = Message::new(Role::User, request.query.clone());
+    let mut conversation = vec![Message::new(Role::System, system)];
+    conversation.append(&mut memory.history);
+    conversation.push(question.clone());
+    let end = agent.pattern.execute(agent, conversation, ledger, events).await?;
+    memory.remember(agent, question, &end, ledger).await;
+    Ok(answer(agent, identity, end, ledger))
+}
+
+fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
+    TurnEvent::Status(Status {
+        status: "processing",
+        agent: agent.name.clone(),
+        run_id: identity.run_id.clone(),
+        session_id: identity.session_id.clone(),
+    })
+}
+
+/// What a prompt may name: the request's context at the top level, and our own names, which win.
+fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity) -> Map<String, Value> {
+    let mut variables = request.context.clone();
+    let own = json!({
+        "query": request.query,
+        "identity": {
+            "name": agent.name,
+            "displayName": agent.display_name.as_ref().unwrap_or(&agent.name),
+            "description": agent.description,
+        },
+        "today": agent.environment.today(),
+        "session": identity.session_id,
+        "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
+    });
+    if let Value::Object(own) = own {
+        variables.extend(own);
+    }
+    variables
+}
+
+fn prompt_failed(error: crate::prompt::PromptError) -> RunError {
+    tracing::error!(cause = %error, "prompt could not be rendered");
+    RunError::new(
+        ErrorCode::Internal,
+        "the agent's prompt could not be rendered; its owner finds the cause in the pod's log",
+    )
+}
+
+fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) -> RunAnswer {
+    RunAnswer {
+        run_id: identity.run_id.clone(),
+        agent: agent.name.clone(),
+        session_id: identity.session_id.clone(),
+        session_id_original: identity.session_id.clone(),
+        answer: end.answer,
+        finish: end.finish,
+        blocked: false,
+        steps: ledger.steps.clone(),
+        usage: ledger.usage.clone(),
+        attempts: ledger.attempts.clone(),
+        degraded: ledger.degraded.clone(),
+        trace_id: identity.trace_id.clone(),
+    }
+}
+
+/// The memory of one turn: what was said before, and the session's lock until the turn has been stored.
+struct Recall<'a> {
+    memory: Option<(&'a AgentMemory, SessionKey, SessionLock)>,
+    history: Vec<Message>,
+}
+
+impl<'a> Recall<'a> {
+    /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
+    async fn begin(agent: &'a Agent, identity: &Identity, ledger: &mut Ledger) -> Self {
+        let none = Self { memory: None, history: Vec::new() };
+        let Some(memory) = &agent.memory else { return none };
+        let key =
+            SessionKey { agent: format!("{}/{}", agent.namespace, agent.name), session: identity.session_id.clone() };
+        // The lock waits for another turn of the session, which the run's deadline bounds.
+        let lock = match memory.store.lock(&key).await {
+            Ok(lock) => lock,
+            Err(error) => {
+                degrade(ledger, &error);
+                return none;
+            }
+        };
+        match in_time(memory.store.load(&key, memory.settings.turns_max)).await {
+            Ok(turns) => {
+                let history = turns.into_iter().flat_map(|turn| turn.messages).collect();
+                Self { memory: Some((memory, key, lock)), history }
+            }
+            Err(error) => {
+                degrade(ledger, &error);
+                none
+            }
+        }
+    }
+
+    /// Stores the turn and gives the session free.
+    async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &mut Ledger) {
+        let Some((memory, key, lock)) = self.memory else { return };
+        let mut messages = vec![question];
+        messages.extend(end.transcript.iter().cloned());
+        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp() };
+        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings)).await {
+            degrade(ledger, &error);
+        }
+        drop(lock);
+    }
+}
+
+async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
+}
+
+fn degrade(ledger: &mut Ledger, error: &StoreError) {
+    tracing::warn!(cause = %error, "conversation memory failed, going on without");
+    if !ledger.degraded.iter().any(|what| what == "memory") {
+        ledger.degraded.push("memory".to_owned());
+    }
+}
+
+/// Tells the observer when it is dropped: at the end of the run, or when its caller has gone.
+struct Booking<'a> {
+    agent: &'a Agent,
+    identity: Identity,
+    started: Instant,
+    ledger: Ledger,
+    outcome: &'static str,
+}
+
+impl Drop for Booking<'_> {
+    fn drop(&mut self) {
+        self.agent.observer.finished(&RunRecord {
+            agent: &self.agent.name,
+            run_id: &self.identity.run_id,
+            trace_id: &self.identity.trace_id,
+            outcome: self.outcome,
+            usage: &self.ledger.usage,
+            duration: self.started.elapsed(),
+        });
+    }
+}

@@ -1,0 +1,233 @@
+//! Credentials: the keys of Secrets, read from mounted files or set in memory, with the last good value kept.
+//!
+//! ```text
+//!  SecretStore ─ handle(id) ─► SecretHandle (in a model) ─ get() ─► the last good value, without any I/O
+//!      └─ refresh(), reread(id): look at the source again
+//! ```
+//!
+//! A key is known as long as a handle of it lives. Whoever rebuilds models builds the new ones before the old ones are
+//! dropped; so the last good value of a key that has gone from the source passes on to the new ones.
+
+mod source;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwapOption;
+use secrecy::{ExposeSecret as _, SecretString};
+use tracing::{info, warn};
+
+use source::Source;
+
+/// One key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretId {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key within it.
+    pub key: String,
+}
+
+/// Whether the source holds a key now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The last look found a value, which is the one in use.
+    Present,
+    /// The last look found none that could be used. The last good value, if there ever was one, stays in use.
+    Missing,
+}
+
+/// A key and whether its source holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretState {
+    /// The key.
+    pub id: SecretId,
+    /// What the last look found.
+    pub presence: Presence,
+}
+
+/// The keys in use and where they come from. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct SecretStore {
+    source: Arc<Source>,
+    entries: Arc<Mutex<BTreeMap<SecretId, Weak<Entry>>>>,
+}
+
+/// The value of one key, for whoever sends it.
+#[derive(Clone)]
+pub struct SecretHandle(Arc<Entry>);
+
+struct Entry {
+    id: SecretId,
+    source: Arc<Source>,
+    value: ArcSwapOption<SecretString>,
+    // Held while the source is read, so that an older read never replaces a newer one. `None`: not yet read.
+    presence: Mutex<Option<Presence>>,
+}
+
+impl Presence {
+    /// `present` or `missing`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl SecretStore {
+    /// Keys are the files `<root>/<secret>/<key>`, as the kubelet mounts them.
+    #[must_use]
+    pub fn directory(root: impl Into<PathBuf>) -> Self {
+        Self::new(Source::Directory(root.into()))
+    }
+
+    /// Keys are what [`SecretStore::set`] says; at first there are none.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::new(Source::Memory(Mutex::default()))
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source: Arc::new(source), entries: Arc::default() }
+    }
+
+    /// Sets what the source holds for a key; `None`: it is gone, and the last good value stays in use. Without effect
+    /// on a store of files.
+    pub fn set(&self, id: &SecretId, value: Option<SecretString>) {
+        self.source.set(id, value);
+        self.reread(id);
+    }
+
+    /// A handle of a key, which is read if it is not known yet. The same key gives the same value everywhere.
+    #[must_use]
+    pub fn handle(&self, id: &SecretId) -> SecretHandle {
+        let mut entries = lock(&self.entries);
+        entries.retain(|_, entry| entry.strong_count() > 0);
+        if let Some(entry) = entries.get(id).and_then(Weak::upgrade) {
+            return SecretHandle(entry);
+        }
+        let entry = Arc::new(Entry {
+            id: id.clone(),
+            source: Arc::clone(&self.source),
+            value: ArcSwapOption::empty(),
+            presence: Mutex::new(None),
+        });
+        entries.insert(id.clone(), Arc::downgrade(&entry));
+        drop(entries);
+        entry.read();
+        SecretHandle(entry)
+    }
+
+    /// The last good value of a known key.
+    #[must_use]
+    pub fn get(&self, id: &SecretId) -> Option<SecretString> {
+        self.known(id).and_then(|entry| entry.get())
+    }
+
+    /// Looks at the source of every known key again. Reads small files and therefore blocks for a moment.
+    pub fn refresh(&self) -> Vec<SecretState> {
+        self.all().iter().map(|entry| entry.read_state()).collect()
+    }
+
+    /// Looks at the source of one key again; whether the value in use has changed.
+    pub fn reread(&self, id: &SecretId) -> bool {
+        self.known(id).is_some_and(|entry| entry.read())
+    }
+
+    /// Every known key in order, and what the last look found.
+    #[must_use]
+    pub fn states(&self) -> Vec<SecretState> {
+        self.all().iter().map(|entry| entry.state(*lock(&entry.presence))).collect()
+    }
+
+    fn known(&self, id: &SecretId) -> Option<Arc<Entry>> {
+        lock(&self.entries).get(id).and_then(Weak::upgrade)
+    }
+
+    fn all(&self) -> Vec<Arc<Entry>> {
+        lock(&self.entries).values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl SecretHandle {
+    /// The key.
+    #[must_use]
+    pub fn id(&self) -> &SecretId {
+        &self.0.id
+    }
+
+    /// The last good value; none if there never was one. Costs no I/O.
+    #[must_use]
+    pub fn get(&self) -> Option<SecretString> {
+        self.0.get()
+    }
+
+    /// Looks at the source again; whether the value in use has changed.
+    #[must_use]
+    pub fn reread(&self) -> bool {
+        self.0.read()
+    }
+}
+
+impl fmt::Debug for SecretHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SecretHandle").field(&self.0.id).finish()
+    }
+}
+
+impl Entry {
+    fn get(&self) -> Option<SecretString> {
+        self.value.load().as_deref().cloned()
+    }
+
+    fn state(&self, presence: Option<Presence>) -> SecretState {
+        SecretState { id: self.id.clone(), presence: presence.unwrap_or(Presence::Missing) }
+    }
+
+    fn read(&self) -> bool {
+        self.read_into(&mut lock(&self.presence))
+    }
+
+    fn read_state(&self) -> SecretState {
+        let mut presence = lock(&self.presence);
+        self.read_into(&mut presence);
+        self.state(*presence)
+    }
+
+    fn read_into(&self, presence: &mut Option<Presence>) -> bool {
+        let SecretId { name, key } = &self.id;
+        match self.source.read(&self.id) {
+            Ok(value) => {
+                let changed = self.value.load().as_deref().map(|old| old.expose_secret()) != Some(value.expose_secret());
+                if changed {
+                    info!(secret = %name, key = %key, "secret key read");
+                    self.value.store(Some(Arc::new(value)));
+                } else if *presence == Some(Presence::Missing) {
+                    info!(secret = %name, key = %key, "secret key is back, unchanged");
+                }
+                *presence = Some(Presence::Present);
+                changed
+            }
+            Err(error) => {
+                if *presence != Some(Presence::Missing) {
+                    let last_good = self.value.load().is_some();
+                    warn!(secret = %name, key = %key, last_good, %error, "secret key missing");
+                }
+                *presence = Some(Presence::Missing);
+                false
+            }
+        }
+    }
+}
+
+/// Every holder leaves its state whole, so a poisoned lock is as good as another.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Where the values of keys come from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Mutex;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{SecretId, lock};
+
+/// The most bytes of a value: what Kubernetes allows a whole Secret.
+pub(super) const VALUE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why a key has no usable value now. Never holds any of the value.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error("the name is not that of a file")]
+    Name,
+    #[error("failed to read the file: {0}")]
+    Read(io::ErrorKind),
+    #[error("not a regular file")]
+    NotAFile,
+    #[error("larger than {VALUE_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("not UTF-8 text")]
+    NotText,
+    #[error("empty")]
+    Empty,
+    #[error("not set")]
+    Unset,
+}
+
+/// Where values come from.
+pub(super) enum Source {
+    /// Files `<root>/<secret>/<key>`.
+    Directory(PathBuf),
+    /// What was set.
+    Memory(Mutex<BTreeMap<SecretId, SecretString>>),
+}
+
+impl Source {
+    pub(super) fn set(&self, id: &SecretId, value: Option<SecretString>) {
+        match self {
+            Self::Directory(_) => {}
+            Self::Memory(values) => {
+                let mut values = lock(values);
+                match value {
+                    Some(value) => values.insert(id.clone(), value),
+                    None => values.remove(id),
+                };
+            }
+        }
+    }
+
+    /// The value without one trailing line end.
+    pub(super) fn read(&self, id: &SecretId) -> Result<SecretString, SourceError> {
+        match self {
+            Self::Directory(root) => read_file(&root.join(file_name(&id.name)?).join(file_name(&id.key)?)),
+            Self::Memory(values) => {
+                let value = lock(values).get(id).cloned().ok_or(SourceError::Unset)?;
+                trimmed(value.expose_secret())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(root) => f.debug_tuple("Directory").field(root).finish(),
+            Self::Memory(_) => f.write_str("Memory"),
+        }
+    }
+}
+
+/// `part` if it names a file in a directory and leads nowhere else.
+fn file_name(part: &str) -> Result<&str, SourceError> {
+    let mut components = Path::new(part).components();
+    match (components.next(), components.next()) {
+        (Some(Component::Normal(only)), None) if only == part => Ok(part),
+        _ => Err(SourceError::Name),
+    }
+}
+
+fn read_file(path: &Path) -> Result<SecretString, SourceError> {
+    let failed = |error: io::Error| SourceError::Read(error.kind());
+    // Looked at before it is opened: opening a pipe would wait for its other end.
+    if !path.metadata().map_err(failed)?.is_file() {
+        return Err(SourceError::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > VALUE_BYTES_MAX) {
+        return Err(SourceError::TooLarge);
+    }
+    trimmed(std::str::from_utf8(&bytes).map_err(|_| SourceError::NotText)?)
+}
+
+fn trimmed(text: &str) -> Result<SecretString, SourceError> {
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    if text.is_empty() { Err(SourceError::Empty) } else { Ok(SecretString::from(text)) }
+}

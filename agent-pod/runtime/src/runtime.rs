@@ -1,0 +1,283 @@
+//! One pod's runtime: what serves, what was refused, and how a new document takes over.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_pod_config::{
+    AgentState, Document, PodState, ProviderState, Rejected, RejectedProblem, SecretPresence, SecretState, Trust,
+    revision_of,
+};
+use agent_pod_core::error::{ErrorCode, RunError};
+use agent_pod_core::ports::RunObserver;
+use agent_pod_core::service::{AdminService, AgentService as _};
+use agent_pod_infra::access::{JwksVerifier, NoVerifier};
+use agent_pod_infra::environment::SystemEnvironment;
+use agent_pod_infra::memory::in_process::InProcessStore;
+use agent_pod_infra::secret::{Presence, SecretStore};
+
+use crate::build::{Builder, Ports};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+
+/// Where the runtime runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In a pod, on the document of the operator.
+    Cluster,
+    /// On a machine, on a folder of manifests.
+    Standalone,
+}
+
+/// The runtime of a pod.
+pub struct Runtime {
+    /// The agents that serve.
+    pub registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    secrets: SecretStore,
+    loader: Mutex<Loader>,
+}
+
+/// What only a reload touches.
+struct Loader {
+    builder: Builder,
+    /// The document that serves.
+    served: Document,
+    rejected: Option<Rejected>,
+    /// Hash and operator of the trust in use.
+    trust: Option<(String, String)>,
+}
+
+impl Runtime {
+    /// A runtime that serves nothing yet.
+    #[must_use]
+    pub fn new(mode: Mode, secrets: SecretStore) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let ports = Ports {
+            secrets: secrets.clone(),
+            conversations: Arc::new(InProcessStore::new()),
+            environment: Arc::new(SystemEnvironment),
+            observer: Arc::clone(&metrics) as Arc<dyn RunObserver>,
+        };
+        let loader =
+            Loader { builder: Builder::new(mode, ports), served: Document::empty(), rejected: None, trust: None };
+        Self { registry: Arc::new(Registry::new(Box::new(NoVerifier))), metrics, secrets, loader: Mutex::new(loader) }
+    }
+
+    fn loader(&self) -> MutexGuard<'_, Loader> {
+        self.loader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store that secrets come from.
+    #[must_use]
+    pub fn secrets(&self) -> &SecretStore {
+        &self.secrets
+    }
+
+    /// Loads the operator's document: as a whole, or not at all. Returns whether it serves now.
+    pub fn load(&self, bytes: &[u8]) -> bool {
+        let revision = revision_of(bytes);
+        let mut loader = self.loader();
+        let (snapshot, problems) = match Document::from_bytes(bytes) {
+            Ok(document) => {
+                let (snapshot, problems) = loader.builder.build(&document);
+                loader.served = if problems.is_empty() { document } else { loader.served.clone() };
+                (Some(snapshot), problems)
+            }
+            Err(message) => (None, vec![RejectedProblem { file: None, path: String::new(), message }]),
+        };
+        match snapshot {
+            Some(mut snapshot) if problems.is_empty() => {
+                // The operator's bytes are the revision, whatever this build would write.
+                snapshot.revision.clone_from(&revision);
+                self.registry.swap(snapshot);
+                loader.rejected = None;
+                tracing::info!(%revision, "document loaded");
+                self.metrics.reloaded(true);
+                true
+            }
+            _ => {
+                self.refuse(&mut loader, revision, problems);
+                false
+            }
+        }
+    }
+
+    /// Loads a folder's document: an agent that cannot be served as it stands there goes on as it was.
+    ///
+    /// `declared` names the agents that the folder still holds, valid or not; the others end.
+    pub fn load_lenient(&self, mut document: Document, declared: &Declared, mut problems: Vec<RejectedProblem>) {
+        let mut loader = self.loader();
+        let wanted = document.revision();
+        carry_over(&mut document, &loader.served, declared);
+        let (mut snapshot, found) = loader.builder.build(&document);
+        if !found.is_empty() {
+            let broken: BTreeSet<String> =
+                found.iter().filter_map(|problem| agent_of(&problem.path, &document)).collect();
+            document.agents.retain(|name, _| !broken.contains(name));
+            carry_over(&mut document, &loader.served, declared);
+            problems.extend(found);
+            // What served before builds again: its templates and endpoints were good once.
+            let (again, _) = loader.builder.build(&document);
+            snapshot = again;
+        }
+        let unchanged = self.registry.snapshot().is_some_and(|serving| serving.revision == snapshot.revision);
+        if !unchanged {
+            tracing::info!(revision = %snapshot.revision, agents = snapshot.entries.len(), "manifests loaded");
+            self.registry.swap(snapshot);
+            self.metrics.reloaded(true);
+        }
+        loader.served = document;
+        if problems.is_empty() {
+            loader.rejected = None;
+        } else {
+            problems.sort();
+            self.refuse(&mut loader, wanted, problems);
+        }
+    }
+
+    fn refuse(&self, loader: &mut Loader, revision: String, problems: Vec<RejectedProblem>) {
+        let rejected = Rejected { revision, problems };
+        if loader.rejected.as_ref() == Some(&rejected) {
+            return;
+        }
+        for problem in &rejected.problems {
+            let (file, path) = (problem.file.as_deref().unwrap_or_default(), &problem.path);
+            tracing::warn!(revision = %rejected.revision, file, path, cause = %problem.message, "refused; the last good one goes on serving");
+        }
+        self.metrics.reloaded(false);
+        loader.rejected = Some(rejected);
+    }
+
+    /// Trusts these keys from now on.
+    ///
+    /// # Errors
+    /// When the text is not a trust or its keys cannot be used; the keys in use stay.
+    pub fn trust(&self, bytes: &[u8]) -> Result<(), String> {
+        let hash = revision_of(bytes);
+        let mut loader = self.loader();
+        if loader.trust.as_ref().is_some_and(|(known, _)| *known == hash) {
+            return Ok(());
+        }
+        let trust = Trust::from_bytes(bytes)?;
+        let jwks = trust.jwks.to_string();
+        let verifier = JwksVerifier::new(&trust.issuer, &trust.audience, &jwks).map_err(|error| error.to_string())?;
+        self.registry.trust(Box::new(verifier));
+        loader.trust = Some((hash, trust.operator));
+        tracing::info!("keys for callers' tokens loaded");
+        Ok(())
+    }
+
+    /// The longest drain and delay of the agents that serve.
+    #[must_use]
+    pub fn stop_times(&self) -> (Duration, Duration) {
+        self.registry
+            .snapshot()
+            .map_or((Duration::ZERO, Duration::ZERO), |snapshot| (snapshot.endpoint_delay, snapshot.drain_timeout))
+    }
+
+    /// The state as the operator reads it.
+    #[must_use]
+    pub fn pod_state(&self) -> PodState {
+        let snapshot = self.registry.snapshot();
+        let loader = self.loader();
+        let named = loader.served.secrets();
+        PodState {
+            revision: snapshot.as_ref().map(|snapshot| snapshot.revision.clone()),
+            loaded_at: snapshot.as_ref().map(|snapshot| snapshot.loaded_at.clone()),
+            trust: loader.trust.as_ref().map(|(hash, _)| hash.clone()),
+            rejected: loader.rejected.clone(),
+            agents: snapshot.iter().flat_map(|s| s.entries.values()).map(agent_state).collect(),
+            providers: snapshot.iter().flat_map(|s| &s.models).map(provider_state).collect(),
+            secrets: self
+                .secrets
+                .states()
+                .into_iter()
+                .filter(|state| named.iter().any(|key| key.name == state.id.name && key.key == state.id.key))
+                .map(|state| SecretState {
+                    secret: state.id.name,
+                    key: state.id.key,
+                    state: match state.presence {
+                        Presence::Present => SecretPresence::Present,
+                        Presence::Missing => SecretPresence::Missing,
+                    },
+                })
+                .collect(),
+            in_flight: self.registry.in_flight(),
+            queued: 0,
+            draining: self.registry.draining(),
+        }
+    }
+}
+
+/// What a folder still declares.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// Names of its agents, valid or not.
+    pub agents: BTreeSet<String>,
+    /// Whether a file could not be read, so that it may declare any agent.
+    pub unknown: bool,
+}
+
+/// Takes what served before into `document`, for declared agents that are not in it.
+fn carry_over(document: &mut Document, served: &Document, declared: &Declared) {
+    for (name, agent) in &served.agents {
+        let still_there = declared.unknown || declared.agents.contains(name);
+        if !still_there || document.agents.contains_key(name) {
+            continue;
+        }
+        document.agents.insert(name.clone(), agent.clone());
+        for candidate in &agent.model.candidates {
+            if let Some(provider) = served.providers.get(&candidate.provider) {
+                document.providers.entry(candidate.provider.clone()).or_insert_with(|| provider.clone());
+            }
+        }
+    }
+}
+
+/// The agent that a problem's path names: `agents.<name>.…`, where names hold no dots.
+fn agent_of(path: &str, document: &Document) -> Option<String> {
+    let rest = path.strip_prefix("agents.")?;
+    let name = rest.split('.').next()?;
+    document.agents.contains_key(name).then(|| name.to_owned())
+}
+
+fn agent_state(entry: &crate::registry::Entry) -> AgentState {
+    AgentState { name: entry.agent.name.clone(), namespace: entry.agent.namespace.clone(), status: "ready".to_owned() }
+}
+
+fn provider_state(model: &crate::registry::ModelEntry) -> ProviderState {
+    let report = model.health.report();
+    ProviderState {
+        name: model.provider.clone(),
+        namespace: model.namespace.clone(),
+        model: model.model.clone(),
+        last_error: report.last_error.map(|kind| kind.as_str().to_owned()),
+        latency_ms: report.time_to_first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+impl AdminService for Runtime {
+    fn ready(&self) -> bool {
+        !self.registry.draining() && self.registry.snapshot().is_some()
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::to_value(self.pod_state()).unwrap_or_default()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.encode(self.registry.in_flight())
+    }
+
+    fn may_read_state(&self, token: Option<&str>) -> Result<(), RunError> {
+        let token = token.ok_or_else(|| RunError::new(ErrorCode::Unauthenticated, "the operator's token is needed"))?;
+        let caller = self.registry.verifier().verify(token)?;
+        let subject = format!("system:serviceaccount:{}:{}", caller.namespace, caller.service_account);
+        let operator = self.loader().trust.as_ref().map(|(_, operator)| operator.clone());
+        if operator.as_deref() == Some(subject.as_str()) {
+            return Ok(());
+        }
+        Err(RunError::new(ErrorCode::Forbidden, "only the operator may read the state"))
+    }
+}

@@ -1,0 +1,108 @@
+//! A folder of manifests, for development and tests: the same YAML that `kubectl apply` takes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_pod_config::{Compilation, Document, Resources, SecretKey, compile};
+use agent_pod_infra::secret::SecretId;
+use kube::api::ObjectMeta;
+use secrecy::SecretString;
+
+use super::watch::{Watch, WatchError};
+use crate::Runtime;
+use crate::manifests::{self, ManifestProblem, Manifests};
+use crate::runtime::Declared;
+
+/// Editors write in several steps.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Reads a variable of the environment. A function, so that only the binary touches the environment.
+pub type ReadVariable = fn(&str) -> Option<String>;
+
+/// A folder of manifests.
+#[derive(Clone)]
+pub struct Folder {
+    /// The folder.
+    pub path: PathBuf,
+    /// For secrets that no `Secret` manifest holds.
+    pub variable: ReadVariable,
+}
+
+impl Folder {
+    /// Reads the folder once and loads whatever of it is valid.
+    pub fn read(&self, runtime: &Runtime) {
+        let files = match manifests::files(&self.path) {
+            Ok(files) => files,
+            Err(error) => {
+                tracing::error!(path = %self.path.display(), cause = %error, "folder cannot be read");
+                return;
+            }
+        };
+        let manifests = manifests::read(&files);
+        let (document, problems) = compile_manifests(&manifests);
+        self.provide_secrets(&document, &manifests.secrets, runtime);
+        let declared = Declared { agents: manifests.declared, unknown: !manifests.unreadable.is_empty() };
+        let problems = problems.iter().map(ManifestProblem::rejected).collect();
+        runtime.load_lenient(document, &declared, problems);
+        runtime.secrets().refresh();
+    }
+
+    /// Follows every change of the folder, for ever.
+    ///
+    /// # Errors
+    /// When the folder cannot be watched.
+    pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
+        let mut watch = Watch::new(Path::new(&self.path), SETTLE)?;
+        loop {
+            self.read(&runtime);
+            watch.changed().await;
+        }
+    }
+
+    fn provide_secrets(&self, document: &Document, secrets: &BTreeMap<(String, String), String>, runtime: &Runtime) {
+        for SecretKey { name, key } in document.secrets() {
+            let written = secrets.get(&(name.clone(), key.clone())).cloned();
+            let value = written.or_else(|| (self.variable)(&variable_name(&name, &key)));
+            let id = SecretId { name, key };
+            runtime.secrets().set(&id, value.map(SecretString::from));
+        }
+    }
+}
+
+/// Compiles what the files hold; every problem names its file.
+#[must_use]
+pub fn compile_manifests(manifests: &Manifests) -> (Document, Vec<ManifestProblem>) {
+    let agents: Vec<_> = manifests.agents.iter().map(|(_, agent)| agent).collect();
+    let providers: Vec<_> = manifests.providers.iter().map(|(_, provider)| provider).collect();
+    let Compilation { document, problems } = compile(Resources { agents: &agents, providers: &providers });
+    let mut all = manifests.problems.clone();
+    for problem in problems {
+        // Two agents of one name are at odds with each other: both files are named.
+        let either = problem.path == "metadata.name";
+        let in_question = |meta: &ObjectMeta| {
+            meta.name.as_deref() == Some(&problem.object.name)
+                && (either || meta.namespace.as_deref().unwrap_or("default") == problem.object.namespace)
+        };
+        let files = manifests.agents.iter().filter(|(_, agent)| in_question(&agent.metadata));
+        all.push(ManifestProblem {
+            file: files.map(|(file, _)| file.as_str()).collect::<Vec<_>>().join(", "),
+            kind: problem.object.kind.to_owned(),
+            name: problem.object.name,
+            path: problem.path,
+            message: problem.message,
+        });
+    }
+    all.sort();
+    (document, all)
+}
+
+/// `ASTROMESH_SECRET_<NAME>_<KEY>`: upper case, every other character as `_`.
+#[must_use]
+pub fn variable_name(secret: &str, key: &str) -> String {
+    let plain = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    };
+    format!("ASTROMESH_SECRET_{}_{}", plain(secret), plain(key))
+}

@@ -1,0 +1,79 @@
+//! The operator's document and trust as a mounted ConfigMap, and Secrets as mounted files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::watch::{Watch, WatchError};
+use crate::Runtime;
+
+/// The kubelet swaps a volume's files by one rename; there is next to nothing to wait for.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// Where the operator's files are.
+#[derive(Clone, Debug)]
+pub struct Mounted {
+    /// The document.
+    pub document: PathBuf,
+    /// The trust; absent files mean that no caller can be verified.
+    pub trust: Option<PathBuf>,
+    /// The folder of the Secrets, `<name>/<key>`.
+    pub secrets: Option<PathBuf>,
+}
+
+impl Mounted {
+    /// Reads the files once.
+    pub fn read(&self, runtime: &Runtime) {
+        if let Some(path) = &self.trust
+            && let Some(bytes) = read(path)
+            && let Err(error) = runtime.trust(&bytes)
+        {
+            tracing::error!(path = %path.display(), cause = %error, "trust refused; the keys in use stay");
+        }
+        let serving = runtime.pod_state();
+        if let Some(bytes) = read(&self.document) {
+            let revision = agent_pod_config::revision_of(&bytes);
+            let refused = serving.rejected.as_ref().is_some_and(|rejected| rejected.revision == revision);
+            let served = serving.rejected.is_none() && serving.revision.as_deref() == Some(revision.as_str());
+            if !refused && !served {
+                runtime.load(&bytes);
+            }
+        }
+    }
+
+    /// Follows every change of the files, for ever.
+    ///
+    /// # Errors
+    /// When a folder cannot be watched.
+    pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
+        let folder = self.document.parent().unwrap_or_else(|| Path::new("."));
+        let mut document = Watch::new(folder, SETTLE)?;
+        let mut secrets = match self.secrets.as_deref().filter(|path| path.is_dir()) {
+            Some(path) => Some(Watch::new(path, SETTLE)?),
+            None => None,
+        };
+        self.read(&runtime);
+        loop {
+            tokio::select! {
+                () = document.changed() => self.read(&runtime),
+                () = changed(&mut secrets) => {
+                    runtime.secrets().refresh();
+                }
+            }
+        }
+    }
+}
+
+async fn changed(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    fs::read(path)
+        .inspect_err(|error| tracing::warn!(path = %path.display(), cause = %error, "file cannot be read"))
+        .ok()
+}

@@ -1,0 +1,69 @@
+//! `agent-pod validate`: every problem of manifests, without a cluster and without a network.
+
+use std::path::PathBuf;
+
+use agent_pod_infra::secret::SecretStore;
+
+use crate::manifests::{self, ManifestProblem};
+use crate::source::manifests::compile_manifests;
+use crate::{Mode, Runtime};
+
+/// What was checked, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Valid agents.
+    pub agents: usize,
+    /// Valid providers.
+    pub providers: usize,
+    /// Every problem, with its file and path.
+    pub problems: Vec<ManifestProblem>,
+}
+
+/// Checks files and folders together: schema, rules, references between them, templates.
+#[must_use]
+pub fn validate(paths: &[PathBuf]) -> Report {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match manifests::files(path) {
+            Ok(found) => files.extend(found),
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                problems.push(ManifestProblem::of_file(&path.display().to_string(), message));
+            }
+        }
+    }
+    let read = manifests::read(&files);
+    let (document, found) = compile_manifests(&read);
+    problems.extend(found);
+    problems.extend(build_problems(&document, &read));
+    Report { agents: document.agents.len(), providers: read.providers.len(), problems }
+}
+
+/// What only building finds, for example a broken template.
+fn build_problems(document: &agent_pod_config::Document, read: &manifests::Manifests) -> Vec<ManifestProblem> {
+    let runtime = Runtime::new(Mode::Standalone, SecretStore::in_memory());
+    runtime.load(&document.to_bytes());
+    let rejected = runtime.pod_state().rejected.unwrap_or_default();
+    rejected.problems.into_iter().map(|problem| at_manifest(&problem.path, problem.message, read)).collect()
+}
+
+/// Leads a path in the document, `agents.support.prompts.system`, back to the manifest that it came from.
+fn at_manifest(path: &str, message: String, read: &manifests::Manifests) -> ManifestProblem {
+    for (file, agent) in &read.agents {
+        let name = agent.metadata.name.clone().unwrap_or_default();
+        if let Some(field) = path.strip_prefix(&format!("agents.{name}.")) {
+            let path = format!("spec.{field}");
+            return ManifestProblem { file: file.clone(), kind: "Agent".to_owned(), name, path, message };
+        }
+    }
+    for (file, provider) in &read.providers {
+        let name = provider.metadata.name.clone().unwrap_or_default();
+        let namespace = provider.metadata.namespace.as_deref().unwrap_or("default");
+        if let Some(field) = path.strip_prefix(&format!("providers.{namespace}/{name}.")) {
+            let path = format!("spec.{field}");
+            return ManifestProblem { file: file.clone(), kind: "Provider".to_owned(), name, path, message };
+        }
+    }
+    ManifestProblem::of_file(path, message)
+}

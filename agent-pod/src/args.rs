@@ -1,0 +1,104 @@
+//! The command line, and the only place that reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agent_pod_runtime::source::manifests::Folder;
+use agent_pod_runtime::source::mounted::Mounted;
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::serve::{Server, Source};
+use crate::{serve, telemetry, validate};
+
+/// Runs AI agents: on Kubernetes behind the Astromesh operator, or from a folder of manifests.
+#[derive(Debug, Parser)]
+#[command(name = "agent-pod", version, about)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve agents.
+    Serve(ServeArgs),
+    /// Check manifests without a cluster; exit code 1 if anything is wrong.
+    Validate(ValidateArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+struct ServeArgs {
+    /// Folder of manifests to run without a cluster; followed for changes.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "ASTROMESH_MANIFESTS",
+        conflicts_with = "document",
+        required_unless_present = "document"
+    )]
+    manifests: Option<PathBuf>,
+    /// The operator's document; followed for changes.
+    #[arg(long, value_name = "FILE", env = "ASTROMESH_DOCUMENT")]
+    document: Option<PathBuf>,
+    /// Keys that callers' tokens are verified with.
+    #[arg(long, value_name = "FILE", env = "ASTROMESH_TRUST", requires = "document")]
+    trust: Option<PathBuf>,
+    /// Folder of mounted Secrets, `<name>/<key>`.
+    #[arg(long, value_name = "DIR", env = "ASTROMESH_SECRETS_DIR", requires = "document")]
+    secrets_dir: Option<PathBuf>,
+    /// Address of the agents' API.
+    #[arg(long, value_name = "ADDR", env = "ASTROMESH_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Address of probes, metrics and state.
+    #[arg(long, value_name = "ADDR", env = "ASTROMESH_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
+    admin_listen: SocketAddr,
+    /// Folder for what agents keep on disk; made if it does not exist.
+    #[arg(long, value_name = "DIR", env = "ASTROMESH_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// What is logged, for example `info` or `agent_pod_core=debug`.
+    #[arg(long, value_name = "FILTER", env = "ASTROMESH_LOG", default_value = "info")]
+    log: String,
+    /// How it is logged.
+    #[arg(long, value_enum, env = "ASTROMESH_LOG_FORMAT", default_value = "json")]
+    log_format: telemetry::LogFormat,
+}
+
+#[derive(Debug, ClapArgs)]
+struct ValidateArgs {
+    /// Files or folders, checked together.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(args) => args.run(),
+            Command::Validate(ValidateArgs { files }) => validate::run(&files),
+        }
+    }
+}
+
+impl ServeArgs {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let Self { manifests, document, trust, secrets_dir, listen, admin_listen, data_dir, log, log_format } = self;
+        telemetry::init(&log, log_format)?;
+        if let Some(dir) = &data_dir {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("failed to make the data folder `{}`", dir.display()))?;
+        }
+        let source = match (manifests, document) {
+            (Some(path), _) => Source::Folder(Folder { path, variable }),
+            (None, Some(document)) => Source::Mounted(Mounted { document, trust, secrets: secrets_dir }),
+            (None, None) => anyhow::bail!("either --manifests or --document is needed"),
+        };
+        serve::run(Server { source, listen, admin_listen })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

@@ -1,0 +1,126 @@
+//! Every rule with an object that passes and one that fails, and the words that a user reads.
+
+use astromesh_crds::manifest::{Problem, check};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+fn provider() -> Value {
+    json!({"apiVersion": "astromesh.io/v1alpha1", "kind": "Provider", "metadata": {"name": "openai"},
+           "spec": {"type": "openai_compat", "endpoint": "https://api.openai.com/v1"}})
+}
+
+fn agent() -> Value {
+    json!({"apiVersion": "astromesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": "support"},
+           "spec": {"model": {"candidates": [{"providerRef": {"name": "openai"}}]}, "prompts": {"system": "Be kind."}}})
+}
+
+/// The object with the value at `pointer` set; objects on the way are made.
+fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+    let mut place = &mut object;
+    for part in pointer.split('/') {
+        place = match part.parse::<usize>() {
+            Ok(index) => &mut place[index],
+            Err(_) => &mut place[part],
+        };
+    }
+    *place = value;
+    object
+}
+
+fn base(kind: &str) -> Value {
+    if kind == "Agent" { agent() } else { provider() }
+}
+
+#[test]
+fn the_smallest_objects_are_valid() {
+    assert_eq!(check(&agent()), []);
+    assert_eq!(check(&provider()), []);
+}
+
+#[rstest]
+#[case("Provider", "metadata/name", json!("p".repeat(50)))]
+#[case("Provider", "spec/endpoint", json!("http://10.0.0.1:8080"))]
+#[case("Provider", "spec/auth", json!({"secretKeyRef": {"name": "s", "key": "k"}}))]
+#[case("Provider", "spec/auth", json!({"scheme": "none"}))]
+#[case("Provider", "spec/auth", json!({"scheme": "header", "header": "api-key", "secretKeyRef": {"name": "s", "key": "k"}}))]
+#[case("Provider", "spec/timeouts", json!({"connect": "5s", "firstToken": "30s", "stall": "1m30s", "total": "10m"}))]
+#[case("Provider", "spec/models", json!([{"name": "a"}, {"name": "b"}]))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "react", "maxIterations": 5, "timeout": "1h"}))]
+#[case("Agent", "spec/memory", json!({"conversational": {"backend": "in_memory", "strategy": "sliding_window", "maxTurns": 3, "ttl": "72h"}}))]
+#[case("Agent", "spec/access", json!({"mode": "none"}))]
+#[case("Agent", "spec/access", json!({"allowed": [{"serviceAccount": "app", "namespace": "shop"}, {"namespace": "shop"}]}))]
+#[case("Agent", "spec/runtime", json!({"replicas": 3, "resources": {"limits": {"memory": "1Gi"}}, "drainTimeout": "1m", "endpointDelay": "0s"}))]
+#[case("Agent", "spec/model/candidates/0/parameters", json!({"temperature": 0.2, "topP": 1, "maxTokens": 10, "stop": ["x"], "seed": 1, "extra": {"top_k": 40, "any": {"thing": [1]}}}))]
+fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Value) {
+    assert_eq!(check(&with(base(kind), pointer, value)), []);
+}
+
+#[rstest]
+#[case("Provider", "metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters")]
+#[case("Agent", "metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters")]
+#[case("Provider", "spec/endpoint", json!("api.openai.com"), "endpoint must be an absolute http or https URL")]
+#[case("Provider", "spec/endpoint", json!("ftp://api.openai.com"), "endpoint must be an absolute http or https URL")]
+#[case("Provider", "spec/endpoint", json!("https://me:secret@api.openai.com"), "endpoint must not hold credentials")]
+#[case("Provider", "spec/auth", json!({"scheme": "bearer"}), "auth.secretKeyRef is required")]
+#[case("Provider", "spec/auth", json!({"scheme": "header", "secretKeyRef": {"name": "s", "key": "k"}}), "auth.header is required")]
+#[case("Provider", "spec/auth", json!({"header": "X", "secretKeyRef": {"name": "s", "key": "k"}}), "auth.header is required")]
+#[case("Provider", "spec/timeouts", json!({"connect": "1ms"}), "timeouts.connect must be between")]
+#[case("Provider", "spec/timeouts", json!({"firstToken": "2h"}), "timeouts.firstToken must be between")]
+#[case("Provider", "spec/timeouts", json!({"stall": "2h"}), "timeouts.stall must be between")]
+#[case("Provider", "spec/timeouts", json!({"total": "0s"}), "timeouts.total must be between")]
+#[case("Agent", "spec/orchestration", json!({"timeout": "2h"}), "orchestration.timeout must be between")]
+#[case("Agent", "spec/memory", json!({"conversational": {"backend": "in_memory", "ttl": "0s"}}), "memory.conversational.ttl must be between")]
+#[case("Agent", "spec/access", json!({"mode": "none", "allowed": [{"namespace": "x"}]}), "access.allowed has no meaning")]
+#[case("Agent", "spec/access", json!({"allowed": [{}]}), "access.allowed needs serviceAccount, namespace, or both")]
+#[case("Agent", "spec/runtime", json!({"drainTimeout": "2h"}), "runtime.drainTimeout must be at most 1h")]
+#[case("Agent", "spec/runtime", json!({"endpointDelay": "6m"}), "runtime.endpointDelay must be at most 5m")]
+fn broken_rules_say_what_would_be_right(
+    #[case] kind: &str,
+    #[case] pointer: &str,
+    #[case] value: Value,
+    #[case] message: &str,
+) {
+    let problems = check(&with(base(kind), pointer, value));
+    assert!(problems.iter().any(|p| p.message.starts_with(message)), "{problems:?}");
+}
+
+#[rstest]
+#[case("Agent", "spec/prompts/sytem", json!("typo"), "spec.prompts.sytem", "unknown field")]
+#[case("Agent", "sepc", json!({}), "sepc", "unknown field")]
+#[case("Agent", "spec/model/candidates/0/modell", json!("x"), "spec.model.candidates[0].modell", "unknown field")]
+#[case("Agent", "spec/orchestration/pattern", json!("swarm2"), "spec.orchestration.pattern", "")]
+#[case("Agent", "spec/runtime/replicas", json!("three"), "spec.runtime.replicas", "")]
+#[case("Agent", "spec/model/candidates", json!([]), "spec.model.candidates", "")]
+#[case("Provider", "spec/type", json!("openai"), "spec.type", "")]
+#[case("Provider", "spec/timeouts", json!({"connect": "soon"}), "spec.timeouts.connect", "")]
+#[case("Provider", "spec/auth", json!({"secretKeyRef": {"name": "s"}}), "spec.auth.secretKeyRef.key", "required, but missing")]
+#[case("Agent", "metadata/name", json!("Not A Name"), "metadata.name", "`Not A Name` is not a valid name")]
+fn problems_of_shape_name_the_field(
+    #[case] kind: &str,
+    #[case] pointer: &str,
+    #[case] value: Value,
+    #[case] path: &str,
+    #[case] message: &str,
+) {
+    let problems = check(&with(base(kind), pointer, value));
+    assert!(problems.iter().any(|p| p.path == path && p.message.starts_with(message)), "{problems:?}");
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let object = with(with(agent(), "spec/prompts/sytem", json!("x")), "spec/runtime/replicas", json!("x"));
+    let paths: Vec<String> = check(&object).into_iter().map(|p| p.path).collect();
+    assert_eq!(paths, ["spec.prompts.sytem", "spec.runtime.replicas"]);
+}
+
+#[test]
+fn an_unknown_kind_is_refused_by_name() {
+    let problems = check(&json!({"apiVersion": "astromesh.io/v1alpha1", "kind": "Agnet", "metadata": {"name": "x"}}));
+    assert_eq!(
+        problems,
+        [Problem {
+            path: "kind".into(),
+            message: "`Agnet` is not a kind of astromesh.io/v1alpha1; known are Agent and Provider".into()
+        }]
+    );
+}

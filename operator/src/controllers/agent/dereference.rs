@@ -1,0 +1,64 @@
+//! Everything that an agent refers to, from the stores: no call goes out.
+
+use std::sync::Arc;
+
+use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::Context;
+use crate::names::{AGENT_LABEL, ObjectKey};
+use crate::pods::PodView;
+use crate::trust::TrustBundle;
+
+/// What one reconciliation sees.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// The agent.
+    pub agent: Arc<Agent>,
+    /// Its place.
+    pub key: ObjectKey,
+    /// Its status, as last written.
+    pub previous: AgentStatus,
+    /// The providers that it names and that exist.
+    pub providers: Vec<Arc<Provider>>,
+    /// Its pods that are not being deleted, by name.
+    pub pods: Vec<PodView>,
+    /// The cluster's token keys; absent until they are read.
+    pub trust: Option<Arc<TrustBundle>>,
+}
+
+/// Looks everything up.
+#[must_use]
+pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
+    let key = ObjectKey::of(agent.as_ref());
+    let mut names: Vec<_> =
+        agent.spec.model.candidates.iter().map(|candidate| candidate.provider_ref.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let providers = names
+        .into_iter()
+        .filter_map(|name| ctx.stores.providers.get(&ObjectRef::new(name).within(&key.namespace)))
+        .filter(|provider| provider.metadata.deletion_timestamp.is_none())
+        .collect();
+    let mut pods: Vec<_> = ctx
+        .stores
+        .pods
+        .state_filter(|pod| {
+            pod.metadata.namespace.as_deref() == Some(&key.namespace)
+                && pod.labels().get(AGENT_LABEL) == Some(&key.name)
+                && pod.metadata.deletion_timestamp.is_none()
+        })
+        .iter()
+        .filter_map(|pod| PodView::of(pod))
+        .collect();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    Inputs {
+        previous: ctx.statuses.live(agent.as_ref(), agent.status.as_ref()),
+        trust: ctx.trust.borrow().clone(),
+        agent,
+        key,
+        providers,
+        pods,
+    }
+}
