@@ -104,7 +104,10 @@ impl Fields {
         for (index, image) in images.into_iter().enumerate() {
             match image {
                 Value::String(url) if !url.is_empty() => urls.push(url),
-                _not_a_url => self.refuse(&format!("images[{index}]"), "must be a URL or a data URL as a string"),
+                Value::String(_) => self.refuse(&format!("images[{index}]"), "must not be empty"),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    self.refuse(&format!("images[{index}]"), "must be a string");
+                }
             }
         }
         urls

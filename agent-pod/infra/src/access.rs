@@ -17,8 +17,8 @@ use jsonwebtoken::{decode, decode_header};
 use serde::Deserialize;
 
 use cache::Cache;
-use keys::Keys;
 pub use keys::JwksError;
+use keys::Keys;
 
 /// How far the clocks of this node and of the API server may differ, for `exp` and `nbf`.
 pub const LEEWAY: Duration = Duration::from_secs(30);

@@ -202,7 +202,8 @@ impl Entry {
         let SecretId { name, key } = &self.id;
         match self.source.read(&self.id) {
             Ok(value) => {
-                let changed = self.value.load().as_deref().map(|old| old.expose_secret()) != Some(value.expose_secret());
+                let changed =
+                    self.value.load().as_deref().map(|old| old.expose_secret()) != Some(value.expose_secret());
                 if changed {
                     info!(secret = %name, key = %key, "secret key read");
                     self.value.store(Some(Arc::new(value)));

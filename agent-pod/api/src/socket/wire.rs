@@ -6,7 +6,8 @@ use agent_pod_core::event::TurnEvent;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::Error as ProtocolError;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 use crate::state::SocketLimits;
 
@@ -109,10 +110,11 @@ impl Wire {
 }
 
 fn why(error: axum::Error) -> End {
-    match error.into_inner().downcast_ref::<ProtocolError>() {
-        Some(ProtocolError::Capacity(_)) => End::Oversized,
-        Some(ProtocolError::Utf8(_)) => End::NotText,
-        Some(ProtocolError::Protocol(_)) => End::Protocol,
+    match error.into_inner().downcast_ref::<Error>() {
+        Some(Error::Capacity(_)) => End::Oversized,
+        Some(Error::Utf8(_)) => End::NotText,
+        Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => End::Gone,
+        Some(Error::Protocol(_)) => End::Protocol,
         Some(_) | None => End::Gone,
     }
 }

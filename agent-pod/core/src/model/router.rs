@@ -205,7 +205,8 @@ impl Candidate {
             .unwrap_or_else(|_| Err(too_slow("no answer")))
             .map_err(|error| Failure { error, committed: false })?;
         loop {
-            let limit = if progress.first_token.is_some() { end.min(Instant::now() + self.timeouts.stall) } else { first_end };
+            let limit =
+                if progress.first_token.is_some() { end.min(Instant::now() + self.timeouts.stall) } else { first_end };
             let next = next_event(&mut stream, limit).await;
             let committed = progress.first_token.is_some();
             match next.map_err(|error| Failure { error, committed })? {

@@ -40,8 +40,7 @@ impl Keys {
         for jwk in &set.keys {
             let algorithms = algorithms(jwk);
             let Some(kid) = jwk.common.key_id.clone().filter(|_| !algorithms.is_empty()) else { continue };
-            let decoding =
-                DecodingKey::from_jwk(jwk).map_err(|source| JwksError::Key { kid: kid.clone(), source })?;
+            let decoding = DecodingKey::from_jwk(jwk).map_err(|source| JwksError::Key { kid: kid.clone(), source })?;
             keys.insert(kid, Key { decoding, validation: validation(algorithms, issuer, audience) });
         }
         if keys.is_empty() { Err(JwksError::Empty) } else { Ok(Self(keys)) }

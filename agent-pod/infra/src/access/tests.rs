@@ -257,7 +257,10 @@ fn a_key_without_alg_verifies_what_its_type_can() {
 #[case::not_a_set("{}", false)]
 #[case::no_keys(r#"{"keys": []}"#, true)]
 #[case::only_a_shared_secret(r#"{"keys": [{"kty": "oct", "kid": "a", "k": "c2VjcmV0"}]}"#, true)]
-#[case::only_a_key_for_encryption(r#"{"keys": [{"kty": "RSA", "use": "enc", "kid": "a", "n": "AQAB", "e": "AQAB"}]}"#, true)]
+#[case::only_a_key_for_encryption(
+    r#"{"keys": [{"kty": "RSA", "use": "enc", "kid": "a", "n": "AQAB", "e": "AQAB"}]}"#,
+    true
+)]
 #[case::a_key_without_an_id(r#"{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}"#, true)]
 fn a_key_set_without_a_usable_key_is_an_error(#[case] jwks: &str, #[case] is_a_set: bool) {
     let error = JwksVerifier::new(ISSUER, "astromesh", jwks).err().unwrap();

@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use agent_pod_core::event::TurnRequest;
+use axum::body::Body;
+use axum::http::Request;
+use futures::stream;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::client::{Server, VERSION, call, get, post, state, with_header, within};
+use crate::fake::{BODY_BYTES_MAX, FakeAgents, answer, done, status, token};
+
+const RUN: &str = "/v1/agents/support/run";
+
+#[tokio::test]
+async fn health_tells_the_version() {
+    let answer = call(&FakeAgents::new([]), get("/v1/health")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json(), json!({"status": "ok", "version": VERSION}));
+}
+
+#[tokio::test]
+async fn agents_are_listed_and_shown() {
+    let agents = FakeAgents::support();
+    let list = call(&agents, get("/v1/agents")).await.json();
+    let summary = json!({"name": "support", "namespace": "shop", "displayName": "An agent", "description": "Helps.",
+        "pattern": "react", "revision": "3fa9", "status": "ready"});
+    assert_eq!(list, json!({"agents": [summary]}));
+    let details = call(&agents, get("/v1/agents/support")).await.json();
+    assert_eq!(details["name"], "support");
+    assert_eq!(details["models"], json!(["openai/gpt-4o-mini"]));
+}
+
+#[tokio::test]
+async fn a_run_gives_the_answer_and_its_id() {
+    let agents = FakeAgents::support();
+    agents.play([status("s-1"), token("It "), token("arrives."), done("It arrives.")]);
+    let body = json!({"query": "Where?", "sessionId": "s-1", "context": {"customer": "Ada"}, "images": ["data:,x"],
+        "stream": false, "unknown": 1});
+    let reply = call(&agents, post(RUN, body.to_string())).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("x-run-id"), Some("run-1"));
+    assert_eq!(reply.json(), serde_json::to_value(answer("It arrives.")).unwrap());
+    let (name, request, _options) = agents.starts().remove(0);
+    let Value::Object(context) = json!({"customer": "Ada"}) else { unreachable!() };
+    let session_id = Some("s-1".to_owned());
+    let images = vec!["data:,x".to_owned()];
+    assert_eq!(
+        (name.as_str(), request),
+        ("support", TurnRequest { query: "Where?".to_owned(), session_id, context, images })
+    );
+}
+
+#[rstest]
+#[case::snake_case(r#"{"query": "q", "session_id": "old"}"#, Some("old"))]
+#[case::camel_case_wins(r#"{"query": "q", "session_id": "old", "sessionId": "new"}"#, Some("new"))]
+#[case::null_is_absent(r#"{"query": "q", "sessionId": null, "context": null, "images": null, "stream": null}"#, None)]
+#[tokio::test]
+async fn sessions_are_named_in_either_style(#[case] body: &'static str, #[case] expected: Option<&str>) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    assert_eq!(call(&agents, post(RUN, body)).await.status, 200);
+    assert_eq!(agents.starts().remove(0).1.session_id.as_deref(), expected);
+}
+
+#[rstest]
+#[case::empty("")]
+#[case::half(r#"{"query": "#)]
+#[case::prose("hello")]
+#[tokio::test]
+async fn what_is_not_json_is_400(#[case] body: &'static str) {
+    let agents = FakeAgents::support();
+    assert_eq!(call(&agents, post(RUN, body)).await.failure(), (400, "invalid_json".to_owned()));
+}
+
+#[rstest]
+#[case::no_object("[]", &["$"])]
+#[case::nothing("{}", &["query"])]
+#[case::null_query(r#"{"query": null}"#, &["query"])]
+#[case::empty_query(r#"{"query": " "}"#, &["query"])]
+#[case::number(r#"{"query": 7}"#, &["query"])]
+#[case::empty_session(r#"{"query": "q", "sessionId": ""}"#, &["sessionId"])]
+#[case::session_number(r#"{"query": "q", "session_id": 1}"#, &["session_id"])]
+#[case::image_number(r#"{"query": "q", "images": ["a", 1, ""]}"#, &["images[1]", "images[2]"])]
+#[case::all(r#"{"sessionId": 1, "context": [], "images": "a", "stream": "yes"}"#,
+    &["query", "sessionId", "context", "images", "stream"])]
+#[tokio::test]
+async fn json_of_the_wrong_shape_is_422_with_every_problem(#[case] body: &'static str, #[case] paths: &[&str]) {
+    let answer = call(&FakeAgents::support(), post(RUN, body)).await;
+    assert_eq!(answer.failure(), (422, "validation_failed".to_owned()));
+    let error = answer.json();
+    let problems = error["error"]["details"]["problems"].as_array().expect("problems").clone();
+    let named: Vec<_> = problems.iter().map(|problem| problem["path"].as_str().unwrap()).collect();
+    assert_eq!(named, paths);
+    assert!(problems.iter().all(|problem| problem["message"].is_string()));
+}
+
+#[rstest]
+#[case(256, 200)]
+#[case(257, 422)]
+#[tokio::test]
+async fn session_ids_have_at_most_256_characters(#[case] length: usize, #[case] expected: u16) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let body = json!({"query": "q", "sessionId": "ä".repeat(length)});
+    assert_eq!(call(&agents, post(RUN, body.to_string())).await.status, expected);
+}
+
+#[rstest]
+#[case::json(Some("application/json"), 200)]
+#[case::with_charset(Some("Application/JSON; charset=utf-8"), 200)]
+#[case::suffix(Some("application/problem+json"), 200)]
+#[case::absent(None, 200)]
+#[case::form(Some("application/x-www-form-urlencoded"), 415)]
+#[case::text(Some("text/plain"), 415)]
+#[tokio::test]
+async fn bodies_are_json_by_their_content_type(#[case] content_type: Option<&str>, #[case] expected: u16) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let request =
+        content_type.into_iter().fold(Request::post(RUN), |request, value| request.header("content-type", value));
+    let answer = call(&agents, request.body(Body::from(r#"{"query": "q"}"#)).unwrap()).await;
+    assert_eq!(answer.status, expected);
+    if expected == 415 {
+        assert_eq!(answer.failure().1, "unsupported_media_type");
+    }
+}
+
+#[tokio::test]
+async fn a_body_at_the_limit_passes_and_one_above_is_413() {
+    let agents = FakeAgents::support();
+    let frame = json!({"query": ""}).to_string().len();
+    let body = |length: usize| json!({"query": "q".repeat(length - frame)}).to_string();
+    agents.play([done("ok")]);
+    assert_eq!(call(&agents, post(RUN, body(BODY_BYTES_MAX))).await.status, 200);
+    let answer = call(&agents, post(RUN, body(BODY_BYTES_MAX + 1))).await;
+    assert_eq!(answer.failure(), (413, "body_too_large".to_owned()));
+}
+
+#[tokio::test]
+async fn a_body_that_announces_too_much_is_413_before_it_is_read() {
+    let never = Body::from_stream(stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let request = with_header(post(RUN, never), "content-length", "1025");
+    assert_eq!(call(&FakeAgents::support(), request).await.failure(), (413, "body_too_large".to_owned()));
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_413_as_soon_as_it_exceeds_the_limit() {
+    let endless = Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 100])));
+    assert_eq!(call(&FakeAgents::support(), post(RUN, endless)).await.failure(), (413, "body_too_large".to_owned()));
+}
+
+#[rstest]
+#[case("0")]
+#[case("-1")]
+#[case("1.5")]
+#[case("soon")]
+#[tokio::test]
+async fn a_deadline_that_is_none_is_a_problem_beside_the_others(#[case] value: &str) {
+    let request = with_header(post(RUN, "{}"), "x-request-timeout-ms", value);
+    let answer = call(&FakeAgents::support(), request).await;
+    assert_eq!(answer.failure(), (422, "validation_failed".to_owned()));
+    let body = answer.json();
+    assert_eq!(body["error"]["details"]["problems"][0]["path"], "query");
+    assert_eq!(body["error"]["details"]["problems"][1]["path"], "X-Request-Timeout-Ms");
+}
+
+#[tokio::test]
+async fn the_callers_deadline_is_passed_on() {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let request = with_header(post(RUN, r#"{"query": "q"}"#), "x-request-timeout-ms", "1500");
+    assert_eq!(call(&agents, request).await.status, 200);
+    assert_eq!(agents.starts().remove(0).2.timeout, Some(Duration::from_millis(1500)));
+}
+
+#[rstest]
+#[case::valid("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true)]
+#[case::later_version("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", true)]
+#[case::forbidden_version("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false)]
+#[case::too_long("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", false)]
+#[case::upper_case("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", false)]
+#[case::zero_trace("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false)]
+#[case::zero_parent("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false)]
+#[case::short("00-4bf92f35-00f067aa0ba902b7-01", false)]
+#[case::nonsense("hello", false)]
+#[tokio::test]
+async fn a_trace_is_passed_on_unless_it_is_malformed(#[case] header: &str, #[case] valid: bool) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let request = with_header(post(RUN, r#"{"query": "q"}"#), "traceparent", header);
+    assert_eq!(call(&agents, request).await.status, 200);
+    let expected = valid.then(|| "4bf92f3577b34da6a3ce929d0e0e4736".to_owned());
+    assert_eq!(agents.starts().remove(0).2.trace_id, expected);
+}
+
+#[tokio::test]
+async fn a_run_that_breaks_off_is_500() {
+    let agents = FakeAgents::support();
+    agents.script().break_off();
+    let answer = call(&agents, post(RUN, r#"{"query": "q"}"#)).await;
+    assert_eq!(answer.failure(), (500, "internal".to_owned()));
+    assert_eq!(answer.header("x-run-id"), Some("run-1"));
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_takes_its_run_along() {
+    let agents = FakeAgents::support();
+    let control = agents.script();
+    let server = Server::start(state(agents.clone())).await;
+    let mut caller = TcpStream::connect(server.address).await.unwrap();
+    let body = r#"{"query": "q"}"#;
+    let head = format!("POST {RUN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    within(async {
+        while agents.starts().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(caller);
+    control.dropped().await;
+}

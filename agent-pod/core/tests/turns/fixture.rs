@@ -1,0 +1,132 @@
+//! An agent over scripted models.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_pod_core::agent::{Agent, AgentMemory};
+use agent_pod_core::event::{TurnEvent, TurnRequest};
+use agent_pod_core::model::router::{Candidate, Router, Timeouts};
+use agent_pod_core::model::{ModelEvent, Parameters};
+use agent_pod_core::pattern::Pattern;
+use agent_pod_core::ports::{Environment, RunObserver};
+use agent_pod_core::prompt::Prompt;
+use agent_pod_core::service::Run;
+use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel};
+use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+pub(crate) struct Fixture {
+    pub(crate) observer: Arc<RecordingObserver>,
+    models: Vec<(String, Arc<ScriptedModel>)>,
+    prompt: String,
+    timeouts: Timeouts,
+    tools: ToolSet,
+    iterations_max: u32,
+    memory: Option<AgentMemory>,
+}
+
+impl Fixture {
+    pub(crate) fn new<const N: usize>(models: [(&str, Arc<ScriptedModel>); N]) -> Self {
+        Self {
+            observer: Arc::default(),
+            models: models.into_iter().map(|(name, model)| (name.to_owned(), model)).collect(),
+            prompt: "Be kind.".to_owned(),
+            timeouts: timeouts(30, 30, 120),
+            tools: ToolSet::default(),
+            iterations_max: 10,
+            memory: None,
+        }
+    }
+
+    pub(crate) fn prompt(self, prompt: &str) -> Self {
+        Self { prompt: prompt.to_owned(), ..self }
+    }
+
+    pub(crate) fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    pub(crate) fn iterations(self, iterations_max: u32) -> Self {
+        Self { iterations_max, ..self }
+    }
+
+    pub(crate) fn memory(self, memory: AgentMemory) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    /// `upper`, which works, and `broken`, which does not.
+    pub(crate) fn tools(self) -> Self {
+        Self { tools: ToolSet::new([Arc::new(Upper) as Arc<dyn Tool>, Arc::new(Broken)]), ..self }
+    }
+
+    pub(crate) fn agent(&self) -> Arc<Agent> {
+        let candidates = self.models.iter().map(|(provider, model)| Candidate {
+            provider: provider.clone(),
+            namespace: "shop".to_owned(),
+            model: "m".to_owned(),
+            parameters: Parameters::default(),
+            timeouts: self.timeouts,
+            port: model.clone(),
+            health: Arc::default(),
+        });
+        Arc::new(Agent {
+            name: "support".to_owned(),
+            namespace: "shop".to_owned(),
+            display_name: Some("Support".to_owned()),
+            description: None,
+            system: Prompt::compile(&self.prompt).unwrap(),
+            router: Router::new(candidates.collect()),
+            tools: self.tools.clone(),
+            pattern: Pattern::React { iterations_max: self.iterations_max },
+            timeout: Duration::from_secs(120),
+            memory: self.memory.clone(),
+            environment: Arc::new(FixedEnvironment::default()) as Arc<dyn Environment>,
+            observer: Arc::clone(&self.observer) as Arc<dyn RunObserver>,
+        })
+    }
+}
+
+pub(crate) fn timeouts(first_token: u64, stall: u64, total: u64) -> Timeouts {
+    let secs = Duration::from_secs;
+    Timeouts { first_token: secs(first_token), stall: secs(stall), total: secs(total) }
+}
+
+pub(crate) fn ask(query: &str) -> TurnRequest {
+    TurnRequest { query: query.to_owned(), ..TurnRequest::default() }
+}
+
+pub(crate) fn content(text: &str) -> Scripted {
+    Scripted::Event(ModelEvent::Content(text.to_owned()))
+}
+
+pub(crate) async fn events(run: Run) -> Vec<TurnEvent> {
+    run.events.collect().await
+}
+
+struct Upper;
+
+#[async_trait]
+impl Tool for Upper {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: "upper".into(), description: "upper case".into(), parameters: json!({"type": "object"}) }
+    }
+
+    async fn call(&self, arguments: &Value) -> Result<String, String> {
+        Ok(arguments.to_string().to_uppercase())
+    }
+}
+
+struct Broken;
+
+#[async_trait]
+impl Tool for Broken {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: "broken".into(), description: "breaks".into(), parameters: json!({"type": "object"}) }
+    }
+
+    async fn call(&self, _: &Value) -> Result<String, String> {
+        Err("it broke".into())
+    }
+}

@@ -1,0 +1,198 @@
+//! From every way to fail to whose fault it is and a phrase that a caller may see.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use agent_pod_core::model::{ModelError, ModelErrorKind};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tracing::debug;
+
+/// The most characters of a server's own words in a phrase.
+pub const SERVER_WORDS_MAX: usize = 300;
+
+/// The longest wait that a server is believed.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// An answer other than 2xx. Its phrase is the status; only a rejected request says why in the server's own words, for
+/// its sender has to change it.
+#[must_use]
+pub fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> ModelError {
+    let body = serde_json::from_slice(body).unwrap_or_default();
+    let mut error = with_words(kind_of(status), status.as_str(), &body);
+    error.retry_after = retry_after(headers, now);
+    error
+}
+
+/// An error object in the place of a reply, as the chat completions protocol, llama.cpp, vLLM and TGI write it.
+#[must_use]
+pub fn of_object(object: &Value) -> ModelError {
+    let inner = object.get("error").unwrap_or(object);
+    let code = inner.get("code").and_then(as_status);
+    let kind = code.map_or_else(|| kind_of_type(inner), kind_of);
+    with_words(kind, code.as_ref().map_or("error instead of a reply", StatusCode::as_str), object)
+}
+
+/// A request that got no answer.
+#[must_use]
+pub fn unreachable(error: &reqwest::Error) -> ModelError {
+    debug!(error = error as &(dyn Error + 'static), "model server not reached");
+    if error.is_timeout() {
+        return ModelError::new(
+            ModelErrorKind::Timeout,
+            if error.is_connect() { "connect timeout" } else { "timeout" },
+        );
+    }
+    let phrase = if error.is_dns() {
+        "name not found"
+    } else if is_tls(error) {
+        "TLS failure"
+    } else if io_kind(error) == Some(io::ErrorKind::ConnectionRefused) {
+        "connection refused"
+    } else if is_reset(error) || is_incomplete(error) {
+        "connection reset"
+    } else {
+        "connection failed"
+    };
+    ModelError::new(ModelErrorKind::Unavailable, phrase)
+}
+
+/// A reply that broke on its way.
+#[must_use]
+pub fn broken(error: &reqwest::Error) -> ModelError {
+    debug!(error = error as &(dyn Error + 'static), "reply of the model server broke");
+    if error.is_timeout() {
+        ModelError::new(ModelErrorKind::Timeout, "timeout")
+    } else if is_incomplete(error) {
+        cut_off()
+    } else if is_reset(error) {
+        ModelError::new(ModelErrorKind::Unavailable, "connection reset")
+    } else {
+        ModelError::new(ModelErrorKind::Unavailable, "connection failed")
+    }
+}
+
+/// A reply that is not what the protocol says.
+#[must_use]
+pub fn malformed(phrase: &str) -> ModelError {
+    ModelError::new(ModelErrorKind::Malformed, phrase)
+}
+
+pub(super) fn cut_off() -> ModelError {
+    malformed("stream cut off")
+}
+
+/// When the server wants to be asked again: `retry-after-ms` of OpenAI, else `Retry-After` in seconds or as a date (RFC 9110).
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = |text: &str| text.parse::<f64>().ok();
+    let wait = match text("retry-after-ms").and_then(seconds) {
+        Some(milliseconds) => as_wait(milliseconds / 1000.0),
+        None => {
+            let value = text(RETRY_AFTER.as_str())?;
+            seconds(value).and_then(as_wait).or_else(|| until(value, now))
+        }
+    };
+    wait.map(|wait| wait.min(RETRY_AFTER_MAX))
+}
+
+fn as_wait(seconds: f64) -> Option<Duration> {
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(RETRY_AFTER_MAX))
+}
+
+/// The wait until an HTTP date; none is left of one that has passed.
+fn until(date: &str, now: Timestamp) -> Option<Duration> {
+    let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    Some(Duration::try_from(then.duration_since(now).max(SignedDuration::ZERO)).unwrap_or_default())
+}
+
+fn kind_of(status: StatusCode) -> ModelErrorKind {
+    match status.as_u16() {
+        // A redirect is not followed: the endpoint is not where the model is.
+        404 | 300..=399 => ModelErrorKind::NotFound,
+        401 | 403 => ModelErrorKind::Unauthorized,
+        408 => ModelErrorKind::Unavailable,
+        429 => ModelErrorKind::RateLimited,
+        400..=499 => ModelErrorKind::Rejected,
+        _ => ModelErrorKind::Unavailable,
+    }
+}
+
+/// Error objects without a number say what they mean by a word; an unknown one is the server's fault.
+fn kind_of_type(error: &Value) -> ModelErrorKind {
+    let words = ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str());
+    for word in words {
+        match word {
+            "invalid_request_error" | "exceed_context_size_error" | "context_length_exceeded" | "validation" => {
+                return ModelErrorKind::Rejected;
+            }
+            "authentication_error" | "permission_error" | "invalid_api_key" => return ModelErrorKind::Unauthorized,
+            "not_found_error" | "model_not_found" => return ModelErrorKind::NotFound,
+            "rate_limit_error" | "rate_limit_exceeded" | "insufficient_quota" | "requests" | "tokens" => {
+                return ModelErrorKind::RateLimited;
+            }
+            _ => {}
+        }
+    }
+    ModelErrorKind::Unavailable
+}
+
+fn as_status(code: &Value) -> Option<StatusCode> {
+    let number = code.as_u64().or_else(|| code.as_str()?.parse().ok())?;
+    let status = StatusCode::from_u16(u16::try_from(number).ok()?).ok()?;
+    (status.is_client_error() || status.is_server_error()).then_some(status)
+}
+
+fn with_words(kind: ModelErrorKind, phrase: &str, body: &Value) -> ModelError {
+    let words = if kind == ModelErrorKind::Rejected { server_words(body) } else { None };
+    ModelError::new(kind, words.map_or_else(|| phrase.to_owned(), |words| format!("{phrase}: {words}")))
+}
+
+/// The server's own words on one line, cut to [`SERVER_WORDS_MAX`] characters.
+fn server_words(body: &Value) -> Option<String> {
+    let error = body.get("error").unwrap_or(body);
+    let words =
+        error.as_str().or_else(|| ["message", "detail"].into_iter().find_map(|name| error.get(name)?.as_str()))?;
+    let line = words.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line: String = line.collect::<Vec<_>>().join(" ").chars().take(SERVER_WORDS_MAX).collect();
+    (!line.is_empty()).then_some(line)
+}
+
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source())
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    chain(error).find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+fn is_reset(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(io_kind(error), Some(BrokenPipe | ConnectionAborted | ConnectionReset))
+}
+
+/// The server has closed the connection before its answer was whole.
+fn is_incomplete(error: &reqwest::Error) -> bool {
+    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
+        || chain(error)
+            .filter_map(|error| error.downcast_ref::<hyper::Error>())
+            .any(hyper::Error::is_incomplete_message)
+}
+
+fn is_tls(error: &reqwest::Error) -> bool {
+    // An I/O error hides the error that it wraps from the chain.
+    chain(error).any(|error| {
+        error.is::<rustls::Error>()
+            || error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+                .is_some_and(|inner| inner.is::<rustls::Error>())
+    })
+}
+
+#[cfg(test)]
+mod tests;

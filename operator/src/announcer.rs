@@ -1,0 +1,165 @@
+//! Events on flips of conditions, and on nothing else.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use astromesh_crds::v1alpha1::{Reason, condition};
+use dashmap::DashMap;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+
+use crate::conditions::find;
+use crate::names::MANAGER;
+
+/// The conditions whose flips are told.
+const TOLD: [&str; 7] = [
+    condition::ACCEPTED,
+    condition::RESOLVED_REFS,
+    condition::PROGRAMMED,
+    condition::LOADED,
+    condition::CREDENTIALS_RESOLVED,
+    condition::DEGRADED,
+    condition::READY,
+];
+const NOTE_CHARS_MAX: usize = 1_000;
+/// Events are a courtesy: they must not hold a reconciliation up.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Publishes Events.
+pub struct Announcer {
+    recorder: Recorder,
+    told: DashMap<String, BTreeMap<&'static str, bool>>,
+}
+
+impl Announcer {
+    /// An announcer that signs with the name of its pod.
+    #[must_use]
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter { controller: MANAGER.into(), instance: Some(instance.to_owned()) };
+        Self { recorder: Recorder::new(client, reporter), told: DashMap::new() }
+    }
+
+    /// Tells what has flipped between `before` and `after`.
+    pub async fn announce(&self, object: &ObjectReference, before: &[Condition], after: &[Condition]) {
+        let Some(uid) = object.uid.clone() else { return };
+        let flips = {
+            let mut told = self.told.entry(uid).or_insert_with(|| seed(before));
+            flips(&mut told, after)
+        };
+        for event in flips {
+            let published = tokio::time::timeout(PUBLISH_TIMEOUT, self.recorder.publish(&event, object)).await;
+            match published {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(reason = event.reason, error = %crate::telemetry::chain(&error), "event not published");
+                }
+                Err(_elapsed) => tracing::warn!(reason = event.reason, "event not published in time"),
+            }
+        }
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.told.remove(uid);
+    }
+}
+
+/// What was told before, read from the status that an earlier process left behind.
+fn seed(before: &[Condition]) -> BTreeMap<&'static str, bool> {
+    let settled = |type_: &'static str| {
+        let condition = find(before, type_)?;
+        (!passing(condition)).then(|| (type_, condition.status == "True"))
+    };
+    TOLD.into_iter().filter_map(settled).collect()
+}
+
+/// A state on the way to another one is not worth telling.
+fn passing(condition: &Condition) -> bool {
+    let passing = [Reason::Loading, Reason::Rollout, Reason::NewGeneration].map(Reason::as_str);
+    condition.status == "Unknown" || (condition.status == "False" && passing.contains(&condition.reason.as_str()))
+}
+
+fn flips(told: &mut BTreeMap<&'static str, bool>, after: &[Condition]) -> Vec<Event> {
+    let mut events = Vec::new();
+    for type_ in TOLD {
+        // A new object is taken to be well, but not to be ready; abnormal states are absent when false.
+        let normal = type_ != condition::DEGRADED;
+        let baseline = normal && type_ != condition::READY;
+        let known = told.get(type_).copied().unwrap_or(baseline);
+        let found = find(after, type_);
+        let now = match found {
+            Some(condition) if passing(condition) => continue,
+            Some(condition) => condition.status == "True",
+            None if normal => continue,
+            None => false,
+        };
+        told.insert(type_, now);
+        if now == known {
+            continue;
+        }
+        let well = now == normal;
+        let (reason, note) = match found {
+            Some(condition) if !well => (condition.reason.clone(), condition.message.clone()),
+            Some(condition) => (type_.to_owned(), condition.message.clone()),
+            None => ("Recovered".to_owned(), "nothing optional is broken any more".to_owned()),
+        };
+        events.push(Event {
+            type_: if well { EventType::Normal } else { EventType::Warning },
+            reason,
+            note: Some(note.chars().take(NOTE_CHARS_MAX).collect()),
+            action: type_.to_owned(),
+            secondary: None,
+        });
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::conditions::{Conditions, Verdict};
+
+    fn ready(verdict: &Verdict) -> Vec<Condition> {
+        Conditions::new(&[], Some(1), Timestamp::UNIX_EPOCH).with("Ready", verdict).finish()
+    }
+
+    fn reasons(told: &mut BTreeMap<&'static str, bool>, verdict: &Verdict) -> Vec<String> {
+        flips(told, &ready(verdict)).into_iter().map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn a_flip_is_told_once() {
+        let mut told = BTreeMap::new();
+        let down = Verdict::fails(Reason::PodsUnavailable, "no pod is ready");
+        assert!(reasons(&mut told, &down).is_empty(), "a new object is not ready, and nobody is surprised");
+        assert_eq!(reasons(&mut told, &Verdict::holds("")), ["Ready"]);
+        for _pass in 0..10 {
+            assert!(reasons(&mut told, &Verdict::holds("")).is_empty());
+        }
+        assert_eq!(reasons(&mut told, &down), ["PodsUnavailable"]);
+        assert!(reasons(&mut told, &Verdict::fails(Reason::LoadFailed, "x")).is_empty(), "still not ready");
+    }
+
+    #[test]
+    fn a_reload_is_not_told() {
+        let mut told = seed(&ready(&Verdict::holds("")));
+        assert!(reasons(&mut told, &Verdict::fails(Reason::Loading, "")).is_empty());
+        assert!(reasons(&mut told, &Verdict::holds("")).is_empty());
+    }
+
+    #[test]
+    fn degraded_is_told_when_it_comes_and_when_it_goes() {
+        let mut told = BTreeMap::new();
+        let missing = Verdict::present(Reason::CredentialsMissing, "Secret `a` has no key `b`");
+        let degraded = Conditions::new(&[], None, Timestamp::UNIX_EPOCH).with("Degraded", &missing).finish();
+        let first = flips(&mut told, &degraded);
+        assert_eq!((first[0].type_, first[0].reason.as_str()), (EventType::Warning, "CredentialsMissing"));
+        assert!(flips(&mut told, &degraded).is_empty());
+        let last = flips(&mut told, &[]);
+        assert_eq!((last[0].type_, last[0].reason.as_str()), (EventType::Normal, "Recovered"));
+    }
+}
