@@ -46,8 +46,8 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "ASTROMESH_TRUST", requires = "document")]
     trust: Option<PathBuf>,
     /// Folder of mounted Secrets, `<name>/<key>`.
-    #[arg(long, value_name = "DIR", env = "ASTROMESH_SECRETS_DIR", requires = "document")]
-    secrets_dir: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", env = "ASTROMESH_SECRETS_DIR", default_value = "/var/run/astromesh/secrets")]
+    secrets_dir: PathBuf,
     /// Address of the agents' API.
     #[arg(long, value_name = "ADDR", env = "ASTROMESH_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,

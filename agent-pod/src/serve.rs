@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
-use agent_pod_infra::secret::SecretStore;
+use agent_pod_runtime::Runtime;
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
-use agent_pod_runtime::{Mode, Runtime};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,11 +43,8 @@ pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
 
 async fn serve(Server { source, listen, admin_listen }: Server) -> anyhow::Result<ExitCode> {
     let runtime = Arc::new(match &source {
-        Source::Folder(_) => Runtime::new(Mode::Standalone, SecretStore::in_memory()),
-        Source::Mounted(mounted) => {
-            let secrets = mounted.secrets.clone().unwrap_or_else(|| "/var/run/astromesh/secrets".into());
-            Runtime::new(Mode::Cluster, SecretStore::directory(secrets))
-        }
+        Source::Folder(_) => Runtime::standalone(),
+        Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
     });
     let mut stop = StopSignal::new()?;
     let public = bind(listen).await?;

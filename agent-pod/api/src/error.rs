@@ -66,9 +66,9 @@ pub(crate) fn report(error: &RunError) {
     let status = status(error.code);
     let (code, run_id) = (error.code.as_str(), error.run_id.as_deref());
     if status == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::error!(code, run_id, message = %error, "call failed by a fault of ours");
+        tracing::error!(code, run_id, error = %error, "call failed by a fault of ours");
     } else if status.is_server_error() {
-        tracing::warn!(code, run_id, message = %error, "call failed");
+        tracing::warn!(code, run_id, error = %error, "call failed");
     }
 }
 

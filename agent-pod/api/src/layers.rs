@@ -16,7 +16,8 @@ use crate::error::ApiError;
 
 /// The routes within the layers; call it when all routes are there.
 pub(crate) fn surround(routes: Router) -> Router {
-    let spans = TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(());
+    let spans =
+        TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_eos(()).on_failure(());
     routes
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)

@@ -34,9 +34,19 @@ pub struct Builder {
     conversations: Arc<dyn ConversationStore>,
     environment: Arc<dyn Environment>,
     observer: Arc<dyn RunObserver>,
-    adapters: HashMap<String, (ProviderDocument, Arc<dyn Model>)>,
+    adapters: Adapters,
     health: HashMap<(String, String), Arc<Health>>,
     in_flight: HashMap<String, Arc<AtomicU32>>,
+}
+
+/// The adapters of a document's providers, by their key in it.
+type Adapters = HashMap<String, (ProviderDocument, Arc<dyn Model>)>;
+
+/// What an agent is built within.
+struct Within<'a> {
+    document: &'a Document,
+    adapters: &'a Adapters,
+    revision: &'a str,
 }
 
 /// The ports that a builder gives to its agents.
@@ -77,7 +87,8 @@ impl Builder {
         let revision = document.revision();
         let adapters = self.adapters(document, &mut problems);
         for (name, agent) in &document.agents {
-            match self.entry(name, agent, document, &adapters, &revision) {
+            let within = Within { document, adapters: &adapters, revision: &revision };
+            match self.entry(name, agent, &within) {
                 Ok(entry) => {
                     for candidate in entry.agent.router.candidates() {
                         let key = (format!("{}/{}", candidate.namespace, candidate.provider), candidate.model.clone());
@@ -105,11 +116,7 @@ impl Builder {
     }
 
     /// One adapter per provider; those of unchanged providers go on, with their open connections.
-    fn adapters(
-        &self,
-        document: &Document,
-        problems: &mut Vec<RejectedProblem>,
-    ) -> HashMap<String, (ProviderDocument, Arc<dyn Model>)> {
+    fn adapters(&self, document: &Document, problems: &mut Vec<RejectedProblem>) -> Adapters {
         let mut adapters = HashMap::new();
         for (key, provider) in &document.providers {
             if let Some((known, adapter)) = self.adapters.get(key)
@@ -148,21 +155,14 @@ impl Builder {
         }
     }
 
-    fn entry(
-        &mut self,
-        name: &str,
-        agent: &AgentDocument,
-        document: &Document,
-        adapters: &HashMap<String, (ProviderDocument, Arc<dyn Model>)>,
-        revision: &str,
-    ) -> Result<Entry, RejectedProblem> {
+    fn entry(&mut self, name: &str, agent: &AgentDocument, within: &Within<'_>) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
         let system = Prompt::compile(&agent.prompts.system)
             .map_err(|error| problem(format!("{path}.prompts.system"), error.to_string()))?;
         let mut candidates = Vec::new();
         for (index, candidate) in agent.model.candidates.iter().enumerate() {
             let path = format!("{path}.model.candidates[{index}].provider");
-            candidates.push(self.candidate(candidate, document, adapters).ok_or_else(|| {
+            candidates.push(self.candidate(candidate, within).ok_or_else(|| {
                 problem(path, format!("provider `{}` is not in the document or cannot be built", candidate.provider))
             })?);
         }
@@ -186,7 +186,7 @@ impl Builder {
         let counter = self.in_flight.entry(format!("{}/{name}", agent.namespace)).or_default();
         Ok(Entry {
             handle: Arc::new(AgentHandle {
-                details: details(&built, revision),
+                details: details(&built, within.revision),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),
             }),
@@ -196,14 +196,9 @@ impl Builder {
         })
     }
 
-    fn candidate(
-        &mut self,
-        candidate: &CandidateDocument,
-        document: &Document,
-        adapters: &HashMap<String, (ProviderDocument, Arc<dyn Model>)>,
-    ) -> Option<Candidate> {
-        let provider = document.providers.get(&candidate.provider)?;
-        let (_, adapter) = adapters.get(&candidate.provider)?;
+    fn candidate(&mut self, candidate: &CandidateDocument, within: &Within<'_>) -> Option<Candidate> {
+        let provider = within.document.providers.get(&candidate.provider)?;
+        let (_, adapter) = within.adapters.get(&candidate.provider)?;
         let health = self.health.entry((candidate.provider.clone(), candidate.model.clone())).or_default();
         Some(Candidate {
             provider: provider.name.clone(),

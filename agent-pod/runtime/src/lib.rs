@@ -20,4 +20,4 @@ pub mod runtime;
 pub mod source;
 pub mod validate;
 
-pub use runtime::{Mode, Runtime};
+pub use runtime::Runtime;

@@ -49,9 +49,19 @@ struct Loader {
 }
 
 impl Runtime {
-    /// A runtime that serves nothing yet.
+    /// A runtime outside a cluster that serves nothing yet; its secrets come from manifests and the environment.
     #[must_use]
-    pub fn new(mode: Mode, secrets: SecretStore) -> Self {
+    pub fn standalone() -> Self {
+        Self::new(Mode::Standalone, SecretStore::in_memory())
+    }
+
+    /// A pod's runtime that serves nothing yet; its secrets are files, `<secrets>/<name>/<key>`.
+    #[must_use]
+    pub fn in_cluster(secrets: impl Into<std::path::PathBuf>) -> Self {
+        Self::new(Mode::Cluster, SecretStore::directory(secrets))
+    }
+
+    fn new(mode: Mode, secrets: SecretStore) -> Self {
         let metrics = Arc::new(Metrics::default());
         let ports = Ports {
             secrets: secrets.clone(),

@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use agent_pod_infra::secret::SecretStore;
-
+use crate::Runtime;
 use crate::manifests::{self, ManifestProblem};
 use crate::source::manifests::compile_manifests;
-use crate::{Mode, Runtime};
 
 /// What was checked, and what is wrong.
 #[derive(Debug, Default)]
@@ -42,7 +40,7 @@ pub fn validate(paths: &[PathBuf]) -> Report {
 
 /// What only building finds, for example a broken template.
 fn build_problems(document: &agent_pod_config::Document, read: &manifests::Manifests) -> Vec<ManifestProblem> {
-    let runtime = Runtime::new(Mode::Standalone, SecretStore::in_memory());
+    let runtime = Runtime::standalone();
     runtime.load(&document.to_bytes());
     let rejected = runtime.pod_state().rejected.unwrap_or_default();
     rejected.problems.into_iter().map(|problem| at_manifest(&problem.path, problem.message, read)).collect()

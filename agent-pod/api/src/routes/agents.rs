@@ -61,7 +61,7 @@ pub(crate) async fn show(
     tag = "agents",
     params(
         ("name" = String, Path, description = "Name of the agent."),
-        ("X-Request-Timeout-Ms" = Option<u64>, Header, description = "Deadline of the run; the shorter one of it and the agent's holds."),
+        ("X-Request-Timeout-Ms" = Option<u64>, Header, minimum = 1, description = "Deadline of the run; the shorter one of it and the agent's holds."),
         ("traceparent" = Option<String>, Header, description = "The caller's trace, as in W3C trace context."),
     ),
     request_body = schemas::RunRequest,

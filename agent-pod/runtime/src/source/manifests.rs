@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agent_pod_config::{Compilation, Document, Resources, SecretKey, compile};
 use agent_pod_infra::secret::SecretId;
-use kube::api::ObjectMeta;
+use kube::core::ObjectMeta;
 use secrecy::SecretString;
 
 use super::watch::{Watch, WatchError};

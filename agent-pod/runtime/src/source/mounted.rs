@@ -19,7 +19,7 @@ pub struct Mounted {
     /// The trust; absent files mean that no caller can be verified.
     pub trust: Option<PathBuf>,
     /// The folder of the Secrets, `<name>/<key>`.
-    pub secrets: Option<PathBuf>,
+    pub secrets: PathBuf,
 }
 
 impl Mounted {
@@ -49,10 +49,8 @@ impl Mounted {
     pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
         let folder = self.document.parent().unwrap_or_else(|| Path::new("."));
         let mut document = Watch::new(folder, SETTLE)?;
-        let mut secrets = match self.secrets.as_deref().filter(|path| path.is_dir()) {
-            Some(path) => Some(Watch::new(path, SETTLE)?),
-            None => None,
-        };
+        // Without a Secret to mount there is no such folder.
+        let mut secrets = if self.secrets.is_dir() { Some(Watch::new(&self.secrets, SETTLE)?) } else { None };
         self.read(&runtime);
         loop {
             tokio::select! {

@@ -35,7 +35,7 @@ impl Watch {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !event.kind.is_access()) {
                 // A full channel holds a change already that nobody has looked at yet.
-                drop(sender.try_send(()));
+                sender.try_send(()).ok();
             }
         })
         .map_err(failed)?;

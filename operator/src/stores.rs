@@ -1,0 +1,86 @@
+//! What the watches of one scope know.
+
+use astromesh_crds::v1alpha1::{Agent, Provider};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use crate::applier::ChildKind;
+use crate::names::ObjectKey;
+
+/// The stores of one scope.
+#[derive(Clone)]
+pub struct Stores {
+    /// Every agent.
+    pub agents: Store<Agent>,
+    /// Every provider.
+    pub providers: Store<Provider>,
+    /// Every pod that the operator's Deployments made.
+    pub pods: Store<Pod>,
+    /// The metadata of every child.
+    pub children: ChildStores,
+}
+
+/// The metadata of every child.
+#[derive(Clone)]
+pub struct ChildStores {
+    /// Documents.
+    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    /// Accounts.
+    pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
+    /// Services.
+    pub services: Store<PartialObjectMeta<Service>>,
+    /// Deployments.
+    pub deployments: Store<PartialObjectMeta<Deployment>>,
+}
+
+impl ChildStores {
+    /// The `resourceVersion` of a child as the watch last told it.
+    #[must_use]
+    pub fn version(&self, kind: ChildKind, key: &ObjectKey) -> Option<String> {
+        match kind {
+            ChildKind::ConfigMap => version(&self.config_maps, key),
+            ChildKind::ServiceAccount => version(&self.service_accounts, key),
+            ChildKind::Service => version(&self.services, key),
+            ChildKind::Deployment => version(&self.deployments, key),
+        }
+    }
+}
+
+fn version<K>(store: &Store<PartialObjectMeta<K>>, key: &ObjectKey) -> Option<String>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    store
+        .get(&ObjectRef::new(&key.name).within(&key.namespace))
+        .and_then(|object| object.metadata.resource_version.clone())
+}
+
+impl Stores {
+    /// Waits until every store has been filled once.
+    ///
+    /// # Errors
+    /// When a watch has ended before.
+    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+        self.agents.wait_until_ready().await?;
+        self.providers.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.children.config_maps.wait_until_ready().await?;
+        self.children.service_accounts.wait_until_ready().await?;
+        self.children.services.wait_until_ready().await?;
+        self.children.deployments.wait_until_ready().await
+    }
+
+    /// The agents that name a provider, in order.
+    #[must_use]
+    pub fn users(&self, provider: &ObjectKey) -> Vec<ObjectKey> {
+        let uses = |agent: &Agent| {
+            agent.metadata.namespace.as_deref() == Some(&provider.namespace)
+                && agent.spec.model.candidates.iter().any(|candidate| candidate.provider_ref.name == provider.name)
+        };
+        let mut users: Vec<_> = self.agents.state_filter(uses).iter().map(|agent| ObjectKey::of(agent.as_ref())).collect();
+        users.sort();
+        users
+    }
+}
