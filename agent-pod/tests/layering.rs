@@ -19,8 +19,22 @@ const EDGES: [(&str, &[&str]); 9] = [
 
 /// Crates that do I/O or speak a protocol: none of them in the core or the document.
 const IO: [&str; 16] = [
-    "axum", "hyper", "hyper-util", "reqwest", "tower", "tower-http", "sqlx", "redis", "kube-client", "kube-runtime", "notify", "ort",
-    "usearch", "qdrant-client", "serde-saphyr", "rustls",
+    "axum",
+    "hyper",
+    "hyper-util",
+    "reqwest",
+    "tower",
+    "tower-http",
+    "sqlx",
+    "redis",
+    "kube-client",
+    "kube-runtime",
+    "notify",
+    "ort",
+    "usearch",
+    "qdrant-client",
+    "serde-saphyr",
+    "rustls",
 ];
 
 fn normal_dependencies() -> BTreeMap<String, BTreeSet<String>> {
@@ -59,6 +73,9 @@ fn core_and_document_do_no_io() {
 #[test]
 fn the_doors_know_no_adapter() {
     let found = normal_dependencies();
-    let known: Vec<_> = ["reqwest", "serde-saphyr", "kube", "jsonwebtoken"].into_iter().filter(|d| found["agent-pod-api"].contains(*d)).collect();
+    let known: Vec<_> = ["reqwest", "serde-saphyr", "kube", "jsonwebtoken"]
+        .into_iter()
+        .filter(|d| found["agent-pod-api"].contains(*d))
+        .collect();
     assert!(known.is_empty(), "agent-pod-api lists {known:?}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::{Api, Client, Resource as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
 pub use desired::{ChildKind, Desired};

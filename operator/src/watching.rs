@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 
+use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::{Stream, StreamExt as _};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::Writer;
@@ -45,8 +46,43 @@ pub fn triggers<K: Resource<DynamicType = ()>>() -> (Trigger<K>, mpsc::Receiver<
     mpsc::channel(TRIGGERS_MAX)
 }
 
+/// Who is to be woken by a change.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    /// These agents.
+    pub agents: Vec<ObjectRef<Agent>>,
+    /// These providers.
+    pub providers: Vec<ObjectRef<Provider>>,
+}
+
+/// The queues of the controllers.
+#[derive(Clone)]
+pub struct Queues {
+    /// Wakes agents.
+    pub agents: Trigger<Agent>,
+    /// Wakes providers.
+    pub providers: Trigger<Provider>,
+}
+
+impl Queues {
+    /// Full queues make the watch wait. Closed ones mean that everything stops.
+    async fn wake(&self, wakes: Wakes) {
+        let Wakes { agents, providers } = wakes;
+        for agent in agents {
+            if self.agents.send(agent).await.is_err() {
+                return;
+            }
+        }
+        for provider in providers {
+            if self.providers.send(provider).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
 /// A store, and the watch that fills it.
-pub struct Watch<K: Lookup + 'static>
+pub struct Watch<K: Lookup + Clone + 'static>
 where
     K::DynamicType: Eq + std::hash::Hash + Clone,
 {
@@ -69,14 +105,14 @@ where
         Self { store, writer, api, config, prune }
     }
 
-    /// Runs the watch for ever, and calls `touched` for every object that may have changed.
-    pub async fn run(self, metrics: Arc<Metrics>, touched: impl AsyncFnMut(Touched<K>)) {
+    /// Runs the watch for ever, and wakes whom `wakes` names for every object that may have changed.
+    pub async fn run(self, metrics: Arc<Metrics>, queues: Queues, wakes: impl FnMut(&Touched<K>) -> Wakes + Send) {
         let prune = self.prune;
         let events = watcher(self.api, self.config).default_backoff().modify(move |object| {
             object.meta_mut().managed_fields = None;
             prune(object);
         });
-        drive(events, self.writer, metrics, touched).await;
+        drive(events, self.writer, metrics, (queues, wakes)).await;
     }
 }
 
@@ -85,7 +121,7 @@ async fn drive<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
     mut writer: Writer<K>,
     metrics: Arc<Metrics>,
-    mut touched: impl AsyncFnMut(Touched<K>),
+    (queues, mut wakes): (Queues, impl FnMut(&Touched<K>) -> Wakes + Send),
 ) where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -105,19 +141,18 @@ async fn drive<K>(
             Event::Init => listed.clear(),
             Event::InitApply(object) => listed.push(object),
             Event::InitDone => {
-                for object in listed.drain(..) {
-                    touched(Touched::Present(object)).await;
+                for object in std::mem::take(&mut listed) {
+                    queues.wake(wakes(&Touched::Present(object))).await;
                 }
             }
-            Event::Apply(object) => touched(Touched::Present(object)).await,
-            Event::Delete(object) => touched(Touched::Gone(object)).await,
+            Event::Apply(object) => queues.wake(wakes(&Touched::Present(object))).await,
+            Event::Delete(object) => queues.wake(wakes(&Touched::Gone(object))).await,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use astromesh_crds::v1alpha1::Provider;
     use futures::stream;
     use kube::ResourceExt as _;
     use serde_json::json;
@@ -145,10 +180,12 @@ mod tests {
             Ok(Event::Delete(provider("a"))),
         ]);
         let mut told = Vec::new();
-        drive(events, writer, Arc::default(), async |touched: Touched<Provider>| {
+        let queues = Queues { agents: triggers().0, providers: triggers().0 };
+        let wakes = |touched: &Touched<Provider>| {
             told.push((touched.object().name_any(), store.len()));
-        })
-        .await;
+            Wakes::default()
+        };
+        drive(events, writer, Arc::default(), (queues, wakes)).await;
         assert_eq!(told, [("a".into(), 2), ("b".into(), 2), ("a".into(), 1)]);
     }
 }

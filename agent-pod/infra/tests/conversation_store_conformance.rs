@@ -3,6 +3,8 @@
 //! A backend adds a module of `conforms!` with a way to make an empty store. Time is paused; a backend that keeps
 //! its own clock brings its own test of the time to live.
 
+#![expect(clippy::unwrap_used, reason = "the guarantees are tests by another name")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

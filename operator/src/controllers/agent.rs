@@ -117,7 +117,7 @@ impl Classified for Error {
 /// See [`Error`].
 pub async fn reconcile(agent: Arc<Agent>, ctx: Arc<Context>) -> Result<Action, Error> {
     let key = ObjectKey::of(agent.as_ref());
-    let result = observed(Kind::Agent, &key, &ctx.metrics, steps(agent, &ctx)).await;
+    let result = observed(Kind::Agent, &key, &ctx.metrics, Box::pin(steps(agent, &ctx))).await;
     if result.is_ok() {
         ctx.backoffs.reset(&key);
     }

@@ -77,8 +77,7 @@ fn by_type(parameters: &AlgorithmParameters) -> Vec<Algorithm> {
 }
 
 fn validation(algorithms: Vec<Algorithm>, issuer: &str, audience: &str) -> Validation {
-    let mut validation = Validation::default();
-    validation.algorithms = algorithms;
+    let mut validation = Validation { algorithms, ..Validation::default() };
     validation.set_issuer(&[issuer]);
     validation.set_audience(&[audience]);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);

@@ -51,13 +51,12 @@ impl Mounted {
         let mut document = Watch::new(folder, SETTLE)?;
         // Without a Secret to mount there is no such folder.
         let mut secrets = if self.secrets.is_dir() { Some(Watch::new(&self.secrets, SETTLE)?) } else { None };
-        self.read(&runtime);
         loop {
+            self.read(&runtime);
+            runtime.secrets().refresh();
             tokio::select! {
-                () = document.changed() => self.read(&runtime),
-                () = changed(&mut secrets) => {
-                    runtime.secrets().refresh();
-                }
+                () = document.changed() => {}
+                () = changed(&mut secrets) => {}
             }
         }
     }

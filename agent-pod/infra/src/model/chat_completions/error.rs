@@ -50,7 +50,7 @@ pub fn unreachable(error: &reqwest::Error) -> ModelError {
         "name not found"
     } else if is_tls(error) {
         "TLS failure"
-    } else if io_kind(error) == Some(io::ErrorKind::ConnectionRefused) {
+    } else if has_io(error, &[io::ErrorKind::ConnectionRefused]) {
         "connection refused"
     } else if is_reset(error) || is_incomplete(error) {
         "connection reset"
@@ -162,36 +162,37 @@ fn server_words(body: &Value) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |error: &&(dyn Error + 'static)| (*error).source())
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| cause_of(*cause))
 }
 
-fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    chain(error).find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind)
+/// The cause of a cause. An I/O error would leave out the error that it wraps.
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+fn has_io(error: &reqwest::Error, kinds: &[io::ErrorKind]) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| kinds.contains(&cause.kind()))
 }
 
 fn is_reset(error: &reqwest::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    matches!(io_kind(error), Some(BrokenPipe | ConnectionAborted | ConnectionReset))
+    has_io(error, &[BrokenPipe, ConnectionAborted, ConnectionReset])
 }
 
 /// The server has closed the connection before its answer was whole.
 fn is_incomplete(error: &reqwest::Error) -> bool {
-    io_kind(error) == Some(io::ErrorKind::UnexpectedEof)
-        || chain(error)
-            .filter_map(|error| error.downcast_ref::<hyper::Error>())
+    has_io(error, &[io::ErrorKind::UnexpectedEof])
+        || causes(error)
+            .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
             .any(hyper::Error::is_incomplete_message)
 }
 
 fn is_tls(error: &reqwest::Error) -> bool {
-    // An I/O error hides the error that it wraps from the chain.
-    chain(error).any(|error| {
-        error.is::<rustls::Error>()
-            || error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-                .is_some_and(|inner| inner.is::<rustls::Error>())
-    })
+    causes(error).any(|cause| cause.is::<rustls::Error>())
 }
 
 #[cfg(test)]

@@ -1,0 +1,54 @@
+# `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := bash
+
+CACHE := $(or $(ASTROMESH_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/astromesh)
+# CI checks out afresh each time: its build lies in the cache, so that dependencies are compiled once.
+export CARGO_TARGET_DIR ?= $(if $(CI),$(CACHE)/target,$(CURDIR)/target)
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+.PHONY: demo
+demo: ## From nothing to an answer, on a cluster (root; Rust and Go). CLUSTER=current|kind|local chooses it.
+	@e2e/demo
+
+.PHONY: run
+run: ## The same quick start without a cluster and without root.
+	@e2e/run
+
+.PHONY: down
+down: ## Remove the demo's cluster and model server.
+	@e2e/down
+
+.PHONY: test
+test: check unit e2e ## Everything that CI checks: format, lints, unit, integration and end-to-end tests.
+
+.PHONY: check
+check: ## Format, clippy, licences and bans.
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	@PATH="$$(e2e/tools/ensure cargo-deny):$$PATH" && cargo fetch --locked --quiet && cargo deny --offline --log-level error check licenses bans sources
+
+.PHONY: unit
+unit: ## Unit, property and integration tests; no cluster is needed.
+	@PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+
+.PHONY: e2e
+e2e: ## End-to-end tests on a cluster, with a real language model.
+	@e2e/test
+
+.PHONY: generate
+generate: ## Write the custom resource definitions from their types.
+	cargo run --locked -p astromesh-crds --bin crdgen
+
+.PHONY: bench
+bench: ## Benchmarks; there are no cases yet.
+	@echo "no benchmarks yet"
+
+.PHONY: cluster-up cluster-down
+cluster-up: ## Bring up the local cluster alone.
+	@e2e/cluster/up
+cluster-down: ## Remove the local cluster alone.
+	@e2e/cluster/down

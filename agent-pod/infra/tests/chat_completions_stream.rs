@@ -1,0 +1,416 @@
+//! Replies as servers send them, and what becomes of them, however the network cuts them.
+
+use agent_pod_core::message::ToolCall;
+use agent_pod_core::model::{ModelError, ModelErrorKind, ModelEvent};
+use agent_pod_core::usage::Tokens;
+use agent_pod_infra::model::chat_completions::error::malformed;
+use agent_pod_infra::model::chat_completions::stream::{EVENT_BYTES_MAX, STREAM_BYTES_MAX, decode, decode_whole};
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use proptest::prelude::*;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+const TEXT: &str = include_str!("fixtures/openai/text.sse");
+const TOOL_CALLS: &str = include_str!("fixtures/openai/tool_calls.sse");
+const REFUSAL: &str = include_str!("fixtures/openai/refusal.sse");
+const LLAMA_TEXT: &str = include_str!("fixtures/llamacpp/text.sse");
+const LLAMA_TOOL_CALL: &str = include_str!("fixtures/llamacpp/tool_call.sse");
+
+type Reply = Vec<Result<ModelEvent, ModelError>>;
+
+fn reply_of(pieces: Vec<Result<Bytes, ModelError>>) -> Reply {
+    decode(stream::iter(pieces), 1).collect().now_or_never().expect("nothing here waits")
+}
+
+fn whole(bytes: &[u8]) -> Reply {
+    reply_of(vec![Ok(Bytes::copy_from_slice(bytes))])
+}
+
+fn cut_every(bytes: &[u8], length: usize) -> Reply {
+    reply_of(bytes.chunks(length).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect())
+}
+
+fn frames(frames: &[Value]) -> String {
+    frames.iter().map(|frame| format!("data: {frame}\n\n")).collect()
+}
+
+fn delta(delta: &Value) -> Value {
+    json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+}
+
+fn finish(reason: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+}
+
+fn text(text: &str) -> Result<ModelEvent, ModelError> {
+    Ok(ModelEvent::Content(text.to_owned()))
+}
+
+fn call(id: &str, name: &str, arguments: Value) -> Result<ModelEvent, ModelError> {
+    Ok(ModelEvent::ToolCall(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments }))
+}
+
+fn broken(phrase: &str) -> Result<ModelEvent, ModelError> {
+    Err(malformed(phrase))
+}
+
+/// A reply with these pieces of tool calls.
+fn calling(pieces: &[Value]) -> Reply {
+    let mut all: Vec<_> = pieces.iter().map(|piece| delta(&json!({"tool_calls": [piece]}))).collect();
+    all.push(finish("tool_calls"));
+    whole(frames(&all).as_bytes())
+}
+
+fn as_json(reply: &Reply) -> Value {
+    let event = |event: &Result<ModelEvent, ModelError>| match event {
+        Ok(ModelEvent::Content(text)) => json!({"content": text}),
+        Ok(ModelEvent::ToolCall(call)) => json!({"toolCall": call}),
+        Ok(ModelEvent::Tokens(tokens)) => {
+            json!({"tokens": {"input": tokens.input, "output": tokens.output, "cached": tokens.cached}})
+        }
+        Err(error) => json!({"error": error.kind.as_str(), "message": error.message}),
+    };
+    reply.iter().map(event).collect()
+}
+
+#[rstest]
+#[case("fixtures/openai", "text", TEXT)]
+#[case("fixtures/openai", "tool_calls", TOOL_CALLS)]
+#[case("fixtures/openai", "refusal", REFUSAL)]
+#[case("fixtures/llamacpp", "text", LLAMA_TEXT)]
+#[case("fixtures/llamacpp", "tool_call", LLAMA_TOOL_CALL)]
+fn a_stream_of_a_server_gives_the_golden_events(#[case] folder: &str, #[case] name: &str, #[case] bytes: &str) {
+    let reply = whole(bytes.as_bytes());
+    insta::with_settings!({ snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_json_snapshot!(format!("{name}_events"), as_json(&reply));
+    });
+    for length in [1, 2, 3, 7, 64, 1000] {
+        assert_eq!(cut_every(bytes.as_bytes(), length), reply, "cut every {length} bytes");
+    }
+    for line_end in ["\r\n", "\r"] {
+        let other = bytes.replace('\n', line_end);
+        assert_eq!(whole(other.as_bytes()), reply, "with {line_end:?}");
+        assert_eq!(cut_every(other.as_bytes(), 1), reply, "with {line_end:?}, byte by byte");
+    }
+}
+
+#[test]
+fn a_document_of_a_server_gives_the_golden_events() {
+    let events = decode_whole(include_bytes!("fixtures/openai/completion.json"), 1).unwrap();
+    let reply = events.into_iter().map(Ok).collect();
+    insta::with_settings!({ snapshot_path => "fixtures/openai", prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_json_snapshot!("completion_events", as_json(&reply));
+    });
+}
+
+proptest! {
+    #[test]
+    fn cuts_never_matter(
+        fixture in prop::sample::select(vec![TEXT, TOOL_CALLS, LLAMA_TEXT, LLAMA_TOOL_CALL]),
+        end in 0_usize..4000,
+        cuts in prop::collection::vec(0_usize..4000, 0..20),
+    ) {
+        let bytes = &fixture.as_bytes()[..end.min(fixture.len())];
+        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|pair| Ok(Bytes::copy_from_slice(&bytes[pair[0]..pair[1]]))).collect();
+        prop_assert_eq!(reply_of(pieces), whole(bytes));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_or_speak_after_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let reply = whole(&bytes);
+        prop_assert!(reply.iter().rev().skip(1).all(Result::is_ok));
+        prop_assert!(reply.last().is_some_and(Result::is_err), "noise is no reply");
+    }
+}
+
+#[rstest]
+#[case::openai(TEXT)]
+#[case::calls(TOOL_CALLS)]
+#[case::llamacpp(LLAMA_TEXT)]
+fn a_stream_cut_off_before_its_end_says_so(#[case] bytes: &str) {
+    let finish = bytes.find(r#""finish_reason":"#).and_then(|first| {
+        let rest = bytes.get(first..)?;
+        ["stop", "tool_calls"]
+            .iter()
+            .filter_map(|reason| rest.find(&format!(r#""finish_reason":"{reason}""#)))
+            .min()
+            .map(|at| first + at)
+    });
+    for end in 1..finish.unwrap() {
+        let reply = whole(&bytes.as_bytes()[..end]);
+        let first_frame = bytes.find("\n\n").unwrap() + 1;
+        let phrase = if end <= first_frame { "empty reply" } else { "stream cut off" };
+        assert_eq!(reply.last(), Some(&broken(phrase)), "cut after {end} bytes");
+        assert!(reply.iter().all(|event| !matches!(event, Ok(ModelEvent::ToolCall(_)))), "half a call is none");
+    }
+}
+
+#[rstest]
+#[case::nothing("", "empty reply")]
+#[case::only_done("data: [DONE]\n\n", "empty reply")]
+#[case::only_comments(": ping\n\n: ping\n\n", "empty reply")]
+#[case::only_a_role(&frames(&[delta(&json!({"role": "assistant"}))]), "stream cut off")]
+#[case::finished_without_a_word(&frames(&[delta(&json!({"content": ""})), finish("stop")]), "empty reply")]
+#[case::out_of_tokens(&frames(&[finish("length")]), "empty reply: the token limit was reached before any text")]
+#[case::filtered(&frames(&[finish("content_filter")]), "empty reply: the server's content filter withheld it")]
+#[case::html("<html>\n<body>\nlogin: here\n", "reply is no event stream")]
+#[case::text("internal server error\n", "reply is no event stream")]
+#[case::bare_json("{\"choices\": []}\n", "reply is no event stream")]
+#[case::data_that_is_not_json("data: {\"choices\": [\n\n", "reply is not JSON")]
+#[case::data_that_is_no_object("data: \"hello\"\n\n", "reply is not a completion")]
+#[case::empty_data("data:\n\n", "reply is not JSON")]
+#[case::a_call_without_a_name(&frames(&[delta(&json!({"tool_calls": [{"index": 0, "id": "a"}]})), finish("tool_calls")]), "tool call without a name")]
+fn what_is_no_reply_is_malformed(#[case] bytes: &str, #[case] phrase: &str) {
+    assert_eq!(whole(bytes.as_bytes()), [broken(phrase)]);
+    assert_eq!(cut_every(bytes.as_bytes(), 1), [broken(phrase)]);
+}
+
+#[test]
+fn what_came_before_a_broken_line_is_kept() {
+    let bytes = frames(&[delta(&json!({"content": "It "}))]) + "\u{0}nonsense\n";
+    assert_eq!(whole(bytes.as_bytes()), [text("It "), broken("reply is no event stream")]);
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_malformed() {
+    assert_eq!(whole(b"data: {\"choices\": \"\xff\"}\n\n"), [broken("reply is no event stream")]);
+}
+
+#[rstest]
+#[case::by_done("data: [DONE]\n\n")]
+#[case::by_done_without_a_space("data:[DONE]\n\n")]
+#[case::by_a_reason(&frames(&[finish("stop")]))]
+#[case::by_an_unknown_reason(&frames(&[finish("eos_token")]))]
+#[case::by_both(&(frames(&[finish("stop")]) + "data: [DONE]\n\n"))]
+#[case::with_noise_after_done("data: [DONE]\n\ndata: {\"error\": \"late\"}\n\nnoise\n")]
+fn a_reply_ends(#[case] end: &str) {
+    let bytes = frames(&[delta(&json!({"content": "Hi"}))]) + end;
+    assert_eq!(whole(bytes.as_bytes()), [text("Hi")]);
+}
+
+#[test]
+fn comments_ids_and_empty_deltas_say_nothing() {
+    let mut bytes = String::from("\u{feff}: connected\n\nretry: 3000\nid: 1\nevent: message\n");
+    bytes += &frames(&[
+        delta(&json!({"role": "assistant"})),
+        delta(&json!({"content": ""})),
+        delta(&json!({"content": null})),
+        json!({"choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": ""}]}),
+    ]);
+    bytes += ": ping\n\n";
+    bytes += &frames(&[
+        delta(&json!({"reasoning_content": "Hmm.", "reasoning": "Hmm."})),
+        json!({"choices": [{"index": 1, "delta": {"content": "another choice"}}]}),
+        json!({"choices": [], "prompt_filter_results": []}),
+        json!({"choices": [{"index": 0}]}),
+        json!({"choices": null}),
+        json!({"choices": [{"delta": {"content": [{"type": "text", "text": " there"}]}}]}),
+        finish("stop"),
+    ]);
+    assert_eq!(whole(bytes.as_bytes()), [text("Hi"), text(" there")]);
+}
+
+#[rstest]
+#[case::in_pieces(
+    &[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}),
+        json!({"index": 0, "function": {"arguments": "{\"x\":"}}),
+        json!({"index": 0, "function": {"arguments": " 1}"}}),
+    ],
+    vec![call("a", "f", json!({"x": 1}))]
+)]
+#[case::interleaved(
+    &[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\""}}),
+        json!({"index": 1, "id": "b", "function": {"name": "g", "arguments": "{\"y\""}}),
+        json!({"index": 0, "function": {"arguments": ": 1}"}}),
+        json!({"index": 1, "function": {"arguments": ": 2}"}}),
+    ],
+    vec![call("a", "f", json!({"x": 1})), call("b", "g", json!({"y": 2}))]
+)]
+#[case::without_ids(
+    &[
+        json!({"index": 0, "function": {"name": "f", "arguments": "{}"}}),
+        json!({"index": 1, "id": "", "function": {"name": "g", "arguments": "{}"}}),
+        json!({"index": 2, "id": null, "function": {"name": "h", "arguments": "{}"}}),
+    ],
+    vec![call("call_1", "f", json!({})), call("call_2", "g", json!({})), call("call_3", "h", json!({}))]
+)]
+#[case::made_up_ids_make_way_for_real_ones(
+    &[
+        json!({"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}),
+        json!({"index": 1, "function": {"name": "g", "arguments": "{}"}}),
+    ],
+    vec![call("call_1", "f", json!({})), call("call_2", "g", json!({}))]
+)]
+#[case::one_id_for_two(
+    &[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
+        json!({"index": 1, "id": "a", "function": {"name": "g", "arguments": "{}"}}),
+    ],
+    vec![call("a", "f", json!({})), call("call_1", "g", json!({}))]
+)]
+#[case::arguments_as_an_object(
+    &[json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}})],
+    vec![call("a", "f", json!({"x": 1}))]
+)]
+#[case::no_arguments(
+    &[json!({"index": 0, "id": "a", "function": {"name": "f"}})],
+    vec![call("a", "f", json!({}))]
+)]
+#[case::arguments_that_are_not_json(
+    &[json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\": "}})],
+    vec![call("a", "f", json!("{\"x\": "))]
+)]
+#[case::the_name_repeated_with_each_piece(
+    &[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\""}}),
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ": 1}"}}),
+    ],
+    vec![call("a", "f", json!({"x": 1}))]
+)]
+#[case::a_fresh_id_with_each_piece(
+    &[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\""}}),
+        json!({"index": 0, "id": "b", "function": {"arguments": ": 1}"}}),
+    ],
+    vec![call("a", "f", json!({"x": 1}))]
+)]
+#[case::all_under_one_index(
+    &[
+        json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}),
+        json!({"index": 0, "id": "b", "function": {"name": "f", "arguments": "{}"}}),
+    ],
+    vec![call("a", "f", json!({})), call("b", "f", json!({}))]
+)]
+#[case::without_an_index(
+    &[
+        json!({"id": "a", "function": {"name": "f", "arguments": "{\"x\""}}),
+        json!({"function": {"arguments": ": 1}"}}),
+        json!({"function": {"name": "g", "arguments": "{}"}}),
+    ],
+    vec![call("a", "f", json!({"x": 1})), call("call_1", "g", json!({}))]
+)]
+fn tool_calls_are_put_together(#[case] pieces: &[Value], #[case] expected: Reply) {
+    assert_eq!(calling(pieces), expected);
+}
+
+#[test]
+fn tool_calls_come_whole_when_only_done_ends_the_stream() {
+    let piece = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]});
+    let bytes = frames(&[delta(&piece)]) + "data: [DONE]\n\n";
+    assert_eq!(whole(bytes.as_bytes()), [call("a", "f", json!({}))]);
+}
+
+#[test]
+fn text_and_calls_keep_their_order() {
+    let piece = json!({"content": "One moment.", "tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]});
+    let bytes = frames(&[delta(&piece), finish("tool_calls")]);
+    assert_eq!(whole(bytes.as_bytes()), [text("One moment."), call("a", "f", json!({}))]);
+}
+
+#[test]
+fn made_up_ids_begin_where_the_conversation_says() {
+    let piece = json!({"tool_calls": [{"index": 0, "function": {"name": "f"}}]});
+    let bytes = Bytes::from(frames(&[delta(&piece), finish("tool_calls")]));
+    let reply: Reply = decode(stream::iter([Ok(bytes)]), 8).collect().now_or_never().unwrap();
+    assert_eq!(reply, [call("call_8", "f", json!({}))]);
+}
+
+#[rstest]
+#[case::openai(json!({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}}), 4)]
+#[case::llama_cpp(json!({"usage": {"prompt_tokens": 9, "completion_tokens": 2}, "timings": {"cache_n": 5}}), 5)]
+#[case::no_details(json!({"usage": {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": null}}), 0)]
+fn tokens_are_as_the_server_counts_them(#[case] frame: Value, #[case] cached: u64) {
+    let bytes = frames(&[delta(&json!({"content": "Hi"})), finish("stop"), frame]) + "data: [DONE]\n\n";
+    let tokens = Tokens { input: 9, output: 2, cached };
+    assert_eq!(whole(bytes.as_bytes()), [text("Hi"), Ok(ModelEvent::Tokens(tokens))]);
+}
+
+#[test]
+fn what_an_empty_reply_used_is_told() {
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}});
+    let reply = whole(frames(&[finish("length"), usage]).as_bytes());
+    assert_eq!(reply.first(), Some(&Ok(ModelEvent::Tokens(Tokens { input: 9, output: 2, cached: 0 }))));
+    assert_eq!(reply.len(), 2);
+}
+
+#[rstest]
+#[case::as_data(&frames(&[json!({"error": {"code": 503, "message": "busy"}})]), ModelErrorKind::Unavailable, "503")]
+#[case::as_an_event(
+    "event: error\ndata: {\"code\": 503, \"message\": \"busy\"}\n\n",
+    ModelErrorKind::Unavailable,
+    "503"
+)]
+#[case::as_text("event: error\ndata: busy\n\n", ModelErrorKind::Unavailable, "error instead of a reply")]
+#[case::rejected(&frames(&[json!({"error": {"code": 400, "message": "too long"}})]), ModelErrorKind::Rejected, "400: too long")]
+fn an_error_within_the_stream_ends_it(#[case] error: &str, #[case] kind: ModelErrorKind, #[case] message: &str) {
+    let bytes = frames(&[delta(&json!({"content": "Hi"}))]) + error + &frames(&[delta(&json!({"content": "more"}))]);
+    assert_eq!(whole(bytes.as_bytes()), [text("Hi"), Err(ModelError::new(kind, message))]);
+}
+
+#[test]
+fn a_broken_connection_breaks_the_reply_unless_it_was_whole() {
+    let reset = || Err(ModelError::new(ModelErrorKind::Unavailable, "connection reset"));
+    let hi = Bytes::from(frames(&[delta(&json!({"content": "Hi"}))]));
+    let end = Bytes::from(frames(&[finish("stop")]));
+    assert_eq!(
+        reply_of(vec![Ok(hi.clone()), reset()]),
+        [text("Hi"), Err(ModelError::new(ModelErrorKind::Unavailable, "connection reset"))]
+    );
+    assert_eq!(reply_of(vec![Ok(hi), Ok(end), reset()]), [text("Hi")]);
+}
+
+#[rstest]
+#[case::one_line("")]
+#[case::many_lines("\ndata: ")]
+#[case::many_lines_with_crlf("\r\ndata: ")]
+#[case::comments("\n: ")]
+fn an_event_is_bounded(#[case] between: &str) {
+    let bytes = format!("data: {}", format!("{}{between}", "x".repeat(1000)).repeat(EVENT_BYTES_MAX / 1000 + 1));
+    assert_eq!(whole(bytes.as_bytes()), [broken("event too large")]);
+    assert_eq!(cut_every(bytes.as_bytes(), 1500), [broken("event too large")]);
+}
+
+#[test]
+fn an_event_below_the_bound_passes() {
+    let long = "x".repeat(EVENT_BYTES_MAX - 1000);
+    let bytes = frames(&[delta(&json!({"content": long})), delta(&json!({"content": long})), finish("stop")]);
+    assert_eq!(whole(bytes.as_bytes()), [text(&long), text(&long)]);
+}
+
+#[test]
+fn a_server_may_ping_for_long() {
+    let pings = Bytes::from(": ping\r\n\r\n".repeat(EVENT_BYTES_MAX / 5));
+    let reply = reply_of(vec![Ok(pings), Ok(Bytes::from(frames(&[delta(&json!({"content": "Hi"})), finish("stop")])))]);
+    assert_eq!(reply, [text("Hi")]);
+}
+
+#[test]
+fn a_stream_is_bounded() {
+    let piece = Bytes::from(frames(&[json!({"padding": "x".repeat(EVENT_BYTES_MAX / 2)})]));
+    let pieces = std::iter::repeat_n(Ok(piece), STREAM_BYTES_MAX / (EVENT_BYTES_MAX / 2) + 1).collect();
+    assert_eq!(reply_of(pieces), [broken("reply too large")]);
+}
+
+#[test]
+fn tool_calls_are_bounded() {
+    let many: Vec<_> = (0..129).map(|index| json!({"index": index, "function": {"name": "f"}})).collect();
+    assert_eq!(calling(&many), [broken("too many tool calls")]);
+    let large = json!({"index": 0, "function": {"name": "f", "arguments": "x".repeat(EVENT_BYTES_MAX / 2)}});
+    assert_eq!(calling(&vec![large; 9]), [broken("tool calls too large")]);
+}
+
+#[rstest]
+#[case::not_json("<html>", ModelErrorKind::Malformed, "reply is not JSON")]
+#[case::nothing("", ModelErrorKind::Malformed, "reply is not JSON")]
+#[case::not_an_object("[]", ModelErrorKind::Malformed, "reply is not a completion")]
+#[case::an_empty_object("{}", ModelErrorKind::Malformed, "empty reply")]
+#[case::no_words(r#"{"choices": [{"message": {"content": ""}}]}"#, ModelErrorKind::Malformed, "empty reply")]
+#[case::an_error(r#"{"error": {"code": 429, "message": "slow down"}}"#, ModelErrorKind::RateLimited, "429")]
+fn a_document_that_is_no_reply_is_an_error(#[case] body: &str, #[case] kind: ModelErrorKind, #[case] message: &str) {
+    assert_eq!(decode_whole(body.as_bytes(), 1), Err(ModelError::new(kind, message)));
+}

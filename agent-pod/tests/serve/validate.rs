@@ -1,0 +1,54 @@
+//! `agent-pod validate`: all problems, their paths, and the exit code.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::Folder;
+
+fn validate(paths: &[&Path]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_agent-pod")).arg("validate").args(paths).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn every_sample_is_valid() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/samples");
+    for folder in std::fs::read_dir(samples).unwrap() {
+        let folder = folder.unwrap().path();
+        let (code, out) = validate(&[&folder]);
+        assert_eq!(code, Some(0), "{}: {out}", folder.display());
+        assert!(out.starts_with("valid: 1 agents, 1 providers"), "{out}");
+    }
+}
+
+#[test]
+fn all_problems_of_all_files_are_reported_with_their_fields() {
+    let folder = Folder::new();
+    folder.provider("not a url", "");
+    folder.agent("broken", "{{ oops", "");
+    folder.agent("typo", "fine", "  promts: {}\n");
+    folder.agent("orphan", "fine", "");
+    folder.write("elsewhere.yaml", "apiVersion: astromesh.io/v1\nkind: Agent\nmetadata: {name: x}\n");
+    folder.write("foreign.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n");
+    let (code, out) = validate(&[folder.path()]);
+    assert_eq!(code, Some(1));
+    for expected in [
+        "provider.yaml: Provider/echo: spec.endpoint: endpoint must be an absolute http or https URL",
+        "typo.yaml: Agent/typo: spec.promts: unknown field",
+        "orphan.yaml: Agent/orphan: spec.model.candidates[0].providerRef.name: there is no Provider `echo`",
+        "elsewhere.yaml: Agent/x: apiVersion: `astromesh.io/v1` is not served",
+    ] {
+        assert!(out.contains(expected), "`{expected}` is missing in:\n{out}");
+    }
+    folder.provider("http://127.0.0.1:1", "");
+    let (code, out) = validate(&[folder.path()]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("broken.yaml: Agent/broken: spec.prompts.system: line 1:"), "{out}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_problem() {
+    let (code, out) = validate(&[Path::new("/nonexistent/agent.yaml")]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("/nonexistent/agent.yaml: cannot be read"), "{out}");
+}

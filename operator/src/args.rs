@@ -1,0 +1,102 @@
+//! The command line and the environment; nothing else reads either.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{ArgAction, Parser};
+
+use crate::operator::{self, Settings};
+use crate::telemetry::{self, LogFormat};
+
+/// Turns Astromesh resources into running agents.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "astromesh-operator", version)]
+pub struct Args {
+    /// Image of agents that name none.
+    #[arg(long, env = "ASTROMESH_AGENT_IMAGE")]
+    agent_image: String,
+    /// Namespace of the operator: here lives its lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "astromesh-system")]
+    namespace: String,
+    /// Service account of the operator: agents let it read their state.
+    #[arg(long, env = "POD_SERVICE_ACCOUNT", default_value = "astromesh-operator")]
+    service_account: String,
+    /// Name of this replica, unique among them.
+    #[arg(long, env = "POD_NAME", default_value = "astromesh-operator")]
+    pod_name: String,
+    /// Namespaces to serve, separated by commas; empty: all of them.
+    #[arg(long, env = "WATCH_NAMESPACES", value_delimiter = ',')]
+    watch_namespaces: Vec<String>,
+    /// File with the operator's own token of audience `astromesh`; read at each use, may be absent.
+    #[arg(long, env = "ASTROMESH_TOKEN_FILE", default_value = "/var/run/secrets/astromesh/token")]
+    token_file: PathBuf,
+    /// Whether replicas elect a leader; without it there must be one replica only.
+    #[arg(long, env = "ASTROMESH_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
+    leader_elect: bool,
+    /// Reconciliations at the same time, per kind (and per namespace, with --watch-namespaces).
+    #[arg(long, env = "ASTROMESH_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
+    /// Address of probes and metrics.
+    #[arg(long, env = "ASTROMESH_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// What is logged: a level, or `target=level` separated by commas.
+    #[arg(long, env = "ASTROMESH_LOG", default_value = "info")]
+    log: String,
+    /// How a line of the log looks.
+    #[arg(long, env = "ASTROMESH_LOG_FORMAT", default_value = "json")]
+    log_format: LogFormat,
+}
+
+impl Args {
+    /// Runs the operator until it is told to stop.
+    ///
+    /// # Errors
+    /// Whatever makes it end otherwise.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Self {
+            agent_image,
+            namespace,
+            service_account,
+            pod_name,
+            watch_namespaces,
+            token_file,
+            leader_elect,
+            concurrency,
+            listen,
+            log,
+            log_format,
+        } = self;
+        telemetry::init(&log, log_format).context("failed to start logging")?;
+        operator::run(Settings {
+            agent_image,
+            namespace,
+            service_account,
+            identity: pod_name,
+            watch_namespaces,
+            token_file,
+            leader_elect,
+            concurrency,
+            listen,
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn namespaces_are_separated_by_commas() {
+        let args = Args::parse_from(["x", "--agent-image", "i", "--watch-namespaces", "a,b", "--leader-elect", "false"]);
+        assert_eq!((args.watch_namespaces, args.leader_elect), (vec!["a".to_owned(), "b".to_owned()], false));
+    }
+}

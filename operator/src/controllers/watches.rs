@@ -1,0 +1,224 @@
+//! Which watch wakes which controller, for which object.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use astromesh_crds::v1alpha1::{Agent, Provider};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Config;
+use kube::{Client, Resource, ResourceExt as _};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{agent, provider};
+use crate::labels::MANAGED_SELECTOR;
+use crate::metrics::Metrics;
+use crate::names::{AGENT_LABEL, ObjectKey, agent_of};
+use crate::pods;
+use crate::scope::Scope;
+use crate::stores::{ChildStores, Stores};
+use crate::watching::{Queues, Touched, Wakes, Watch};
+
+/// Every watch of one scope.
+pub(super) struct Watches {
+    agents: Watch<Agent>,
+    providers: Watch<Provider>,
+    pods: Watch<Pod>,
+    config_maps: Watch<PartialObjectMeta<ConfigMap>>,
+    service_accounts: Watch<PartialObjectMeta<ServiceAccount>>,
+    services: Watch<PartialObjectMeta<Service>>,
+    deployments: Watch<PartialObjectMeta<Deployment>>,
+}
+
+/// Where the watches' news go.
+pub(super) struct Routes {
+    pub(super) queues: Queues,
+    pub(super) agents: Arc<agent::Context>,
+    pub(super) providers: Arc<provider::Context>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Watches {
+    pub(super) fn new(scope: &Scope, client: &Client) -> Self {
+        // Only what the operator made is watched, and of the children only the metadata.
+        let managed = || Config::default().labels(MANAGED_SELECTOR);
+        let client = || client.clone();
+        Self {
+            agents: Watch::new(scope.api(client()), Config::default(), |_| {}),
+            providers: Watch::new(scope.api(client()), Config::default(), |_| {}),
+            pods: Watch::new(scope.api(client()), managed(), pods::prune),
+            config_maps: Watch::new(scope.api(client()), managed(), prune_child),
+            service_accounts: Watch::new(scope.api(client()), managed(), prune_child),
+            services: Watch::new(scope.api(client()), managed(), prune_child),
+            deployments: Watch::new(scope.api(client()), managed(), prune_child),
+        }
+    }
+
+    pub(super) fn stores(&self) -> Stores {
+        Stores {
+            agents: self.agents.store.clone(),
+            providers: self.providers.store.clone(),
+            pods: self.pods.store.clone(),
+            children: ChildStores {
+                config_maps: self.config_maps.store.clone(),
+                service_accounts: self.service_accounts.store.clone(),
+                services: self.services.store.clone(),
+                deployments: self.deployments.store.clone(),
+            },
+        }
+    }
+
+    pub(super) fn start(self, routes: &Routes, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
+        let Self { agents, providers, pods, config_maps, service_accounts, services, deployments } = self;
+        let mut spawn = |name, watch: BoxFuture<'static, ()>| {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                stop.run_until_cancelled(watch).await;
+                name
+            });
+        };
+        let metrics = || Arc::clone(&routes.metrics);
+        let queues = || routes.queues.clone();
+        let agent_wakes = agent_wakes(Arc::clone(&routes.agents));
+        let provider_wakes = provider_wakes(Arc::clone(&routes.providers));
+        spawn("the watch of agents", agents.run(metrics(), queues(), agent_wakes).boxed());
+        spawn("the watch of providers", providers.run(metrics(), queues(), provider_wakes).boxed());
+        spawn("the watch of pods", pods.run(metrics(), queues(), pod_wakes).boxed());
+        spawn("the watch of config maps", config_maps.run(metrics(), queues(), child_wakes).boxed());
+        spawn("the watch of service accounts", service_accounts.run(metrics(), queues(), child_wakes).boxed());
+        spawn("the watch of services", services.run(metrics(), queues(), child_wakes).boxed());
+        spawn("the watch of deployments", deployments.run(metrics(), queues(), child_wakes).boxed());
+    }
+}
+
+fn prune_child<K>(child: &mut PartialObjectMeta<K>) {
+    child.metadata.annotations = None;
+    child.metadata.labels = None;
+}
+
+/// An agent wakes itself when more than its status has changed, and the providers that it names always.
+fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes + Send {
+    let mut seen = Seen::default();
+    let mut named = HashMap::<ObjectKey, BTreeSet<String>>::new();
+    move |touched| {
+        let agent = touched.object();
+        let key = ObjectKey::of(agent);
+        let now: BTreeSet<_> =
+            agent.spec.model.candidates.iter().map(|candidate| candidate.provider_ref.name.clone()).collect();
+        let mut wakes = Wakes::default();
+        let before = match touched {
+            Touched::Present(agent) => {
+                if seen.has_changed(agent) {
+                    wakes.agents.push(ObjectRef::from_obj(agent));
+                }
+                named.insert(key.clone(), now.clone())
+            }
+            Touched::Gone(agent) => {
+                seen.forget(agent);
+                ctx.forget(agent);
+                named.remove(&key)
+            }
+        };
+        // Those that it named before have lost a user.
+        let concerned = now.union(before.as_ref().unwrap_or(&now)).map(|name| reference(name, &key.namespace));
+        wakes.providers.extend(concerned);
+        wakes
+    }
+}
+
+/// A provider wakes itself and every agent that names it, when more than its status has changed.
+fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>) -> Wakes + Send {
+    let mut seen = Seen::default();
+    move |touched| {
+        let mut wakes = Wakes::default();
+        match touched {
+            Touched::Present(provider) if seen.has_changed(provider) => {
+                wakes.providers.push(ObjectRef::from_obj(provider));
+            }
+            Touched::Present(_) => return wakes,
+            Touched::Gone(provider) => {
+                seen.forget(provider);
+                ctx.forget(provider);
+            }
+        }
+        let users = ctx.stores.users(&ObjectKey::of(touched.object()));
+        wakes.agents.extend(users.iter().map(|user| reference(&user.name, &user.namespace)));
+        wakes
+    }
+}
+
+/// A pod wakes the agent that its label names.
+fn pod_wakes(touched: &Touched<Pod>) -> Wakes {
+    let pod = touched.object();
+    let agent = pod.labels().get(AGENT_LABEL).zip(pod.metadata.namespace.as_deref());
+    Wakes { agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(), providers: Vec::new() }
+}
+
+/// A child wakes its agent, whose name is in its own: labels and owner references are what somebody may have removed.
+fn child_wakes<K>(touched: &Touched<PartialObjectMeta<K>>) -> Wakes {
+    let meta = &touched.object().metadata;
+    let agent = meta.name.as_deref().and_then(agent_of).zip(meta.namespace.as_deref());
+    Wakes { agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(), providers: Vec::new() }
+}
+
+fn reference<K: Resource<DynamicType = ()> + Clone + 'static>(name: &str, namespace: &str) -> ObjectRef<K> {
+    ObjectRef::new(name).within(namespace)
+}
+
+/// Tells changes that matter from writes of a status.
+#[derive(Default)]
+struct Seen {
+    hashes: HashMap<String, u64>,
+}
+
+impl Seen {
+    fn has_changed(&mut self, object: &impl kube::ResourceExt) -> bool {
+        let meta = object.meta();
+        let mut hasher = DefaultHasher::new();
+        meta.generation.hash(&mut hasher);
+        object.labels().hash(&mut hasher);
+        object.annotations().hash(&mut hasher);
+        meta.deletion_timestamp.is_some().hash(&mut hasher);
+        let hash = hasher.finish();
+        self.hashes.insert(object.uid().unwrap_or_default(), hash) != Some(hash)
+    }
+
+    fn forget(&mut self, object: &impl kube::ResourceExt) {
+        self.hashes.remove(&object.uid().unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn provider(generation: i64, annotation: &str, agents: u32) -> Provider {
+        serde_json::from_value(json!({
+            "apiVersion": "astromesh.io/v1alpha1", "kind": "Provider",
+            "metadata": {"name": "p", "namespace": "shop", "uid": "1", "generation": generation,
+                "annotations": {"a": annotation}},
+            "spec": {"type": "openai_compat", "endpoint": "https://api.example.com"},
+            "status": {"agents": agents},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_write_of_the_status_wakes_nobody() {
+        let mut seen = Seen::default();
+        assert!(seen.has_changed(&provider(1, "x", 0)));
+        assert!(!seen.has_changed(&provider(1, "x", 1)));
+        assert!(seen.has_changed(&provider(2, "x", 1)));
+        assert!(seen.has_changed(&provider(2, "forced", 1)));
+        seen.forget(&provider(2, "forced", 1));
+        assert!(seen.has_changed(&provider(2, "forced", 1)));
+    }
+}
