@@ -101,9 +101,17 @@ pub fn start(
     };
     watches.start(&routes, stop, tasks);
     let config = Config::default().concurrency(concurrency).debounce(DEBOUNCE);
+    tasks.spawn(fill(stores.clone(), stop.clone()));
     tasks.spawn(run_agents(agents, agent_requests, trust, config.clone(), stop.clone()));
     tasks.spawn(run_providers(providers, provider_requests, config, stop.clone()));
     stores
+}
+
+async fn fill(stores: Stores, stop: CancellationToken) -> &'static str {
+    if let Some(Ok(())) = stop.run_until_cancelled(stores.fill()).await {
+        stop.cancelled().await;
+    }
+    "the filling of stores"
 }
 
 async fn run_agents(
@@ -113,7 +121,7 @@ async fn run_agents(
     config: Config,
     stop: CancellationToken,
 ) -> &'static str {
-    if ctx.stores.wait_until_ready().await.is_ok() {
+    if stop.run_until_cancelled(ctx.stores.filled()).await.is_some() {
         // The watches feed the store; requests come from them by way of the channel.
         Controller::for_stream(stream::pending(), ctx.stores.agents.clone())
             .reconcile_on(queue(requests))
@@ -134,7 +142,7 @@ async fn run_providers(
     config: Config,
     stop: CancellationToken,
 ) -> &'static str {
-    if ctx.stores.wait_until_ready().await.is_ok() {
+    if stop.run_until_cancelled(ctx.stores.filled()).await.is_some() {
         Controller::for_stream(stream::pending(), ctx.stores.providers.clone())
             .reconcile_on(queue(requests))
             .with_config(config)

@@ -119,6 +119,8 @@ async fn lead(
         let keep = async { if settings.leader_elect { candidate.keep(&keeping).await } else { std::future::pending().await } };
         let mut keep = std::pin::pin!(keep);
         tokio::select! {
+            // In this order: tasks that end because of a stop have not ended early.
+            biased;
             () = stop.cancelled() => {
                 // The lease is renewed while what is in flight finishes.
                 tokio::select! {
@@ -177,9 +179,7 @@ async fn finish(tasks: &mut JoinSet<&'static str>, within: Duration) {
 async fn become_ready(stores: Vec<Stores>, health: Health, work: CancellationToken) -> &'static str {
     let filled = async {
         for stores in &stores {
-            if stores.wait_until_ready().await.is_err() {
-                return;
-            }
+            stores.filled().await;
         }
         tracing::info!("watches filled");
         health.set_ready(true);

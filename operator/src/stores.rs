@@ -4,7 +4,9 @@ use astromesh_crds::v1alpha1::{Agent, Provider};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio_util::sync::CancellationToken;
 
 use crate::applier::ChildKind;
 use crate::names::ObjectKey;
@@ -20,6 +22,8 @@ pub struct Stores {
     pub pods: Store<Pod>,
     /// The metadata of every child.
     pub children: ChildStores,
+    /// Set when every store has been filled once.
+    filled: CancellationToken,
 }
 
 /// The metadata of every child.
@@ -58,18 +62,32 @@ where
 }
 
 impl Stores {
-    /// Waits until every store has been filled once.
+    /// Stores that have not been filled yet.
+    #[must_use]
+    pub fn new(agents: Store<Agent>, providers: Store<Provider>, pods: Store<Pod>, children: ChildStores) -> Self {
+        Self { agents, providers, pods, children, filled: CancellationToken::new() }
+    }
+
+    /// Waits until [`Stores::fill`] has seen every store filled once.
+    pub async fn filled(&self) {
+        self.filled.cancelled().await;
+    }
+
+    /// Waits for the stores themselves. One task only may do so: of several that wait for the same store of
+    /// kube-runtime, only the last one is woken.
     ///
     /// # Errors
     /// When a watch has ended before.
-    pub async fn wait_until_ready(&self) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+    pub async fn fill(&self) -> Result<(), WriterDropped> {
         self.agents.wait_until_ready().await?;
         self.providers.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
         self.children.config_maps.wait_until_ready().await?;
         self.children.service_accounts.wait_until_ready().await?;
         self.children.services.wait_until_ready().await?;
-        self.children.deployments.wait_until_ready().await
+        self.children.deployments.wait_until_ready().await?;
+        self.filled.cancel();
+        Ok(())
     }
 
     /// The agents that name a provider, in order.

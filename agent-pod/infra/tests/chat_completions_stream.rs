@@ -1,4 +1,6 @@
 //! Replies as servers send them, and what becomes of them, however the network cuts them.
+//!
+//! `fixtures/llamacpp/text.sse` is recorded from a server of llama.cpp; the other fixtures follow the vendors' documentation.
 
 use agent_pod_core::message::ToolCall;
 use agent_pod_core::model::{ModelError, ModelErrorKind, ModelEvent};

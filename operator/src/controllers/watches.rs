@@ -61,17 +61,13 @@ impl Watches {
     }
 
     pub(super) fn stores(&self) -> Stores {
-        Stores {
-            agents: self.agents.store.clone(),
-            providers: self.providers.store.clone(),
-            pods: self.pods.store.clone(),
-            children: ChildStores {
-                config_maps: self.config_maps.store.clone(),
-                service_accounts: self.service_accounts.store.clone(),
-                services: self.services.store.clone(),
-                deployments: self.deployments.store.clone(),
-            },
-        }
+        let children = ChildStores {
+            config_maps: self.config_maps.store.clone(),
+            service_accounts: self.service_accounts.store.clone(),
+            services: self.services.store.clone(),
+            deployments: self.deployments.store.clone(),
+        };
+        Stores::new(self.agents.store.clone(), self.providers.store.clone(), self.pods.store.clone(), children)
     }
 
     pub(super) fn start(self, routes: &Routes, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
