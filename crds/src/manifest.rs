@@ -4,4 +4,4 @@ mod check;
 mod generate;
 
 pub use check::{Problem, check};
-pub use generate::definitions;
+pub use generate::{FOLDERS, definitions};

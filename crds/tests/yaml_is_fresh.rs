@@ -1,6 +1,6 @@
 //! The committed definitions are those of the types, in `yaml/` and in the chart.
 
-use std::{env, fs, path::Path};
+use std::{fs, path::Path};
 
 /// Rewrites stale files, so that running the test mends them, and fails, so that nobody forgets to commit.
 #[test]
@@ -8,10 +8,12 @@ fn the_committed_yaml_is_what_the_types_generate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut stale = Vec::new();
     for (file, text) in astromesh_crds::manifest::definitions().unwrap() {
-        let path = root.join("yaml").join(&file);
-        if fs::read_to_string(&path).unwrap_or_default() != text {
-            fs::write(&path, text).unwrap();
-            stale.push(file);
+        for folder in astromesh_crds::manifest::FOLDERS {
+            let path = root.join(folder).join(&file);
+            if fs::read_to_string(&path).unwrap_or_default() != text {
+                fs::write(&path, &text).unwrap();
+                stale.push(path);
+            }
         }
     }
     assert!(stale.is_empty(), "rewritten, commit them: {stale:?}");

@@ -84,9 +84,9 @@ fn passing(condition: &Condition) -> bool {
 fn flips(told: &mut BTreeMap<&'static str, bool>, after: &[Condition]) -> Vec<Event> {
     let mut events = Vec::new();
     for type_ in TOLD {
-        // A new object is taken to be well, but not to be ready; abnormal states are absent when false.
+        // A new object is taken to be well, but not to serve yet; abnormal states are absent when false.
         let normal = type_ != condition::DEGRADED;
-        let baseline = normal && type_ != condition::READY;
+        let baseline = normal && ![condition::LOADED, condition::READY].contains(&type_);
         let known = told.get(type_).copied().unwrap_or(baseline);
         let found = find(after, type_);
         let now = match found {

@@ -124,6 +124,7 @@ impl Applier {
             Api::namespaced_with(self.client.clone(), &desired.key.namespace, &desired.kind.api_resource());
         let name = &desired.key.name;
         let found = call("get", desired, api.get_opt(name)).await?;
+        let exists = found.is_some();
         let found = match found {
             Some(live) => {
                 is_ours(desired, owner, &live)?;
@@ -134,8 +135,7 @@ impl Applier {
         let live = match found {
             Some(live) => live,
             None => {
-                let params = PatchParams::apply(MANAGER).force();
-                let written = call("patch", desired, api.patch(name, &params, &Patch::Apply(&desired.value))).await?;
+                let written = write(&api, desired, exists).await?;
                 tracing::info!(kind = %desired.kind, namespace = %desired.key.namespace, %name, "child applied");
                 written
             }
@@ -155,6 +155,27 @@ impl Applier {
         for kind in ChildKind::ALL {
             self.checked.remove(&(kind, key.clone()));
         }
+    }
+}
+
+/// Applies a child.
+///
+/// Where somebody has changed the key of a list item, such as the port of a Service, an apply adds ours beside theirs,
+/// and the API server refuses the pair. Then a merge puts our list in place of the live one, and the apply is repeated
+/// for the ownership of its fields.
+async fn write(api: &Api<DynamicObject>, desired: &Desired, exists: bool) -> Result<DynamicObject, ApplyError> {
+    let name = &desired.key.name;
+    let params = PatchParams::apply(MANAGER).force();
+    let apply = async || call("patch", desired, api.patch(name, &params, &Patch::Apply(&desired.value))).await;
+    match apply().await {
+        Err(refused @ ApplyError::Refused { .. }) if exists => {
+            let merge = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+            match call("patch", desired, api.patch(name, &merge, &Patch::Merge(&desired.value))).await {
+                Ok(_merged) => apply().await,
+                Err(_also_refused) => Err(refused),
+            }
+        }
+        result => result,
     }
 }
 

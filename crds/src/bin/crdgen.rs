@@ -1,15 +1,18 @@
-//! Writes the generated definitions: `cargo run -p astromesh-crds --bin crdgen [DIR]`.
+//! Writes the generated definitions: `cargo run -p astromesh-crds --bin crdgen`.
+//!
+//! They stand twice: in `crds/yaml` for `kubectl apply`, and in the chart, because a chart holds its files itself.
 
-use std::{env, fs, path::PathBuf};
+use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
 fn main() -> anyhow::Result<()> {
-    let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/yaml"));
-    let dir = env::args_os().nth(1).map_or(default, PathBuf::from);
+    let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (file, text) in astromesh_crds::manifest::definitions()? {
-        let path = dir.join(file);
-        fs::write(&path, text).with_context(|| format!("failed to write `{}`", path.display()))?;
+        for folder in astromesh_crds::manifest::FOLDERS {
+            let path = crate_root.join(folder).join(&file);
+            fs::write(&path, &text).with_context(|| format!("failed to write `{}`", path.display()))?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-/// The files of `crds/yaml`: name and text of each definition, the same bytes for the same types.
+/// Where the generated files are committed, from this crate's root.
+pub const FOLDERS: [&str; 2] = ["yaml", "../charts/astromesh-crds/files"];
+
+/// The generated files: name and text of each definition, the same bytes for the same types.
 ///
 /// # Errors
 /// When a definition cannot be written as YAML, which its types rule out.

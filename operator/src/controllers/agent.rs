@@ -44,6 +44,8 @@ use crate::watching::Trigger;
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Up to this much later, by agent, so that they do not all ask together.
 const LOOK_SPREAD_MS: u64 = 3_000;
+/// How often pods that are loading are looked at while something else fails.
+const LOOK_LOADING: Duration = Duration::from_secs(2);
 /// A missing permission is asked for again at this pace.
 const DENIED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -127,10 +129,13 @@ pub async fn reconcile(agent: Arc<Agent>, ctx: Arc<Context>) -> Result<Action, E
 /// When to try again after a failure.
 #[must_use]
 pub fn error_policy(agent: Arc<Agent>, error: &Error, ctx: Arc<Context>) -> Action {
-    match error.class() {
-        Class::Transient => Action::requeue(ctx.backoffs.next(&ObjectKey::of(agent.as_ref()))),
-        Class::Denied => Action::requeue(DENIED_AGAIN),
-    }
+    let key = ObjectKey::of(agent.as_ref());
+    let wait = match error.class() {
+        Class::Transient => ctx.backoffs.next(&key),
+        Class::Denied => DENIED_AGAIN,
+    };
+    // Pods that are loading are looked at meanwhile, whatever else has failed.
+    Action::requeue(if ctx.nudges.is_aiming(&key) { wait.min(LOOK_LOADING) } else { wait })
 }
 
 /// The story of a reconciliation.
@@ -155,18 +160,23 @@ async fn run(inputs: &Inputs, validated: &Validated, ctx: &Context) -> Result<Ou
     let applied = apply::apply(&children, inputs, ctx).await;
     // Without the new document there is nothing new to load, and nothing to nudge for.
     let observation = if applied.config_map {
-        observe::observe(inputs, &validated.target(), ctx).await
+        Some(observe::observe(inputs, &validated.target(), ctx).await)
     } else {
-        Observation::default()
+        None
     };
     let stage = Stage::Built {
         agent: validated,
         failure: applied.failure.as_ref().map(|error| (apply::reason(error), error.to_string())),
         rollout: applied.deployment.as_ref().map(Rollout::of),
-        observation: &observation,
+        observation: observation.as_ref(),
     };
     let verdicts = report(inputs, &stage, ctx).await?;
-    share(inputs, &observation, ctx).await;
+    if let Some(observation) = &observation {
+        share(inputs, observation, ctx).await;
+    }
+    if !verdicts.is_loading() {
+        ctx.nudges.settle(&inputs.key);
+    }
     match applied.failure {
         Some(error) => Err(Error::Apply(error)),
         None => Ok(outcome(inputs, &verdicts, ctx)),
@@ -175,7 +185,7 @@ async fn run(inputs: &Inputs, validated: &Validated, ctx: &Context) -> Result<Ou
 
 /// Writes the status and tells of its flips.
 async fn report(inputs: &Inputs, stage: &Stage<'_>, ctx: &Context) -> Result<Verdicts, Error> {
-    let verdicts = status::verdicts(stage);
+    let verdicts = status::verdicts(stage, &inputs.previous.conditions);
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let status: AgentStatus = status::status(inputs, stage, &verdicts, now);
     let written = ctx.statuses.write(&inputs.agent, &inputs.previous, &status).await.map_err(Error::Status)?;
@@ -204,9 +214,6 @@ fn outcome(inputs: &Inputs, verdicts: &Verdicts, ctx: &Context) -> Outcome {
     if verdicts.is_loading() {
         let requeue_after = ctx.nudges.look_again(&inputs.key, Instant::now());
         return Outcome::Waiting { reason: Reason::Loading.as_str(), requeue_after };
-    }
-    if verdicts.loaded.is_true() {
-        ctx.nudges.settle(&inputs.key);
     }
     let spread = inputs.agent.uid().unwrap_or_default().bytes().fold(0_u64, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u64::from(byte))

@@ -67,6 +67,12 @@ impl Nudges {
         self.agents.remove(agent);
     }
 
+    /// Whether pods are loading something.
+    #[must_use]
+    pub fn is_aiming(&self, agent: &ObjectKey) -> bool {
+        self.agents.contains_key(agent)
+    }
+
     /// When to look again while pods are loading.
     #[must_use]
     pub fn look_again(&self, agent: &ObjectKey, now: Instant) -> Duration {

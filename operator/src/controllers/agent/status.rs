@@ -4,6 +4,7 @@ mod rollout;
 
 use agent_pod_config::SecretPresence;
 use astromesh_crds::v1alpha1::{AgentEndpoints, AgentStatus, Reason, RevisionStatus, condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 pub use rollout::Rollout;
@@ -11,7 +12,7 @@ pub use rollout::Rollout;
 use super::dereference::Inputs;
 use super::observe::Observation;
 use super::validate::{Refusal, Target, Validated};
-use crate::conditions::{Conditions, Status, Verdict};
+use crate::conditions::{Conditions, Status, Verdict, find};
 use crate::{labels, names};
 
 /// How far a reconciliation came.
@@ -27,8 +28,8 @@ pub enum Stage<'a> {
         failure: Option<(Reason, String)>,
         /// The Deployment's progress; absent when it could not be applied.
         rollout: Option<Rollout>,
-        /// What the pods say.
-        observation: &'a Observation,
+        /// What the pods say; absent when they cannot have the new document.
+        observation: Option<&'a Observation>,
     },
 }
 
@@ -61,15 +62,17 @@ impl Verdicts {
     }
 }
 
-/// Judges.
+/// Judges. What cannot be judged now stays as it was `previous`ly.
 #[must_use]
-pub fn verdicts(stage: &Stage<'_>) -> Verdicts {
-    match stage {
+pub fn verdicts(stage: &Stage<'_>, previous: &[Condition]) -> Verdicts {
+    let mut verdicts = match stage {
         Stage::Refused(refusal) => refused(refusal),
         Stage::Built { agent, failure, rollout, observation } => {
-            built(agent, failure.as_ref(), rollout.as_ref(), observation)
+            built(agent, failure.as_ref(), rollout.as_ref(), *observation)
         }
-    }
+    };
+    verdicts.degraded = degraded(stage, previous);
+    verdicts
 }
 
 /// The whole status.
@@ -170,16 +173,20 @@ fn built(
     agent: &Validated,
     failure: Option<&(Reason, String)>,
     rollout: Option<&Rollout>,
-    observation: &Observation,
+    observation: Option<&Observation>,
 ) -> Verdicts {
+    let unobserved = Observation::default();
     let programmed = match failure {
         Some((reason, message)) => Verdict::fails(*reason, message.as_str()),
         None => Verdict::holds("every child is applied"),
     };
     let wanted = agent.replicas_wanted();
     let rolling = rollout.is_some_and(|rollout| !rollout.is_complete(wanted));
-    let loaded = loaded(agent, wanted, observation);
-    let available = available(agent, wanted, rollout, observation);
+    let loaded = match (observation, failure) {
+        (None, Some((reason, _))) => Verdict::unknown(*reason, format!("there is nothing new to load; {SERVES_ON}")),
+        (observation, _) => loaded(agent, wanted, observation.unwrap_or(&unobserved)),
+    };
+    let available = available(agent, wanted, rollout, observation.unwrap_or(&unobserved));
     let ready = [&programmed, &loaded, &available]
         .into_iter()
         .find(|verdict| !verdict.is_true())
@@ -189,7 +196,7 @@ fn built(
     Verdicts {
         accepted: Verdict::holds(ACCEPTED),
         resolved_refs: Verdict::holds(RESOLVED),
-        degraded: if rolling { None } else { degraded(agent, observation) },
+        degraded: None,
         reconciling: reconciling(&loaded, failure, rolling),
         // While pods are being replaced, an old one may refuse what the new ones take.
         stalled: (loaded.reason == Reason::LoadFailed && !rolling)
@@ -245,7 +252,18 @@ fn available(agent: &Validated, wanted: i32, rollout: Option<&Rollout>, observat
     }
 }
 
-fn degraded(agent: &Validated, observation: &Observation) -> Option<Verdict> {
+/// While pods are being replaced, an old one may miss what the new ones have; while none is ready, nothing is known.
+fn degraded(stage: &Stage<'_>, previous: &[Condition]) -> Option<Verdict> {
+    let carried = || {
+        let before = find(previous, condition::DEGRADED)?;
+        Some(Verdict::present(Reason::CredentialsMissing, before.message.as_str()))
+    };
+    let Stage::Built { agent, rollout: Some(rollout), observation: Some(observation), .. } = stage else {
+        return carried();
+    };
+    if !rollout.is_complete(agent.replicas_wanted()) || observation.ready().next().is_none() {
+        return carried();
+    }
     let named = agent.document.secrets();
     let missing: Vec<_> = observation
         .secrets()
@@ -261,7 +279,10 @@ fn degraded(agent: &Validated, observation: &Observation) -> Option<Verdict> {
 
 fn reconciling(loaded: &Verdict, failure: Option<&(Reason, String)>, rolling: bool) -> Option<Verdict> {
     let retried = failure.is_some_and(|(reason, _)| *reason == Reason::ApplyFailed);
-    if retried || loaded.reason == Reason::Loading {
+    if failure.is_some() && !retried {
+        // Somebody has to act first.
+        None
+    } else if retried || loaded.reason == Reason::Loading {
         Some(Verdict::present(Reason::NewGeneration, "the newest spec is being put into effect"))
     } else if rolling {
         Some(Verdict::present(Reason::Rollout, "pods are being replaced"))

@@ -2,9 +2,10 @@
 
 use agent_pod_config::{SecretKey, SecretPresence};
 use astromesh_crds::v1alpha1::{Provider, ProviderStatus, Reason, condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::conditions::{Conditions, Status, Verdict};
+use crate::conditions::{Conditions, Status, Verdict, find};
 
 /// What is known of a provider.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub fn status(provider: &Provider, previous: &ProviderStatus, facts: &Facts, now
         Some(problem) => Verdict::fails(Reason::Invalid, problem.as_str()),
         None => Verdict::holds("the spec is valid"),
     };
-    let credentials = credentials(facts);
+    let credentials = credentials(facts, generation, &previous.conditions);
     let ready = [&accepted, &credentials]
         .into_iter()
         .find(|verdict| verdict.status == Status::False)
@@ -43,7 +44,7 @@ pub fn status(provider: &Provider, previous: &ProviderStatus, facts: &Facts, now
     }
 }
 
-fn credentials(facts: &Facts) -> Verdict {
+fn credentials(facts: &Facts, generation: Option<i64>, previous: &[Condition]) -> Verdict {
     match &facts.presence {
         None => Verdict::holds("no credentials are needed"),
         Some((Some(SecretPresence::Present), _)) => Verdict::holds("the pods that use it have the credential"),
@@ -55,18 +56,28 @@ fn credentials(facts: &Facts) -> Verdict {
             ),
         ),
         Some((None, _)) if facts.users == 0 => Verdict::unknown(Reason::Unused, "no agent uses it, so no pod has looked"),
-        Some((None, _)) => Verdict::unknown(Reason::PodsUnavailable, "no pod of the agents that use it has reported yet"),
+        // A new leader has heard nothing yet; what was known of this generation holds until it has.
+        Some((None, _)) => known(generation, previous).unwrap_or_else(|| {
+            Verdict::unknown(Reason::PodsUnavailable, "no pod of the agents that use it has reported yet")
+        }),
+    }
+}
+
+fn known(generation: Option<i64>, previous: &[Condition]) -> Option<Verdict> {
+    let before = find(previous, condition::CREDENTIALS_RESOLVED).filter(|c| c.observed_generation == generation)?;
+    match before.status.as_str() {
+        "True" => Some(Verdict::holds(&before.message)),
+        "False" => Some(Verdict::fails(Reason::CredentialsMissing, before.message.as_str())),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
     use rstest::rstest;
     use serde_json::json;
 
     use super::*;
-    use crate::conditions::find;
 
     fn provider() -> Provider {
         serde_json::from_value(json!({

@@ -114,7 +114,8 @@ fn kind_of(status: StatusCode) -> ModelErrorKind {
     match status.as_u16() {
         // A redirect is not followed: the endpoint is not where the model is.
         404 | 300..=399 => ModelErrorKind::NotFound,
-        401 | 403 => ModelErrorKind::Unauthorized,
+        // 402: the account has no credit left, which the caller cannot mend.
+        401..=403 => ModelErrorKind::Unauthorized,
         408 => ModelErrorKind::Unavailable,
         429 => ModelErrorKind::RateLimited,
         400..=499 => ModelErrorKind::Rejected,

@@ -17,7 +17,7 @@ fn of(status: u16, body: &str) -> ModelError {
 #[rstest]
 #[case(400, ModelErrorKind::Rejected)]
 #[case(401, ModelErrorKind::Unauthorized)]
-#[case(402, ModelErrorKind::Rejected)]
+#[case(402, ModelErrorKind::Unauthorized)]
 #[case(403, ModelErrorKind::Unauthorized)]
 #[case(404, ModelErrorKind::NotFound)]
 #[case(405, ModelErrorKind::Rejected)]

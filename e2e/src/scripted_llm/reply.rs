@@ -1,0 +1,64 @@
+//! The answer of a model server, chunk by chunk.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use futures::stream;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+
+/// Tells when a stream is dropped before its end, which is what a caller that hangs up leads to.
+struct Hangup {
+    ended: bool,
+    count: watch::Sender<usize>,
+}
+
+impl Drop for Hangup {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.count.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// A stream of these pieces, each of which waits at the gate, if there is one.
+pub(super) fn stream(pieces: Vec<String>, gate: Option<Arc<Semaphore>>, count: watch::Sender<usize>) -> Response {
+    let content = pieces.into_iter().map(|piece| (true, chunk(&json!({"content": piece}), None)));
+    let end = [
+        (false, chunk(&json!({}), Some("stop"))),
+        (false, usage()),
+        (false, "data: [DONE]\n\n".to_owned()),
+    ];
+    let parts = content.chain(end).collect::<Vec<_>>().into_iter();
+    let start = (parts, gate, Hangup { ended: false, count });
+    let body = stream::unfold(start, async |(mut parts, gate, mut hangup)| {
+        let Some((gated, text)) = parts.next() else {
+            hangup.ended = true;
+            return None;
+        };
+        if let Some(gate) = gate.as_ref().filter(|_| gated)
+            && let Ok(permit) = gate.acquire().await
+        {
+            permit.forget();
+        }
+        Some((Ok::<_, Infallible>(text), (parts, gate, hangup)))
+    });
+    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
+}
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+    event(&json!({"id": "c-1", "object": "chat.completion.chunk", "model": "scripted", "choices": [choice]}))
+}
+
+fn usage() -> String {
+    let usage = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
+    event(&json!({"id": "c-1", "object": "chat.completion.chunk", "model": "scripted", "choices": [], "usage": usage}))
+}
+
+fn event(data: &Value) -> String {
+    format!("data: {data}\n\n")
+}
