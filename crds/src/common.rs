@@ -80,6 +80,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The whole set, in the order of the reference.
+    pub const ALL: &[Self] = &[
+        Self::Succeeded,
+        Self::Invalid,
+        Self::ProviderNotFound,
+        Self::ProviderNotAccepted,
+        Self::ApplyFailed,
+        Self::Conflict,
+        Self::Denied,
+        Self::DocumentTooLarge,
+        Self::Loading,
+        Self::LoadFailed,
+        Self::PodsUnavailable,
+        Self::Suspended,
+        Self::CredentialsMissing,
+        Self::NewGeneration,
+        Self::Rollout,
+        Self::Unused,
+    ];
+
     /// The reason as it stands in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {

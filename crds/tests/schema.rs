@@ -101,3 +101,14 @@ fn reasons_are_written_as_they_are_called() {
     let json = serde_json::to_value(astromesh_crds::v1alpha1::Reason::ProviderNotFound).unwrap();
     assert_eq!(json, astromesh_crds::v1alpha1::Reason::ProviderNotFound.as_str());
 }
+
+#[test]
+fn the_reference_explains_every_reason_and_no_other() {
+    use astromesh_crds::v1alpha1::Reason;
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/conditions.md")).unwrap();
+    let table = page.split("## Reasons").nth(1).unwrap();
+    let documented: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(documented, known);
+}

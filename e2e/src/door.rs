@@ -103,7 +103,8 @@ impl Backends {
     fn choose(&self) -> Option<(String, u16)> {
         let mut ready = Vec::new();
         for slice in self.slices.state() {
-            let port = slice.ports.iter().flatten().find_map(|port| port.port).and_then(|port| u16::try_from(port).ok());
+            let port =
+                slice.ports.iter().flatten().find_map(|port| port.port).and_then(|port| u16::try_from(port).ok());
             let Some(port) = port else { continue };
             for endpoint in &slice.endpoints {
                 let is_ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);

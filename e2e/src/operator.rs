@@ -1,8 +1,10 @@
 //! The operator, seen from outside.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -64,6 +66,19 @@ impl Operator {
         Ok(())
     }
 
+    /// Runs a test that takes the operator away, and brings it back afterwards, come what may.
+    ///
+    /// # Errors
+    /// Whatever `test` fails with.
+    pub async fn restoring(&self, test: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let result = AssertUnwindSafe(test()).catch_unwind().await;
+        self.scale(1).await?;
+        match result {
+            Ok(result) => result,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
     /// Its pods that run.
     ///
     /// # Errors
@@ -91,7 +106,8 @@ impl Operator {
     /// When none does `within` this time.
     pub async fn leader(&self, within: Duration, accept: impl Fn(&str) -> bool) -> anyhow::Result<String> {
         let holder = |lease: &Lease| lease.spec.as_ref()?.holder_identity.clone();
-        let led = |lease: Option<&Lease>| lease.and_then(holder).is_some_and(|holder| !holder.is_empty() && accept(&holder));
+        let led =
+            |lease: Option<&Lease>| lease.and_then(holder).is_some_and(|holder| !holder.is_empty() && accept(&holder));
         let api: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
         let lease = await_object(api, LEASE, "a pod of the operator leads", within, led).await?;
         lease.as_ref().and_then(holder).context("a Lease that is held has a holder")

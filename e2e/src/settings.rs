@@ -54,7 +54,8 @@ pub fn chart(name: &str) -> anyhow::Result<PathBuf> {
         let path = entry?.path();
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
         // `astromesh-0.1.0.tgz`, and not `astromesh-crds-0.1.0.tgz`.
-        let version = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')).and_then(|v| v.strip_suffix(".tgz"));
+        let version =
+            file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')).and_then(|v| v.strip_suffix(".tgz"));
         if version.is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit())) {
             found.push(path);
         }

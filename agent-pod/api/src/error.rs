@@ -91,3 +91,34 @@ fn whole_seconds(wait: Duration) -> u64 {
     let started = u64::from(wait.subsec_nanos() > 0);
     wait.as_secs().saturating_add(started).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of docs/reference/errors.md: code, status, domain and word on retrying of every code.
+    #[test]
+    fn the_reference_lists_every_code_as_it_is() {
+        let page = include_str!("../../../docs/reference/errors.md");
+        let documented: Vec<String> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .map(|row| row.split(" | ").take(4).collect::<Vec<_>>().join(" "))
+            .collect();
+        let known: Vec<String> = ErrorCode::ALL
+            .iter()
+            .map(|code| {
+                let sent =
+                    if *code == ErrorCode::Cancelled { "–".to_owned() } else { status(*code).as_str().to_owned() };
+                let domain = serde_json::to_value(code.domain()).unwrap();
+                let retry = if code.retryable() { "yes" } else { "no" };
+                format!("{}` {sent} {} {retry}", code.as_str(), domain.as_str().unwrap())
+            })
+            .collect();
+        let sorted = |mut rows: Vec<String>| {
+            rows.sort();
+            rows
+        };
+        assert_eq!(sorted(documented), sorted(known));
+    }
+}

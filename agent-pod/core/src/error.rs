@@ -98,6 +98,31 @@ pub enum Domain {
 }
 
 impl ErrorCode {
+    /// The whole set.
+    pub const ALL: &[Self] = &[
+        Self::InvalidJson,
+        Self::InvalidMessage,
+        Self::UnsupportedContent,
+        Self::ProviderRejected,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::AgentNotFound,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Busy,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::ValidationFailed,
+        Self::Overloaded,
+        Self::Internal,
+        Self::AllProvidersFailed,
+        Self::ProviderUnauthorized,
+        Self::ProviderModelNotFound,
+        Self::Draining,
+        Self::DeadlineExceeded,
+        Self::Cancelled,
+    ];
+
     /// The code on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -1,46 +1,53 @@
-{{- define "astromesh.name" -}}
-{{- if contains "astromesh" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-astromesh" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
-{{- end }}
+{{- define "astromesh.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- printf "%s-operator" (.Release.Name | trunc 44 | trimSuffix "-") -}}
+{{- else -}}
+{{- printf "%s-%s-operator" (.Release.Name | trunc 30 | trimSuffix "-") ($name | trunc 14 | trimSuffix "-") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "astromesh.serviceAccount" -}}
+{{- default (include "astromesh.fullname" .) .Values.serviceAccount.name -}}
+{{- end -}}
 
 {{- define "astromesh.selector" -}}
 app.kubernetes.io/name: astromesh
 app.kubernetes.io/instance: {{ .Release.Name }}
-{{- end }}
+app.kubernetes.io/component: operator
+{{- end -}}
 
 {{- define "astromesh.labels" -}}
 {{ include "astromesh.selector" . }}
-app.kubernetes.io/component: operator
-app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- end }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end -}}
 
-{{- /*
-What the operator may do where agents live. No verb on Secrets and no wildcard: see docs/adr/0004.
-Children are never deleted by it: owner references do that.
-*/}}
+{{- /* What the operator may do where it serves. No wildcard, and nothing on Secrets. */}}
 {{- define "astromesh.rules" -}}
 - apiGroups: [astromesh.io]
   resources: [agents, providers]
   verbs: [get, list, watch]
 - apiGroups: [astromesh.io]
   resources: [agents/status, providers/status]
-  verbs: [get, patch, update]
-# Where OwnerReferencesPermissionEnforcement is on, owning a child needs this.
-- apiGroups: [astromesh.io]
-  resources: [agents/finalizers]
-  verbs: [update]
+  verbs: [patch]
+# The children of agents. A server-side apply is a patch, and a create where there was nothing.
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
-# patch: an annotation that makes the kubelet refresh the pod's document at once.
+# An annotation on a live pod makes the kubelet refresh its volumes at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-{{- end }}
+{{- end -}}

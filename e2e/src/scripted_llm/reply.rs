@@ -27,11 +27,7 @@ impl Drop for Hangup {
 /// A stream of these pieces, each of which waits at the gate, if there is one.
 pub(super) fn stream(pieces: Vec<String>, gate: Option<Arc<Semaphore>>, count: watch::Sender<usize>) -> Response {
     let content = pieces.into_iter().map(|piece| (true, chunk(&json!({"content": piece}), None)));
-    let end = [
-        (false, chunk(&json!({}), Some("stop"))),
-        (false, usage()),
-        (false, "data: [DONE]\n\n".to_owned()),
-    ];
+    let end = [(false, chunk(&json!({}), Some("stop"))), (false, usage()), (false, "data: [DONE]\n\n".to_owned())];
     let parts = content.chain(end).collect::<Vec<_>>().into_iter();
     let start = (parts, gate, Hangup { ended: false, count });
     let body = stream::unfold(start, async |(mut parts, gate, mut hangup)| {

@@ -220,6 +220,8 @@ fn loaded(agent: &Validated, wanted: i32, observation: &Observation) -> Verdict 
     }
     if observation.all_loaded(&target) {
         Verdict::holds("every ready pod serves the desired revision")
+    } else if observation.ready().any(|report| report.state.is_none()) {
+        Verdict::fails(Reason::Loading, "a ready pod does not say which revision it serves")
     } else {
         Verdict::fails(Reason::Loading, "pods are loading the desired revision")
     }

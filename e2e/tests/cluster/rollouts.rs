@@ -1,0 +1,81 @@
+//! More pods, fewer pods, other pods.
+
+use astromesh_crds::v1alpha1::Agent;
+use astromesh_e2e::manifests::with;
+use astromesh_e2e::namespace::PATIENCE;
+use astromesh_e2e::{Load, eventually, with_temp_ns};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use serde_json::json;
+
+use crate::children::{self, KINDS};
+use crate::support::{echoing, support};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_are_replaced_without_a_failed_call() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        // The defaults of an agent: this is what they are for.
+        let runtime = json!({"replicas": 2});
+        let (_llm, caller) = echoing(ns, with(support("Be kind."), "/spec/runtime", runtime)).await?;
+        let old = ns.pod_uids("support").await?;
+
+        let load = Load::start(&caller, 10);
+        let annotations = json!({"example.com/rolled": "once"});
+        ns.merge::<Agent>("support", json!({"spec": {"runtime": {"podAnnotations": annotations}}})).await?;
+        ns.agent_ready("support").await?;
+        let new = ns.pod_uids("support").await?;
+        assert_eq!(new.len(), 2);
+        assert!(new.iter().all(|pod| !old.contains(pod)), "ready means that every pod is of the new template");
+        eventually("the old pods have ended under load", PATIENCE, async || {
+            let pods = ns.api::<Pod>().list(&ListParams::default()).await?.items;
+            Ok((pods.len() == 2).then_some(()))
+        })
+        .await?;
+        let report = load.stop().await?;
+        println!("calls under load: {}, failed: {}", report.calls, report.failed);
+        report.expect_no_failure()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_scales_an_agent() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (_llm, caller) = echoing(ns, support("Be kind.")).await?;
+        let load = Load::start(&caller, 10);
+        for replicas in [2, 1] {
+            ns.kubectl(&["scale", "agent/support", &format!("--replicas={replicas}")]).await?.text()?;
+            let agent = ns.agent_ready("support").await?;
+            assert_eq!(agent.spec.runtime.replicas, replicas);
+            eventually("there are as many pods", PATIENCE, async || {
+                let status = ns.api::<Agent>().get("support").await?.status.unwrap();
+                let pods = i32::try_from(ns.pods("support").await?.len())?;
+                Ok(([status.replicas, status.ready_replicas, pods] == [replicas; 3]).then_some(()))
+            })
+            .await?;
+        }
+        load.stop().await?.expect_no_failure()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_agent_keeps_everything_but_its_pods() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (_llm, caller) = echoing(ns, support("Be kind.")).await?;
+        let uids = async || anyhow::Ok(children::all(ns).await?.iter().map(kube::ResourceExt::uid).collect::<Vec<_>>());
+        let before = uids().await?;
+        ns.merge::<Agent>("support", json!({"spec": {"suspend": true}})).await?;
+        ns.await_status::<Agent>("support", &["Ready=False/Suspended", "!Stalled"], PATIENCE).await?;
+        eventually("there is no pod", PATIENCE, async || Ok(ns.pods("support").await?.is_empty().then_some(())))
+            .await?;
+        assert_eq!(uids().await?, before, "{KINDS:?} are kept");
+        assert!(caller.ask("Hello").await.is_err(), "nobody answers");
+
+        ns.merge::<Agent>("support", json!({"spec": {"suspend": null}})).await?;
+        ns.agent_ready("support").await?;
+        assert_eq!(caller.ask("Hello").await?.text()?, "Be kind.");
+        Ok(())
+    })
+    .await
+}

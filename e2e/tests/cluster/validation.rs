@@ -1,0 +1,116 @@
+//! Bad manifests are refused by the API server, with words that say what would be right.
+
+use astromesh_e2e::command::kubectl_with;
+use astromesh_e2e::manifests::{agent, provider, to_yaml, with};
+use astromesh_e2e::{TempNs, objects, with_temp_ns};
+use serde_json::{Value, json};
+
+fn base(kind: &str) -> Value {
+    if kind == "Agent" {
+        agent("support", "openai", "Be kind.")
+    } else {
+        provider("openai", "https://api.openai.com/v1")
+    }
+}
+
+async fn is_refused(ns: &TempNs, kind: &str, (pointer, value): (&str, Value), message: &str) -> anyhow::Result<()> {
+    let object = with(base(kind), pointer, value);
+    let refusal = objects::refusal(&ns.cluster.client, &ns.name, &object).await?;
+    assert!(refusal.contains(message), "{kind} {pointer}: expected `{message}` in `{refusal}`");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_rule_is_refused_with_its_message() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let key = json!({"name": "s", "key": "k"});
+        let providers = [
+            ("/metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters"),
+            ("/spec/endpoint", json!("api.openai.com"), "endpoint must be an absolute http or https URL"),
+            ("/spec/endpoint", json!("https://me:secret@api.openai.com"), "endpoint must not hold credentials"),
+            ("/spec/auth", json!({"scheme": "bearer"}), "auth.secretKeyRef is required"),
+            ("/spec/auth", json!({"scheme": "header", "secretKeyRef": key}), "auth.header is required"),
+            ("/spec/timeouts", json!({"connect": "1ms"}), "timeouts.connect must be between"),
+            ("/spec/timeouts", json!({"firstToken": "2h"}), "timeouts.firstToken must be between"),
+            ("/spec/timeouts", json!({"stall": "2h"}), "timeouts.stall must be between"),
+            ("/spec/timeouts", json!({"total": "0s"}), "timeouts.total must be between"),
+        ];
+        for (pointer, value, message) in providers {
+            is_refused(ns, "Provider", (pointer, value), message).await?;
+        }
+        let memory = json!({"conversational": {"backend": "in_memory", "ttl": "0s"}});
+        let agents = [
+            ("/metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters"),
+            ("/spec/orchestration", json!({"timeout": "2h"}), "orchestration.timeout must be between"),
+            ("/spec/memory", memory, "memory.conversational.ttl must be between"),
+            ("/spec/access", json!({"mode": "none", "allowed": [{"namespace": "x"}]}), "access.allowed has no meaning"),
+            ("/spec/access", json!({"allowed": [{}]}), "access.allowed needs serviceAccount, namespace, or both"),
+            ("/spec/runtime", json!({"drainTimeout": "2h"}), "runtime.drainTimeout must be at most 1h"),
+            ("/spec/runtime", json!({"endpointDelay": "6m"}), "runtime.endpointDelay must be at most 5m"),
+        ];
+        for (pointer, value, message) in agents {
+            is_refused(ns, "Agent", (pointer, value), message).await?;
+        }
+        for kind in ["Agent", "Provider"] {
+            objects::accepted(&ns.cluster.client, &ns.name, &base(kind)).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_the_wrong_shape_is_refused_by_its_field() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let agents = [
+            ("/spec/orchestration/pattern", json!("swarm2"), "spec.orchestration.pattern"),
+            ("/spec/runtime/replicas", json!("three"), "spec.runtime.replicas"),
+            ("/spec/runtime/replicas", json!(-1), "spec.runtime.replicas"),
+            ("/spec/model/candidates", json!([]), "spec.model.candidates"),
+            ("/spec/prompts", json!({}), "spec.prompts.system: Required value"),
+            ("/spec/prompts/system", json!("x".repeat(262_145)), "spec.prompts.system: Too long"),
+        ];
+        for (pointer, value, message) in agents {
+            is_refused(ns, "Agent", (pointer, value), message).await?;
+        }
+        let providers = [
+            ("/spec/type", json!("openai"), "spec.type: Unsupported value"),
+            ("/spec/timeouts", json!({"connect": "soon"}), "spec.timeouts.connect"),
+            ("/spec/auth", json!({"secretKeyRef": {"name": "s"}}), "spec.auth.secretKeyRef.key: Required value"),
+        ];
+        for (pointer, value, message) in providers {
+            is_refused(ns, "Provider", (pointer, value), message).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_refuses_a_field_that_does_not_exist() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let typo = to_yaml(&[with(base("Agent"), "/spec/prompts/sytem", json!("typo"))])?;
+        for mode in ["--server-side=false", "--server-side=true"] {
+            let args = ["--namespace", &ns.name, "apply", mode, "-f", "-"];
+            let refusal = kubectl_with(&args, &typo).await?.refusal()?;
+            assert!(refusal.contains("sytem"), "{mode}: {refusal}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_the_same_twice_changes_nothing() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let manifests = to_yaml(&[base("Provider"), base("Agent")])?;
+        let args = ["--namespace", &ns.name, "apply", "--server-side", "--field-manager=flux", "-f", "-"];
+        kubectl_with(&args, &manifests).await?.text()?;
+        ns.agent_ready("support").await?;
+        kubectl_with(&args, &manifests).await?.text()?;
+        let args = ["--namespace", &ns.name, "diff", "--server-side", "--field-manager=flux", "-f", "-"];
+        kubectl_with(&args, &manifests).await?.text()?;
+        Ok(())
+    })
+    .await
+}
