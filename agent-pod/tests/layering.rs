@@ -1,5 +1,7 @@
 //! The layers of the drawing in docs/ARCHITECTURE.md, held against what Cargo says.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};

@@ -1,5 +1,7 @@
 //! What the API server asks of a structural schema, and what we ask of ours.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use rstest::rstest;
 use serde_json::Value;
 

@@ -221,7 +221,9 @@ async fn call<T>(
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
             Err(ApplyError::Denied { kind, name, verb, message: status.message.clone() })
         }
-        Ok(Err(kube::Error::Api(status))) if (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code) => {
+        Ok(Err(kube::Error::Api(status)))
+            if (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code) =>
+        {
             Err(ApplyError::Refused { kind, name, message: status.message.clone() })
         }
         Ok(Err(source)) => Err(ApplyError::Unavailable { kind, name, source: Some(Box::new(source)) }),

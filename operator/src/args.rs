@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn namespaces_are_separated_by_commas() {
-        let args = Args::parse_from(["x", "--agent-image", "i", "--watch-namespaces", "a,b", "--leader-elect", "false"]);
+        let args =
+            Args::parse_from(["x", "--agent-image", "i", "--watch-namespaces", "a,b", "--leader-elect", "false"]);
         assert_eq!((args.watch_namespaces, args.leader_elect), (vec!["a".to_owned(), "b".to_owned()], false));
     }
 }

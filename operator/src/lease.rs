@@ -87,7 +87,9 @@ impl Candidate {
                     return true;
                 }
                 Ok(false) => tracing::debug!("another replica leads"),
-                Err(error) => tracing::warn!(error = %crate::telemetry::chain(&error), "lease not acquired, trying again"),
+                Err(error) => {
+                    tracing::warn!(error = %crate::telemetry::chain(&error), "lease not acquired, trying again")
+                }
             }
             if stop.run_until_cancelled(tokio::time::sleep(RETRY_EVERY)).await.is_none() {
                 return false;
@@ -204,10 +206,7 @@ fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-async fn call<T>(
-    verb: &'static str,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, LeaseError> {
+async fn call<T>(verb: &'static str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, LeaseError> {
     tokio::time::timeout(CALL_TIMEOUT, call)
         .await
         .map_err(|_elapsed| LeaseError::Timeout { verb })?

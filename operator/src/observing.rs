@@ -52,13 +52,15 @@ pub async fn observed<E: Classified>(
     metrics: &Metrics,
     reconcile: impl Future<Output = Result<Outcome, E>>,
 ) -> Result<Action, E> {
-    let span = tracing::info_span!("reconcile", ?kind, namespace = key.namespace, name = key.name);
+    let span = tracing::info_span!("reconcile", ?kind, namespace = key.namespace, object = key.name);
     async {
         let started = Instant::now();
         let result = reconcile.await;
         let took = started.elapsed();
         let (label, action) = match result {
-            Ok(Outcome::Settled { again }) => (Label::Settled, Ok(again.map_or_else(Action::await_change, Action::requeue))),
+            Ok(Outcome::Settled { again }) => {
+                (Label::Settled, Ok(again.map_or_else(Action::await_change, Action::requeue)))
+            }
             Ok(Outcome::Waiting { reason, requeue_after }) => {
                 tracing::debug!(reason, ?requeue_after, "waiting");
                 (Label::Waiting, Ok(Action::requeue(requeue_after)))

@@ -116,7 +116,8 @@ async fn lead(
 
     let keeping = CancellationToken::new();
     let end = {
-        let keep = async { if settings.leader_elect { candidate.keep(&keeping).await } else { std::future::pending().await } };
+        let keep =
+            async { if settings.leader_elect { candidate.keep(&keeping).await } else { std::future::pending().await } };
         let mut keep = std::pin::pin!(keep);
         tokio::select! {
             // In this order: tasks that end because of a stop have not ended early.

@@ -47,10 +47,12 @@ impl PodView {
             return None;
         }
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let waiting = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default().iter().any(|c| {
-            let reason = c.state.as_ref().and_then(|state| state.waiting.as_ref()).and_then(|w| w.reason.as_deref());
-            matches!(reason, Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"))
-        });
+        let waiting =
+            status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default().iter().any(|c| {
+                let reason =
+                    c.state.as_ref().and_then(|state| state.waiting.as_ref()).and_then(|w| w.reason.as_deref());
+                matches!(reason, Some("ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull"))
+            });
         Some(Self {
             name: pod.name_any(),
             namespace: pod.namespace().unwrap_or_default(),

@@ -50,9 +50,6 @@ mod tests {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(Scope::all(&[]), [Scope::Cluster]);
         assert_eq!(Scope::all(&names(&["", " "])), [Scope::Cluster]);
-        assert_eq!(
-            Scope::all(&names(&["b", " a", "b"])),
-            [Scope::Namespace("a".into()), Scope::Namespace("b".into())]
-        );
+        assert_eq!(Scope::all(&names(&["b", " a", "b"])), [Scope::Namespace("a".into()), Scope::Namespace("b".into())]);
     }
 }

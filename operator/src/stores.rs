@@ -97,7 +97,8 @@ impl Stores {
             agent.metadata.namespace.as_deref() == Some(&provider.namespace)
                 && agent.spec.model.candidates.iter().any(|candidate| candidate.provider_ref.name == provider.name)
         };
-        let mut users: Vec<_> = self.agents.state_filter(uses).iter().map(|agent| ObjectKey::of(agent.as_ref())).collect();
+        let mut users: Vec<_> =
+            self.agents.state_filter(uses).iter().map(|agent| ObjectKey::of(agent.as_ref())).collect();
         users.sort();
         users
     }

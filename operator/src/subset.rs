@@ -75,8 +75,11 @@ mod tests {
     #[test]
     fn what_others_add_is_theirs() {
         check(json!({"a": 1, "b": 2}), json!({"a": 1}), true);
-        check(json!({"containers": [{"name": "proxy"}, {"name": "agent", "image": "x", "tty": false}]}),
-              json!({"containers": [{"name": "agent", "image": "x"}]}), true);
+        check(
+            json!({"containers": [{"name": "proxy"}, {"name": "agent", "image": "x", "tty": false}]}),
+            json!({"containers": [{"name": "agent", "image": "x"}]}),
+            true,
+        );
         check(json!({"emptyDir": {}}), json!({"emptyDir": {}}), true);
     }
 
@@ -84,7 +87,11 @@ mod tests {
     fn what_was_changed_or_removed_is_drift() {
         check(json!({"a": 2}), json!({"a": 1}), false);
         check(json!({"b": 1}), json!({"a": 1}), false);
-        check(json!({"containers": [{"name": "agent", "image": "y"}]}), json!({"containers": [{"name": "agent", "image": "x"}]}), false);
+        check(
+            json!({"containers": [{"name": "agent", "image": "y"}]}),
+            json!({"containers": [{"name": "agent", "image": "x"}]}),
+            false,
+        );
         check(json!({"args": ["serve", "--debug"]}), json!({"args": ["serve"]}), false);
         check(json!({"args": ["b", "a"]}), json!({"args": ["a", "b"]}), false);
         check(json!({"optional": true}), json!({"optional": false}), false);

@@ -21,7 +21,9 @@ pub enum LogFormat {
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TryInitError> {
     let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_target(false);
     match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
+        }
         LogFormat::Text => builder.finish().try_init(),
     }
 }

@@ -148,8 +148,7 @@ fn sort_keys(jwks: &mut Value) -> Result<(), TrustError> {
 }
 
 async fn get(client: &Client, path: &'static str) -> Result<Value, TrustError> {
-    let request =
-        http::Request::get(path).body(Vec::new()).map_err(|source| TrustError::Request { path, source })?;
+    let request = http::Request::get(path).body(Vec::new()).map_err(|source| TrustError::Request { path, source })?;
     let text = tokio::time::timeout(FETCH_TIMEOUT, client.request_text(request))
         .await
         .map_err(|_elapsed| TrustError::Timeout { path })?

@@ -1,5 +1,7 @@
 //! `compile` is pure, deterministic, and says what is wrong where.
 
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests")]
+
 use agent_pod_config::{Compilation, Document, ProblemKind, Resources, compile};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use proptest::prelude::*;

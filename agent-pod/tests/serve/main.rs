@@ -1,9 +1,15 @@
 //! The binary as users run it: on a folder of manifests, and on mounted files as in a pod.
 
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod model_server;
 
+#[cfg(test)]
 mod mounted;
+#[cfg(test)]
 mod standalone;
+#[cfg(test)]
 mod stop;
+#[cfg(test)]
 mod validate;

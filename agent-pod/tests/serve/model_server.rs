@@ -91,7 +91,8 @@ async fn complete(State(shared): State<Shared>, headers: HeaderMap, Json(body): 
     let system = body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
     shared.asked.lock().unwrap().push(Asked { authorization, body });
     let middle = system.char_indices().nth(system.chars().count() / 2).map_or(0, |(i, _)| i);
-    let (first, second) = (system[..middle].to_owned(), system[middle..].to_owned());
+    let (first, second) = system.split_at(middle);
+    let (first, second) = (first.to_owned(), second.to_owned());
     let end = TellDrop(shared.dropped, false);
     let stream = futures::stream::once(async move { frame(&json!({"choices": [{"delta": {"content": first}}]})) })
         .chain(futures::stream::once(async move {

@@ -158,7 +158,7 @@ async fn a_caller_that_goes_away_takes_the_providers_connection_with_it() {
     let mut response = pod.ask("support", &json!({"query": "hi", "stream": true})).send().await.unwrap();
     let mut seen = String::new();
     while !seen.contains("event: token") {
-        seen.push_str(&String::from_utf8(response.chunk().await.unwrap().unwrap().to_vec()).unwrap());
+        seen.push_str(std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap());
     }
     drop(response);
     model.reader_gone().await;

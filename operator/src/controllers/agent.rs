@@ -46,6 +46,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 const LOOK_SPREAD_MS: u64 = 3_000;
 /// How often pods that are loading are looked at while something else fails.
 const LOOK_LOADING: Duration = Duration::from_secs(2);
+/// How often to look whether somebody else's object is still in the way.
+const CONFLICT_AGAIN: Duration = Duration::from_secs(10);
 /// A missing permission is asked for again at this pace.
 const DENIED_AGAIN: Duration = Duration::from_secs(60);
 
@@ -130,9 +132,13 @@ pub async fn reconcile(agent: Arc<Agent>, ctx: Arc<Context>) -> Result<Action, E
 #[must_use]
 pub fn error_policy(agent: Arc<Agent>, error: &Error, ctx: Arc<Context>) -> Action {
     let key = ObjectKey::of(agent.as_ref());
-    let wait = match error.class() {
-        Class::Transient => ctx.backoffs.next(&key),
-        Class::Denied => DENIED_AGAIN,
+    let wait = match error {
+        // Nothing tells when somebody else's object has gone.
+        Error::Apply(ApplyError::Conflict { .. }) => ctx.backoffs.next(&key).min(CONFLICT_AGAIN),
+        Error::Apply(_) | Error::Status(_) => match error.class() {
+            Class::Transient => ctx.backoffs.next(&key),
+            Class::Denied => DENIED_AGAIN,
+        },
     };
     // Pods that are loading are looked at meanwhile, whatever else has failed.
     Action::requeue(if ctx.nudges.is_aiming(&key) { wait.min(LOOK_LOADING) } else { wait })
@@ -159,11 +165,8 @@ async fn run(inputs: &Inputs, validated: &Validated, ctx: &Context) -> Result<Ou
     let children = build::build(validated);
     let applied = apply::apply(&children, inputs, ctx).await;
     // Without the new document there is nothing new to load, and nothing to nudge for.
-    let observation = if applied.config_map {
-        Some(observe::observe(inputs, &validated.target(), ctx).await)
-    } else {
-        None
-    };
+    let observation =
+        if applied.config_map { Some(observe::observe(inputs, &validated.target(), ctx).await) } else { None };
     let stage = Stage::Built {
         agent: validated,
         failure: applied.failure.as_ref().map(|error| (apply::reason(error), error.to_string())),
@@ -215,8 +218,12 @@ fn outcome(inputs: &Inputs, verdicts: &Verdicts, ctx: &Context) -> Outcome {
         let requeue_after = ctx.nudges.look_again(&inputs.key, Instant::now());
         return Outcome::Waiting { reason: Reason::Loading.as_str(), requeue_after };
     }
-    let spread = inputs.agent.uid().unwrap_or_default().bytes().fold(0_u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    }) % LOOK_SPREAD_MS;
+    let spread = inputs
+        .agent
+        .uid()
+        .unwrap_or_default()
+        .bytes()
+        .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
+        % LOOK_SPREAD_MS;
     Outcome::Settled { again: Some(LOOK_AGAIN + Duration::from_millis(spread)) }
 }

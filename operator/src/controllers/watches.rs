@@ -153,14 +153,20 @@ fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>)
 fn pod_wakes(touched: &Touched<Pod>) -> Wakes {
     let pod = touched.object();
     let agent = pod.labels().get(AGENT_LABEL).zip(pod.metadata.namespace.as_deref());
-    Wakes { agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(), providers: Vec::new() }
+    Wakes {
+        agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(),
+        providers: Vec::new(),
+    }
 }
 
 /// A child wakes its agent, whose name is in its own: labels and owner references are what somebody may have removed.
 fn child_wakes<K>(touched: &Touched<PartialObjectMeta<K>>) -> Wakes {
     let meta = &touched.object().metadata;
     let agent = meta.name.as_deref().and_then(agent_of).zip(meta.namespace.as_deref());
-    Wakes { agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(), providers: Vec::new() }
+    Wakes {
+        agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(),
+        providers: Vec::new(),
+    }
 }
 
 fn reference<K: Resource<DynamicType = ()> + Clone + 'static>(name: &str, namespace: &str) -> ObjectRef<K> {

@@ -1,5 +1,8 @@
 //! Whole turns through the public interface, with scripted ports and a stopped clock.
 
+#[cfg(test)]
 mod fixture;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
 mod turn;

@@ -55,7 +55,9 @@ fn credentials(facts: &Facts, generation: Option<i64>, previous: &[Condition]) -
                 secret.name, secret.key
             ),
         ),
-        Some((None, _)) if facts.users == 0 => Verdict::unknown(Reason::Unused, "no agent uses it, so no pod has looked"),
+        Some((None, _)) if facts.users == 0 => {
+            Verdict::unknown(Reason::Unused, "no agent uses it, so no pod has looked")
+        }
         // A new leader has heard nothing yet; what was known of this generation holds until it has.
         Some((None, _)) => known(generation, previous).unwrap_or_else(|| {
             Verdict::unknown(Reason::PodsUnavailable, "no pod of the agents that use it has reported yet")
@@ -93,7 +95,7 @@ mod tests {
     }
 
     fn say(conditions: &[Condition], type_: &str) -> String {
-        find(conditions, type_).map_or("absent".into(), |found| format!("{}/{}", found.status, found.reason))
+        find(conditions, type_).map_or_else(|| "absent".into(), |found| format!("{}/{}", found.status, found.reason))
     }
 
     #[rstest]

@@ -9,9 +9,7 @@ mod volumes;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
-use k8s_openapi::api::core::v1::{
-    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile,
-};
+use k8s_openapi::api::core::v1::{LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
@@ -53,11 +51,8 @@ fn template(agent: &Validated, name: &str) -> PodTemplateSpec {
     let runtime = &agent.resource.spec.runtime;
     let mut pod_labels = runtime.pod_labels.clone();
     pod_labels.extend(labels::pod(name));
-    let pull_secrets: Vec<_> = runtime
-        .image_pull_secrets
-        .iter()
-        .map(|secret| LocalObjectReference { name: secret.name.clone() })
-        .collect();
+    let pull_secrets: Vec<_> =
+        runtime.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pod_labels),
@@ -90,7 +85,8 @@ fn template(agent: &Validated, name: &str) -> PodTemplateSpec {
 /// How long a pod may take to stop: it serves on for `endpointDelay`, then runs end within `drainTimeout`.
 fn grace_seconds(agent: &Validated) -> i64 {
     let runtime = &agent.resource.spec.runtime;
-    let waits: Duration = [&runtime.endpoint_delay, &runtime.drain_timeout].into_iter().filter_map(|wait| wait.get()).sum();
+    let waits: Duration =
+        [&runtime.endpoint_delay, &runtime.drain_timeout].into_iter().filter_map(|wait| wait.get()).sum();
     let seconds = waits.as_secs() + u64::from(waits.subsec_nanos() > 0) + STOP_MARGIN_SECONDS;
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }

@@ -1,1 +1,156 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use rstest::rstest;
+use serde_json::{Value, json};
 
+use super::*;
+use crate::controllers::agent::validate::validate;
+use crate::testing::Says::{Loaded, LoadedWithoutSecret, Nothing, Old, Refused};
+use crate::testing::{Says, agent, inputs, observation, provider, validated};
+
+const DONE: Rollout = Rollout { observed: true, replicas: 2, updated: 2, available: 2 };
+
+fn two() -> Value {
+    json!({"runtime": {"replicas": 2}})
+}
+
+fn say(conditions: &[Condition], type_: &str) -> String {
+    find(conditions, type_).map_or_else(|| "absent".into(), |found| format!("{}/{}", found.status, found.reason))
+}
+
+fn judge(spec: Value, rollout: Rollout, pods: &[(bool, Says)], failure: Option<(Reason, String)>) -> AgentStatus {
+    let inputs = inputs(agent(spec.clone()), &[provider()]);
+    let agent = validated(spec);
+    let observation = observation(&agent.target(), pods);
+    let stage = Stage::Built { agent: &agent, failure, rollout: Some(rollout), observation: Some(&observation) };
+    let verdicts = verdicts(&stage, &[]);
+    status(&inputs, &stage, &verdicts, Timestamp::UNIX_EPOCH)
+}
+
+/// What kstatus makes of it: a generation that is not observed, or work under way, is in progress.
+fn kstatus(status: &AgentStatus) -> &'static str {
+    let is_true = |type_| find(&status.conditions, type_).is_some_and(|condition| condition.status == "True");
+    if status.observed_generation != Some(7) || is_true("Reconciling") {
+        "InProgress"
+    } else if is_true("Stalled") {
+        "Failed"
+    } else if is_true("Ready") {
+        "Current"
+    } else {
+        "InProgress"
+    }
+}
+
+#[rstest]
+#[case::all_loaded(two(), DONE, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "True/Succeeded", "absent", "Current"])]
+#[case::one_is_behind(two(), DONE, &[(true, Loaded), (true, Old)], ["False/Loading", "False/Loading", "True/NewGeneration", "InProgress"])]
+#[case::one_says_nothing(two(), DONE, &[(true, Loaded), (true, Nothing)], ["False/Loading", "False/Loading", "True/NewGeneration", "InProgress"])]
+#[case::one_behind_is_not_ready(two(), DONE, &[(true, Loaded), (false, Old)], ["True/Succeeded", "True/Succeeded", "absent", "Current"])]
+#[case::one_refused(two(), DONE, &[(true, Loaded), (true, Refused)], ["False/LoadFailed", "False/LoadFailed", "absent", "Failed"])]
+#[case::no_pod(two(), Rollout { available: 0, ..DONE }, &[(false, Nothing)], ["False/PodsUnavailable", "False/PodsUnavailable", "True/Rollout", "InProgress"])]
+#[case::too_few(two(), Rollout { available: 1, ..DONE }, &[(true, Loaded)], ["True/Succeeded", "False/PodsUnavailable", "True/Rollout", "InProgress"])]
+#[case::old_template(two(), Rollout { updated: 1, replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
+#[case::not_observed(two(), Rollout { observed: false, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
+#[case::last_old_pod_goes(two(), Rollout { replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "True/Succeeded", "True/Rollout", "InProgress"])]
+#[case::suspended(json!({"suspend": true}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "False/Suspended", "absent", "InProgress"])]
+#[case::zero(json!({"runtime": {"replicas": 0}}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "False/PodsUnavailable", "absent", "InProgress"])]
+fn ready_is_what_every_ready_pod_serves(
+    #[case] spec: Value,
+    #[case] rollout: Rollout,
+    #[case] pods: &[(bool, Says)],
+    #[case] expected: [&str; 4],
+) {
+    let [loaded, ready, reconciling, reading] = expected;
+    let status = judge(spec, rollout, pods, None);
+    assert_eq!(say(&status.conditions, "Loaded"), loaded);
+    assert_eq!(say(&status.conditions, "Ready"), ready);
+    assert_eq!(say(&status.conditions, "Reconciling"), reconciling);
+    assert_eq!(kstatus(&status), reading);
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(7)));
+    let revision = status.revision.unwrap();
+    assert_eq!(revision.loaded.is_some(), loaded == "True/Succeeded", "loaded is absent while they differ");
+}
+
+#[test]
+fn a_refused_document_says_why() {
+    let status = judge(two(), DONE, &[(true, Loaded), (true, Refused)], None);
+    let loaded = find(&status.conditions, "Loaded").unwrap();
+    assert!(
+        loaded.message.starts_with("agents.support.prompts.system: the template is broken in line 1"),
+        "{loaded:?}"
+    );
+    assert_eq!(say(&status.conditions, "Stalled"), "True/LoadFailed");
+}
+
+#[test]
+fn a_missing_key_degrades_and_does_not_take_readiness() {
+    let status = judge(two(), DONE, &[(true, Loaded), (true, LoadedWithoutSecret)], None);
+    assert_eq!(say(&status.conditions, "Ready"), "True/Succeeded");
+    assert_eq!(say(&status.conditions, "Degraded"), "True/CredentialsMissing");
+    let degraded = find(&status.conditions, "Degraded").unwrap();
+    assert!(degraded.message.contains("Secret `openai` has no key `api-key`"), "{degraded:?}");
+}
+
+#[rstest]
+#[case(Reason::Denied, "absent")]
+#[case(Reason::Conflict, "absent")]
+#[case(Reason::ApplyFailed, "True/NewGeneration")]
+fn a_child_that_is_not_applied_holds_the_generation_back(#[case] reason: Reason, #[case] reconciling: &str) {
+    let status = judge(two(), DONE, &[(true, Loaded), (true, Loaded)], Some((reason, "why".into())));
+    assert_eq!(say(&status.conditions, "Programmed"), format!("False/{}", reason.as_str()));
+    assert_eq!(say(&status.conditions, "Ready"), format!("False/{}", reason.as_str()));
+    assert_eq!(say(&status.conditions, "Reconciling"), reconciling);
+    assert_eq!(status.observed_generation, None, "it has not been acted on");
+}
+
+#[rstest]
+#[case::no_provider(json!({}), false, "True/Succeeded", "False/ProviderNotFound", "absent")]
+#[case::bad_duration(json!({"orchestration": {"timeout": "soon"}}), true, "False/Invalid", "True/Succeeded", "True/Invalid")]
+fn what_stands_in_the_way_is_named_and_nothing_new_is_served(
+    #[case] spec: Value,
+    #[case] with_provider: bool,
+    #[case] accepted: &str,
+    #[case] resolved: &str,
+    #[case] stalled: &str,
+) {
+    let providers = if with_provider { vec![provider()] } else { Vec::new() };
+    let mut inputs = inputs(agent(spec), &providers);
+    let revision = RevisionStatus { desired: Some("last".into()), loaded: Some("last".into()) };
+    inputs.previous.revision = Some(revision.clone());
+    let refusal = validate(&inputs, "image").unwrap_err();
+    let stage = Stage::Refused(&refusal);
+    let status = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    assert_eq!(say(&status.conditions, "Accepted"), accepted);
+    assert_eq!(say(&status.conditions, "ResolvedRefs"), resolved);
+    assert_eq!(say(&status.conditions, "Stalled"), stalled);
+    let first = if accepted.starts_with("False") { accepted } else { resolved };
+    assert_eq!(say(&status.conditions, "Ready"), first);
+    assert_eq!(status.revision, Some(revision), "the last good document is still what pods shall serve");
+    assert_eq!(status.observed_generation, Some(7));
+}
+
+#[test]
+fn the_same_facts_give_the_same_status_at_any_time() {
+    let spec = two();
+    let mut inputs = inputs(agent(spec.clone()), &[provider()]);
+    let agent = validated(spec);
+    let observation = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
+    let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&observation) };
+    let verdicts = verdicts(&stage, &[]);
+    let first = status(&inputs, &stage, &verdicts, Timestamp::UNIX_EPOCH);
+    inputs.previous = first.clone();
+    assert_eq!(status(&inputs, &stage, &verdicts, Timestamp::from_second(1_000).unwrap()), first);
+    assert_eq!(first.models, ["openai/gpt-4o-mini"]);
+    assert_eq!(first.endpoints.unwrap().web_socket, "ws://support-agent.shop.svc/v1/ws/agent/support");
+}
+
+#[test]
+fn a_degraded_agent_stays_so_while_nothing_is_known() {
+    let missing = Verdict::present(Reason::CredentialsMissing, "Secret `openai` has no key `api-key`");
+    let previous = Conditions::new(&[], Some(6), Timestamp::UNIX_EPOCH).with("Degraded", &missing).finish();
+    let refusal = Refusal { invalid: Some("x".into()), ..Refusal::default() };
+    assert_eq!(verdicts(&Stage::Refused(&refusal), &previous).degraded, Some(missing.clone()));
+    let agent = validated(two());
+    let nobody = observation(&agent.target(), &[(false, Nothing)]);
+    let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&nobody) };
+    assert_eq!(verdicts(&stage, &previous).degraded, Some(missing));
+}

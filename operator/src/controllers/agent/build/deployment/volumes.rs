@@ -86,8 +86,11 @@ pub(super) fn mounts(agent: &Validated) -> Vec<VolumeMount> {
         mount("tmp", "/tmp", None),
         mount("token", TOKEN_DIR, Some(true)),
     ];
-    mounts.extend(secrets(agent).keys().enumerate().map(|(index, secret)| {
-        mount(&secret_volume(index), &format!("{SECRETS_DIR}/{secret}"), Some(true))
-    }));
+    mounts.extend(
+        secrets(agent)
+            .keys()
+            .enumerate()
+            .map(|(index, secret)| mount(&secret_volume(index), &format!("{SECRETS_DIR}/{secret}"), Some(true))),
+    );
     mounts
 }

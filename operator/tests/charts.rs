@@ -1,0 +1,100 @@
+//! The charts: their definitions are the generated ones, and what they grant is no more than needed.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// What `helm template` makes of a chart; `None` where there is no Helm.
+fn render(chart: &str, values: &[&str]) -> Option<Vec<Value>> {
+    let mut helm = Command::new("helm");
+    helm.args(["template", "astromesh", "--namespace", "astromesh-system"])
+        .arg(repository().join("charts").join(chart));
+    for value in values {
+        helm.args(["--set", value]);
+    }
+    let Ok(output) = helm.output() else {
+        println!("skipped: helm is not installed");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(documents(&String::from_utf8(output.stdout).unwrap()))
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    text.split("\n---")
+        .filter_map(|part| serde_saphyr::from_str::<Value>(part.trim_start_matches("---")).ok())
+        .filter(Value::is_object)
+        .collect()
+}
+
+fn strings(rule: &Value, field: &str) -> Vec<String> {
+    rule[field].as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// Helm writes `2.0` as `2`.
+fn normal(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or_else(|| value.clone(), Value::from),
+        Value::Array(items) => items.iter().map(normal).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), normal(value))).collect(),
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
+#[test]
+fn the_definitions_of_the_chart_are_the_generated_ones() {
+    for name in ["agents.yaml", "providers.yaml"] {
+        let generated = std::fs::read_to_string(repository().join("crds/yaml").join(name)).unwrap();
+        let charted = std::fs::read_to_string(repository().join("charts/astromesh-crds/files").join(name)).unwrap();
+        assert_eq!(generated, charted, "{name}");
+    }
+    let generated = std::fs::read_dir(repository().join("crds/yaml")).unwrap().count();
+    let charted = std::fs::read_dir(repository().join("charts/astromesh-crds/files")).unwrap().count();
+    assert_eq!(generated, charted, "every generated definition is in the chart");
+}
+
+#[test]
+fn rendered_definitions_differ_by_their_policy_only() {
+    let Some(rendered) = render("astromesh-crds", &[]) else { return };
+    assert_eq!(rendered.len(), 2);
+    for mut definition in rendered {
+        let file = format!("{}.yaml", definition["spec"]["names"]["plural"].as_str().unwrap());
+        let text = std::fs::read_to_string(repository().join("crds/yaml").join(file)).unwrap();
+        let generated: Value = serde_saphyr::from_str(&text).unwrap();
+        let annotations = definition["metadata"]["annotations"].as_object_mut().unwrap();
+        assert_eq!(annotations.remove("helm.sh/resource-policy"), Some("keep".into()));
+        let same = normal(&definition["spec"]) == normal(&generated["spec"]);
+        assert!(same, "{} differs", definition["metadata"]["name"]);
+    }
+}
+
+#[test]
+fn no_role_of_the_operator_has_a_wildcard_or_a_verb_on_secrets() {
+    for values in [&[][..], &["watchNamespaces={a,b}"]] {
+        let Some(rendered) = render("astromesh", values) else { return };
+        let roles: Vec<_> =
+            rendered.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Role")).collect();
+        assert!(!roles.is_empty());
+        for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
+            for field in ["apiGroups", "resources", "verbs"] {
+                let words = strings(rule, field);
+                assert!(!words.is_empty() && words.iter().all(|word| !word.contains('*')), "{rule}");
+            }
+            assert!(!strings(rule, "resources").iter().any(|resource| resource.starts_with("secrets")), "{rule}");
+        }
+    }
+}
+
+#[test]
+fn with_named_namespaces_nothing_is_granted_in_the_whole_cluster() {
+    let Some(rendered) = render("astromesh", &["watchNamespaces={a,b}"]) else { return };
+    let kinds: Vec<_> = rendered.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert!(!kinds.iter().any(|kind| kind.starts_with("Cluster")), "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == "Role").count(), 3, "one per namespace, and the lease's");
+}
