@@ -8,8 +8,9 @@ use futures::FutureExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
 
 use crate::command::kubectl;
 use crate::waiting::await_object;
@@ -111,6 +112,17 @@ impl Operator {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
         let lease = await_object(api, LEASE, "a pod of the operator leads", within, led).await?;
         lease.as_ref().and_then(holder).context("a Lease that is held has a holder")
+    }
+
+    /// Writes that somebody else has just renewed the Lease.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn hand_lease_to(&self, holder: &str) -> anyhow::Result<()> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = json!({"spec": {"holderIdentity": holder}});
+        api.patch(LEASE, &PatchParams::default(), &Patch::Merge(patch)).await.context("the Lease was not written")?;
+        Ok(())
     }
 
     /// The sum of a counter's series over all pods, from their metrics.

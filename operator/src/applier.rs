@@ -210,6 +210,12 @@ fn is_as_desired(desired: &Desired, live: &DynamicObject) -> bool {
     subset::contains(&live, &desired.value)
 }
 
+/// A namespace that is being deleted takes no new objects: no permission would help, and the agent goes with it.
+fn is_ending(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 async fn call<T>(
     verb: &'static str,
     desired: &Desired,
@@ -218,11 +224,11 @@ async fn call<T>(
     let (kind, name) = (desired.kind, desired.key.name.clone());
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 && !is_ending(&status) => {
             Err(ApplyError::Denied { kind, name, verb, message: status.message.clone() })
         }
         Ok(Err(kube::Error::Api(status)))
-            if (400..500).contains(&status.code) && ![408, 409, 429].contains(&status.code) =>
+            if (400..500).contains(&status.code) && ![403, 408, 409, 429].contains(&status.code) =>
         {
             Err(ApplyError::Refused { kind, name, message: status.message.clone() })
         }

@@ -1,5 +1,5 @@
 //! The charts: their definitions are the generated ones, and what they grant is no more than needed.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,20 +10,17 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// What `helm template` makes of a chart; `None` where there is no Helm.
-fn render(chart: &str, values: &[&str]) -> Option<Vec<Value>> {
+/// What `helm template` makes of a chart.
+fn render(chart: &str, values: &[&str]) -> Vec<Value> {
     let mut helm = Command::new("helm");
     helm.args(["template", "astromesh", "--namespace", "astromesh-system"])
         .arg(repository().join("charts").join(chart));
     for value in values {
         helm.args(["--set", value]);
     }
-    let Ok(output) = helm.output() else {
-        println!("skipped: helm is not installed");
-        return None;
-    };
+    let output = helm.output().expect("helm is needed; get it with PATH=$(e2e/tools/ensure helm):$PATH");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(documents(&String::from_utf8(output.stdout).unwrap()))
+    documents(&String::from_utf8(output.stdout).unwrap())
 }
 
 fn documents(text: &str) -> Vec<Value> {
@@ -61,7 +58,7 @@ fn the_definitions_of_the_chart_are_the_generated_ones() {
 
 #[test]
 fn rendered_definitions_differ_by_their_policy_only() {
-    let Some(rendered) = render("astromesh-crds", &[]) else { return };
+    let rendered = render("astromesh-crds", &[]);
     assert_eq!(rendered.len(), 2);
     for mut definition in rendered {
         let file = format!("{}.yaml", definition["spec"]["names"]["plural"].as_str().unwrap());
@@ -77,7 +74,7 @@ fn rendered_definitions_differ_by_their_policy_only() {
 #[test]
 fn no_role_of_the_operator_has_a_wildcard_or_a_verb_on_secrets() {
     for values in [&[][..], &["watchNamespaces={a,b}"]] {
-        let Some(rendered) = render("astromesh", values) else { return };
+        let rendered = render("astromesh", values);
         let roles: Vec<_> =
             rendered.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Role")).collect();
         assert!(!roles.is_empty());
@@ -93,7 +90,7 @@ fn no_role_of_the_operator_has_a_wildcard_or_a_verb_on_secrets() {
 
 #[test]
 fn with_named_namespaces_nothing_is_granted_in_the_whole_cluster() {
-    let Some(rendered) = render("astromesh", &["watchNamespaces={a,b}"]) else { return };
+    let rendered = render("astromesh", &["watchNamespaces={a,b}"]);
     let kinds: Vec<_> = rendered.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert!(!kinds.iter().any(|kind| kind.starts_with("Cluster")), "{kinds:?}");
     assert_eq!(kinds.iter().filter(|kind| **kind == "Role").count(), 3, "one per namespace, and the lease's");

@@ -13,6 +13,8 @@ use crate::support::{echoing, scripted, support};
 
 /// The bound of the issue.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(15);
+/// How long a Lease holds without a renewal.
+const LEASE_DURATION: Duration = Duration::from_secs(10);
 const AGENTS: [&str; 3] = ["first", "second", "third"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +62,30 @@ async fn another_replica_takes_over_within_fifteen_seconds() -> anyhow::Result<(
                 ns.apply(support("After.")).await?;
                 ns.agent_ready("support").await?;
                 println!("and an edit is served after {:?}", killed.elapsed());
+                assert_eq!(caller.ask("What is your prompt?").await?.text()?, "After.");
+                Ok(())
+            })
+            .await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_leader_that_died_silently_is_respected_and_then_taken_over() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let operator = Operator::find(&ns.cluster.client).await?;
+        let (_llm, caller) = echoing(ns, support("Before.")).await?;
+        operator
+            .restoring(async || {
+                operator.scale(0).await?;
+                operator.hand_lease_to("a-replica-that-is-dead").await?;
+                let handed = Instant::now();
+                ns.apply(support("After.")).await?;
+                operator.scale(1).await?;
+                operator.leader(TAKEN_OVER_WITHIN, |holder| holder != "a-replica-that-is-dead").await?;
+                println!("taken over after {:?}", handed.elapsed());
+                assert!(handed.elapsed() >= LEASE_DURATION, "until then the other one may have been alive");
+                ns.agent_ready("support").await?;
                 assert_eq!(caller.ask("What is your prompt?").await?.text()?, "After.");
                 Ok(())
             })

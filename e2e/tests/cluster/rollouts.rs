@@ -23,9 +23,7 @@ async fn pods_are_replaced_without_a_failed_call() -> anyhow::Result<()> {
         let annotations = json!({"example.com/rolled": "once"});
         ns.merge::<Agent>("support", json!({"spec": {"runtime": {"podAnnotations": annotations}}})).await?;
         ns.agent_ready("support").await?;
-        let new = ns.pod_uids("support").await?;
-        assert_eq!(new.len(), 2);
-        assert!(new.iter().all(|pod| !old.contains(pod)), "ready means that every pod is of the new template");
+        let when_ready = ns.pod_uids("support").await?;
         eventually("the old pods have ended under load", PATIENCE, async || {
             let pods = ns.api::<Pod>().list(&ListParams::default()).await?.items;
             Ok((pods.len() == 2).then_some(()))
@@ -33,7 +31,11 @@ async fn pods_are_replaced_without_a_failed_call() -> anyhow::Result<()> {
         .await?;
         let report = load.stop().await?;
         println!("calls under load: {}, failed: {}", report.calls, report.failed);
-        report.expect_no_failure()
+        report.expect_no_failure()?;
+        let new = ns.pod_uids("support").await?;
+        assert!(new.len() == 2 && new.iter().all(|pod| !old.contains(pod)), "{old:?} are replaced by {new:?}");
+        assert_eq!(when_ready, new, "ready means that every pod is of the new template");
+        Ok(())
     })
     .await
 }

@@ -4,7 +4,7 @@ use astromesh_crds::v1alpha1::Agent;
 use astromesh_e2e::manifests::agent;
 use astromesh_e2e::namespace::PATIENCE;
 use astromesh_e2e::operator::{NAMESPACE, SELECTOR};
-use astromesh_e2e::{Load, await_object, kubectl, with_temp_ns};
+use astromesh_e2e::{Load, await_object, eventually, kubectl, with_temp_ns};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
@@ -47,8 +47,12 @@ async fn an_uninstall_keeps_agents_and_an_install_takes_them_up_again() -> anyho
             let load = Load::start(&caller, 10);
             uninstall(OPERATOR).await?;
             uninstall(CRDS).await?;
-            let left = kubectl(&["-n", NAMESPACE, "get", EVERYTHING, "-l", SELECTOR, "-o", "name"]).await?.text()?;
-            assert_eq!(left.trim(), "", "nothing of the operator is left");
+            eventually("nothing of the operator is left", PATIENCE, async || {
+                let left =
+                    kubectl(&["-n", NAMESPACE, "get", EVERYTHING, "-l", SELECTOR, "-o", "name"]).await?.text()?;
+                Ok(left.trim().is_empty().then_some(()))
+            })
+            .await?;
             let definitions_kept: Api<CustomResourceDefinition> = Api::all(ns.cluster.client.clone());
             for name in ["agents.astromesh.io", "providers.astromesh.io"] {
                 assert!(definitions_kept.get(name).await?.metadata.deletion_timestamp.is_none(), "{name} is kept");

@@ -31,10 +31,10 @@ impl Rollout {
         }
     }
 
-    /// Whether enough pods of the newest template serve.
+    /// Whether enough pods of the newest template serve, and none of a former one is counted among them.
     #[must_use]
     pub fn serves(&self, wanted: i32) -> bool {
-        self.observed && self.updated >= wanted && self.available >= wanted
+        self.observed && self.updated >= wanted && self.replicas == self.updated && self.available >= wanted
     }
 
     /// Whether nothing is being replaced, started or stopped any more.

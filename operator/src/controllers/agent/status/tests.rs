@@ -50,7 +50,7 @@ fn kstatus(status: &AgentStatus) -> &'static str {
 #[case::too_few(two(), Rollout { available: 1, ..DONE }, &[(true, Loaded)], ["True/Succeeded", "False/PodsUnavailable", "True/Rollout", "InProgress"])]
 #[case::old_template(two(), Rollout { updated: 1, replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
 #[case::not_observed(two(), Rollout { observed: false, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
-#[case::last_old_pod_goes(two(), Rollout { replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "True/Succeeded", "True/Rollout", "InProgress"])]
+#[case::last_old_pod_serves(two(), Rollout { replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
 #[case::suspended(json!({"suspend": true}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "False/Suspended", "absent", "InProgress"])]
 #[case::zero(json!({"runtime": {"replicas": 0}}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "False/PodsUnavailable", "absent", "InProgress"])]
 fn ready_is_what_every_ready_pod_serves(
