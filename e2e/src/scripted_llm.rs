@@ -25,6 +25,8 @@ use crate::settings;
 pub enum Script {
     /// With the system prompt of the call, so that an answer tells which prompt it was made with.
     EchoSystem,
+    /// With the system prompt to calls with this bearer credential, with 401 to others.
+    EchoSystemFor(&'static str),
     /// With these pieces, each sent when the test releases it.
     Gated(Vec<&'static str>),
 }
@@ -132,11 +134,14 @@ async fn complete(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(bo
     let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let call = ModelCall { authorization, messages: body["messages"].clone() };
     shared.calls().push(call.clone());
+    let echo = || {
+        let pieces = call.content_of("system").split_inclusive(' ').map(str::to_owned).collect();
+        reply::stream(pieces, None, shared.hung_up.clone())
+    };
     match &shared.script {
-        Script::EchoSystem => {
-            let pieces = call.content_of("system").split_inclusive(' ').map(str::to_owned).collect();
-            reply::stream(pieces, None, shared.hung_up.clone())
-        }
+        Script::EchoSystem => echo(),
+        Script::EchoSystemFor(key) if call.authorization == Some(format!("Bearer {key}")) => echo(),
+        Script::EchoSystemFor(_key) => reply::unauthorized(),
         Script::Gated(pieces) => {
             let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
             reply::stream(pieces, Some(Arc::clone(&shared.gate)), shared.hung_up.clone())

@@ -1,6 +1,6 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -49,6 +49,15 @@ struct Within<'a> {
     revision: &'a str,
 }
 
+/// A document's agents, built beside those that serve; nothing has changed until [`Builder::take_over`].
+pub struct Built {
+    /// What would serve.
+    pub snapshot: Snapshot,
+    /// What cannot be built, by path: `agents.<name>…`, `providers.<key>…`. An agent with a problem is not in the snapshot.
+    pub problems: Vec<RejectedProblem>,
+    adapters: Adapters,
+}
+
 /// The ports that a builder gives to its agents.
 pub struct Ports {
     /// Where secrets come from.
@@ -78,9 +87,7 @@ impl Builder {
     }
 
     /// Builds every agent of the document that can be built.
-    ///
-    /// The problems name agents by their path, `agents.<name>…`; an agent with one is not in the snapshot.
-    pub fn build(&mut self, document: &Document) -> (Snapshot, Vec<RejectedProblem>) {
+    pub fn build(&mut self, document: &Document) -> Built {
         let mut problems = Vec::new();
         let mut entries = BTreeMap::new();
         let mut models: BTreeMap<(String, String), ModelEntry> = BTreeMap::new();
@@ -99,8 +106,6 @@ impl Builder {
                 Err(problem) => problems.push(problem),
             }
         }
-        self.adapters = adapters;
-        self.forget_what_is_gone(&entries, &models);
         let longest = |pick: fn(&AgentDocument) -> u64| {
             Duration::from_millis(document.agents.values().map(pick).max().unwrap_or_default())
         };
@@ -112,7 +117,20 @@ impl Builder {
             drain_timeout: longest(|agent| agent.limits.drain_timeout_ms),
             endpoint_delay: longest(|agent| agent.limits.endpoint_delay_ms),
         };
-        (snapshot, problems)
+        Built { snapshot, problems, adapters }
+    }
+
+    /// From now on this serves: forgets what only its predecessor needed.
+    pub fn take_over(&mut self, built: Built) -> Snapshot {
+        let Built { snapshot, adapters, problems: _ } = built;
+        self.adapters = adapters;
+        let models: BTreeSet<_> =
+            snapshot.models.iter().map(|m| (format!("{}/{}", m.namespace, m.provider), m.model.clone())).collect();
+        self.health.retain(|key, _| models.contains(key));
+        // A run that outlives its agent holds its own count.
+        let agents: BTreeSet<_> = snapshot.entries.values().map(|entry| counter_key(&entry.agent)).collect();
+        self.in_flight.retain(|key, _| agents.contains(key));
+        snapshot
     }
 
     /// One adapter per provider; those of unchanged providers go on, with their open connections.
@@ -183,7 +201,7 @@ impl Builder {
             environment: Arc::clone(&self.environment),
             observer: Arc::clone(&self.observer),
         };
-        let counter = self.in_flight.entry(format!("{}/{name}", agent.namespace)).or_default();
+        let counter = self.in_flight.entry(counter_key(&built)).or_default();
         Ok(Entry {
             handle: Arc::new(AgentHandle {
                 details: details(&built, within.revision),
@@ -226,18 +244,10 @@ impl Builder {
         let settings = ConversationSettings { turns_max, ttl: Duration::from_millis(conversational.ttl_ms) };
         Some(AgentMemory { store, settings })
     }
+}
 
-    fn forget_what_is_gone(
-        &mut self,
-        entries: &BTreeMap<String, Entry>,
-        models: &BTreeMap<(String, String), ModelEntry>,
-    ) {
-        self.health.retain(|key, _| models.contains_key(key));
-        // A run that outlives its agent holds its own count.
-        self.in_flight.retain(|key, _| {
-            entries.values().any(|entry| *key == format!("{}/{}", entry.agent.namespace, entry.agent.name))
-        });
-    }
+fn counter_key(agent: &Agent) -> String {
+    format!("{}/{}", agent.namespace, agent.name)
 }
 
 fn problem(path: String, message: String) -> RejectedProblem {

@@ -88,29 +88,26 @@ impl Runtime {
     pub fn load(&self, bytes: &[u8]) -> bool {
         let revision = revision_of(bytes);
         let mut loader = self.loader();
-        let (snapshot, problems) = match Document::from_bytes(bytes) {
+        let problems = match Document::from_bytes(bytes) {
             Ok(document) => {
-                let (snapshot, problems) = loader.builder.build(&document);
-                loader.served = if problems.is_empty() { document } else { loader.served.clone() };
-                (Some(snapshot), problems)
+                let built = loader.builder.build(&document);
+                if built.problems.is_empty() {
+                    let mut snapshot = loader.builder.take_over(built);
+                    // The operator's bytes are the revision, whatever this build would write.
+                    snapshot.revision.clone_from(&revision);
+                    self.registry.swap(snapshot);
+                    loader.served = document;
+                    loader.rejected = None;
+                    tracing::info!(%revision, "document loaded");
+                    self.metrics.reloaded(true);
+                    return true;
+                }
+                built.problems
             }
-            Err(message) => (None, vec![RejectedProblem { file: None, path: String::new(), message }]),
+            Err(message) => vec![RejectedProblem { file: None, path: String::new(), message }],
         };
-        match snapshot {
-            Some(mut snapshot) if problems.is_empty() => {
-                // The operator's bytes are the revision, whatever this build would write.
-                snapshot.revision.clone_from(&revision);
-                self.registry.swap(snapshot);
-                loader.rejected = None;
-                tracing::info!(%revision, "document loaded");
-                self.metrics.reloaded(true);
-                true
-            }
-            _ => {
-                self.refuse(&mut loader, revision, problems);
-                false
-            }
-        }
+        self.refuse(&mut loader, revision, problems);
+        false
     }
 
     /// Loads a folder's document: an agent that cannot be served as it stands there goes on as it was.
@@ -120,17 +117,18 @@ impl Runtime {
         let mut loader = self.loader();
         let wanted = document.revision();
         carry_over(&mut document, &loader.served, declared);
-        let (mut snapshot, found) = loader.builder.build(&document);
-        if !found.is_empty() {
+        let mut built = loader.builder.build(&document);
+        if !built.problems.is_empty() {
+            let found = std::mem::take(&mut built.problems);
             let broken: BTreeSet<String> =
                 found.iter().filter_map(|problem| agent_of(&problem.path, &document)).collect();
             document.agents.retain(|name, _| !broken.contains(name));
             carry_over(&mut document, &loader.served, declared);
             problems.extend(found);
             // What served before builds again: its templates and endpoints were good once.
-            let (again, _) = loader.builder.build(&document);
-            snapshot = again;
+            built = loader.builder.build(&document);
         }
+        let snapshot = loader.builder.take_over(built);
         let unchanged = self.registry.snapshot().is_some_and(|serving| serving.revision == snapshot.revision);
         if !unchanged {
             tracing::info!(revision = %snapshot.revision, agents = snapshot.entries.len(), "manifests loaded");

@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
@@ -43,6 +45,13 @@ pub(super) fn stream(pieces: Vec<String>, gate: Option<Arc<Semaphore>>, count: w
         Some((Ok::<_, Infallible>(text), (parts, gate, hangup)))
     });
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
+}
+
+/// The refusal of a credential.
+pub(super) fn unauthorized() -> Response {
+    let error =
+        json!({"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "invalid_api_key"});
+    (StatusCode::UNAUTHORIZED, Json(json!({"error": error}))).into_response()
 }
 
 fn chunk(delta: &Value, finish: Option<&str>) -> String {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use astromesh_crds::v1alpha1::{Agent, Provider};
-use astromesh_e2e::manifests::{provider_with_key, secret};
+use astromesh_e2e::manifests::{agent, provider_with_key, secret};
 use astromesh_e2e::scripted_llm::Script;
-use astromesh_e2e::{Caller, Operator, ScriptedLlm, TempNs, eventually, kubectl, operator, with_temp_ns};
+use astromesh_e2e::{Caller, Load, Operator, ScriptedLlm, TempNs, eventually, kubectl, operator, with_temp_ns};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 
-use crate::support::support;
+use crate::support::{echoing, support};
 
 /// The kubelet refreshes Secrets at its own pace: about a minute with its defaults.
 const REFRESHED_WITHIN: Duration = Duration::from_secs(120);
@@ -60,6 +60,48 @@ async fn a_changed_key_is_used_and_a_deleted_one_is_kept_without_a_restart() -> 
         ns.await_status::<Provider>("scripted", &["CredentialsResolved=True"], REFRESHED_WITHIN).await?;
         assert_eq!(ns.pod_uids("support").await?, pods, "a Secret's value restarts nothing");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_never_there_degrades_the_agent_until_it_comes() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let llm = ScriptedLlm::start(Script::EchoSystemFor("late-key")).await?;
+        ns.apply(provider_with_key("scripted", &llm.endpoint(), "llm", "api-key")).await?;
+        ns.apply(support("Be kind.")).await?;
+        ns.await_status::<Agent>("support", &["Degraded=True/CredentialsMissing"], REFRESHED_WITHIN).await?;
+        let unresolved = ["CredentialsResolved=False/CredentialsMissing", "Ready=False/CredentialsMissing"];
+        ns.await_status::<Provider>("scripted", &unresolved, REFRESHED_WITHIN).await?;
+        let pods = ns.pod_uids("support").await?;
+        let caller = ns.caller("support").await?;
+        let answer = caller.ask("Which key?").await?;
+        assert_eq!(answer.status, 502, "{}", answer.body);
+
+        ns.apply(secret("llm", "api-key", "late-key")).await?;
+        ns.await_status::<Agent>("support", &["!Degraded", "Ready=True"], REFRESHED_WITHIN).await?;
+        ns.await_status::<Provider>("scripted", &["CredentialsResolved=True"], REFRESHED_WITHIN).await?;
+        assert_eq!(caller.ask("Which key?").await?.text()?, "Be kind.");
+        assert_eq!(ns.pod_uids("support").await?, pods);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_moves_to_a_provider_with_a_key_without_a_failed_call() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (_open, caller) = echoing(ns, support("Be kind.")).await?;
+        let closed = ScriptedLlm::start(Script::EchoSystemFor("new-key")).await?;
+        ns.apply(secret("llm", "api-key", "new-key")).await?;
+        ns.apply(provider_with_key("closed", &closed.endpoint(), "llm", "api-key")).await?;
+
+        let load = Load::start(&caller, 10);
+        // A Secret that was not mounted before: the pods are replaced.
+        ns.apply(agent("support", "closed", "Be kinder.")).await?;
+        ns.agent_ready("support").await?;
+        assert_eq!(caller.ask("Which key?").await?.text()?, "Be kinder.");
+        load.stop().await?.expect_no_failure()
     })
     .await
 }
