@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_config::{
-    AgentState, Document, PodState, ProviderState, Rejected, RejectedProblem, SecretPresence, SecretState, Trust,
-    revision_of,
+    AgentState, Document, PodState, ProviderDocument, ProviderState, Rejected, RejectedProblem, SecretKey,
+    SecretPresence, SecretState, Trust, revision_of,
 };
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::ports::RunObserver;
@@ -14,7 +14,7 @@ use agent_pod_core::service::{AdminService, AgentService as _};
 use agent_pod_infra::access::{JwksVerifier, NoVerifier};
 use agent_pod_infra::environment::SystemEnvironment;
 use agent_pod_infra::memory::in_process::InProcessStore;
-use agent_pod_infra::secret::{Presence, SecretStore};
+use agent_pod_infra::secret::{Presence, SecretId, SecretStore};
 
 use crate::build::{Builder, Ports};
 use crate::metrics::Metrics;
@@ -90,7 +90,8 @@ impl Runtime {
         let mut loader = self.loader();
         let problems = match Document::from_bytes(bytes) {
             Ok(document) => {
-                let built = loader.builder.build(&document);
+                let mut built = loader.builder.build(&document);
+                built.problems.extend(self.not_mounted(&document, &loader.served));
                 if built.problems.is_empty() {
                     let mut snapshot = loader.builder.take_over(built);
                     // The operator's bytes are the revision, whatever this build would write.
@@ -108,6 +109,32 @@ impl Runtime {
         };
         self.refuse(&mut loader, revision, problems);
         false
+    }
+
+    /// The Secret keys that `document` names for the first time and that this pod does not have.
+    ///
+    /// Naming one more Secret changes the pod template, so that pods with the mount are on their way. Until they have
+    /// taken over, this one is of more use with the document that it can serve. A first document is taken as it is,
+    /// and a key that was missing before holds up nothing.
+    fn not_mounted(&self, document: &Document, served: &Document) -> Vec<RejectedProblem> {
+        if self.registry.snapshot().is_none() {
+            return Vec::new();
+        }
+        let known = served.secrets();
+        let missing = |provider: &ProviderDocument| {
+            let key = provider.auth.as_ref()?.secret.clone();
+            let id = SecretId { name: key.name.clone(), key: key.key.clone() };
+            (!known.contains(&key) && self.secrets.get(&id).is_none()).then_some(key)
+        };
+        let problem = |(name, key): (&String, SecretKey)| RejectedProblem {
+            file: None,
+            path: format!("providers.{name}.auth.secret"),
+            message: format!(
+                "key `{}` of Secret `{}` is not mounted in this pod; one that has it takes over",
+                key.key, key.name
+            ),
+        };
+        document.providers.iter().filter_map(|(name, provider)| Some((name, missing(provider)?))).map(problem).collect()
     }
 
     /// Loads a folder's document: an agent that cannot be served as it stands there goes on as it was.

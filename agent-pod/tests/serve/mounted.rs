@@ -46,6 +46,10 @@ impl Volume {
 }
 
 fn document(url: &str, prompt: &str, access: &str) -> Vec<u8> {
+    document_with_key(url, prompt, access, "keys")
+}
+
+fn document_with_key(url: &str, prompt: &str, access: &str, secret: &str) -> Vec<u8> {
     let agent = serde_json::from_value(json!({
         "apiVersion": "astromesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": "support", "namespace": "shop"},
         "spec": {"model": {"candidates": [{"providerRef": {"name": "echo"}}]}, "prompts": {"system": prompt}, "access": {"mode": access}},
@@ -54,7 +58,7 @@ fn document(url: &str, prompt: &str, access: &str) -> Vec<u8> {
     let provider = serde_json::from_value(json!({
         "apiVersion": "astromesh.io/v1alpha1", "kind": "Provider", "metadata": {"name": "echo", "namespace": "shop"},
         "spec": {"type": "openai_compat", "endpoint": url, "models": [{"name": "m"}],
-                 "auth": {"secretKeyRef": {"name": "keys", "key": "api-key"}}},
+                 "auth": {"secretKeyRef": {"name": secret, "key": "api-key"}}},
     }))
     .unwrap();
     compile(Resources { agents: &[&agent], providers: &[&provider] }).document.to_bytes()
@@ -137,6 +141,23 @@ async fn a_changed_secret_is_used_and_a_deleted_one_keeps_its_last_value() {
     pod.await_state("the key to be missing", |state| state["secrets"][0]["state"] == "missing").await;
     pod.answer("support").await;
     assert_eq!(model.asked().last().unwrap().authorization.as_deref(), Some("Bearer second-key"));
+}
+
+#[tokio::test]
+async fn a_document_with_a_secret_that_this_pod_has_not_mounted_is_left_to_pods_that_have() {
+    let Setup { model, config, secret, pod, _mounts } = setup("none").await;
+    let moved = document_with_key(&model.url, "two", "none", "elsewhere");
+    config.swap(&[("document.json", &moved), ("trust.json", &trust())]);
+    let state = pod.await_state("the refusal", |state| state["rejected"]["revision"] == revision_of(&moved)).await;
+    assert_eq!(state["rejected"]["problems"][0]["path"], "providers.shop/echo.auth.secret");
+    assert_eq!(pod.answer("support").await, "one");
+    // A key that went missing holds up no edit.
+    secret.swap(&[]);
+    pod.await_state("the key to be missing", |state| state["secrets"][0]["state"] == "missing").await;
+    let edited = document(&model.url, "three", "none");
+    config.swap(&[("document.json", &edited), ("trust.json", &trust())]);
+    pod.await_state("the edit", |state| state["revision"] == revision_of(&edited)).await;
+    assert_eq!(pod.answer("support").await, "three");
 }
 
 #[tokio::test]
