@@ -26,6 +26,15 @@ choose_cluster() {
     current | kind | local) ;;
     *) die "CLUSTER=$CLUSTER is not known" "use current (your kubeconfig), kind or local" ;;
     esac
+    if [[ $CLUSTER != local ]]; then need kubectl "it talks to your cluster"; fi
+    if [[ $CLUSTER == kind ]]; then
+        need docker "kind runs its nodes in it"
+        need kind "or use CLUSTER=current or CLUSTER=local"
+    fi
+    if [[ $CLUSTER == current && ( -z ${OPERATOR_IMAGE:-} || -z ${AGENT_IMAGE:-} ) ]]; then
+        die "your cluster must be able to pull the images" \
+            "build and push them (README, \"On your own cluster\"), then set OPERATOR_IMAGE and AGENT_IMAGE to their names with tags"
+    fi
     kind_name=astromesh-$(printf %s "$root" | sha256sum | cut -c1-6)
 }
 
@@ -53,7 +62,7 @@ cluster_up() {
 load_images() {
     case $CLUSTER in
     local) "$local/load-image" "$@" ;;
-    kind) for archive; do kind load image-archive "$archive" --name "$kind_name" >&2; done ;;
+    kind) for image; do kind load docker-image "$image" --name "$kind_name" >&2; done ;;
     current) ;;
     esac
 }

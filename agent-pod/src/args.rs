@@ -89,6 +89,9 @@ impl ServeArgs {
             std::fs::create_dir_all(dir)
                 .with_context(|| format!("failed to make the data folder `{}`", dir.display()))?;
         }
+        if let Some(path) = manifests.as_ref().filter(|path| !path.is_dir()) {
+            anyhow::bail!("`{}` is not a folder; give --manifests a folder that holds your manifests", path.display());
+        }
         let source = match (manifests, document) {
             (Some(path), _) => Source::Folder(Folder { path, variable }),
             (None, Some(document)) => Source::Mounted(Mounted { document, trust, secrets: secrets_dir }),

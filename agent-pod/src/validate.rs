@@ -14,9 +14,13 @@ pub(crate) fn run(files: &[PathBuf]) -> anyhow::Result<ExitCode> {
         writeln!(out, "{problem}")?;
     }
     if report.problems.is_empty() {
-        writeln!(out, "valid: {} agents, {} providers", report.agents, report.providers)?;
+        writeln!(out, "valid: {}, {}", count(report.agents, "agent"), count(report.providers, "provider"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(out, "{} problems", report.problems.len())?;
+    writeln!(out, "{}", count(report.problems.len(), "problem"))?;
     Ok(ExitCode::FAILURE)
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

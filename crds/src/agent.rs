@@ -36,6 +36,7 @@ use crate::duration::DurationString;
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision.loaded", priority = 1, description = "The revision that every ready pod serves."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation."),
     validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters, because children carry it with a suffix"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and hold only lower-case letters, digits and `-`, because a Service carries it"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {

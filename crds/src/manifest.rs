@@ -3,5 +3,5 @@
 mod check;
 mod generate;
 
-pub use check::{Problem, check};
+pub use check::{Problem, check, without_nulls};
 pub use generate::{FOLDERS, definitions};

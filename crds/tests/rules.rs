@@ -46,6 +46,9 @@ fn the_smallest_objects_are_valid() {
 #[case("Provider", "spec/timeouts", json!({"connect": "5s", "firstToken": "30s", "stall": "1m30s", "total": "10m"}))]
 #[case("Provider", "spec/models", json!([{"name": "a"}, {"name": "b"}]))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "react", "maxIterations": 5, "timeout": "1h"}))]
+#[case("Agent", "spec/runtime", json!({"nodeSelector": null, "tolerations": null, "replicas": null}))]
+#[case("Agent", "spec/identity", Value::Null)]
+#[case("Provider", "metadata/name", json!("v1.openai"))]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "in_memory", "strategy": "sliding_window", "maxTurns": 3, "ttl": "72h"}}))]
 #[case("Agent", "spec/access", json!({"mode": "none"}))]
 #[case("Agent", "spec/access", json!({"allowed": [{"serviceAccount": "app", "namespace": "shop"}, {"namespace": "shop"}]}))]
@@ -58,6 +61,8 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[rstest]
 #[case("Provider", "metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters")]
 #[case("Agent", "metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters")]
+#[case("Agent", "metadata/name", json!("7up"), "metadata.name must begin with a letter")]
+#[case("Agent", "metadata/name", json!("n.5"), "metadata.name must begin with a letter")]
 #[case("Provider", "spec/endpoint", json!("api.openai.com"), "endpoint must be an absolute http or https URL")]
 #[case("Provider", "spec/endpoint", json!("ftp://api.openai.com"), "endpoint must be an absolute http or https URL")]
 #[case("Provider", "spec/endpoint", json!("https://me:secret@api.openai.com"), "endpoint must not hold credentials")]
@@ -94,6 +99,8 @@ fn broken_rules_say_what_would_be_right(
 #[case("Provider", "spec/type", json!("openai"), "spec.type", "")]
 #[case("Provider", "spec/timeouts", json!({"connect": "soon"}), "spec.timeouts.connect", "")]
 #[case("Provider", "spec/auth", json!({"secretKeyRef": {"name": "s"}}), "spec.auth.secretKeyRef.key", "required, but missing")]
+#[case("Provider", "spec/models", json!([{"name": "a"}, {"name": "b"}, {"name": "a"}]), "spec.models[2]", "a second entry of the same name")]
+#[case("Agent", "metadata/lables", json!({}), "metadata.lables", "unknown field")]
 #[case("Agent", "metadata/name", json!("Not A Name"), "metadata.name", "`Not A Name` is not a valid name")]
 fn problems_of_shape_name_the_field(
     #[case] kind: &str,

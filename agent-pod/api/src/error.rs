@@ -56,7 +56,7 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::AllProvidersFailed | ErrorCode::ProviderUnauthorized | ErrorCode::ProviderModelNotFound => {
             StatusCode::BAD_GATEWAY
         }
-        ErrorCode::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Draining | ErrorCode::Suspended => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }
 }

@@ -1,6 +1,6 @@
 //! Resources → document: the pure function that operator and standalone mode share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use astromesh_crds::v1alpha1::{
@@ -20,6 +20,9 @@ const CONNECT_MS: u64 = 5_000;
 const FIRST_TOKEN_MS: u64 = 30_000;
 const STALL_MS: u64 = 30_000;
 const TOTAL_MS: u64 = 120_000;
+
+/// What a request says by itself: the vendor's own parameters must not change which model is asked what.
+const OWN_KEYS: [&str; 5] = ["model", "messages", "stream", "stream_options", "tools"];
 
 /// The namespace of an object that names none: a folder's manifests often do not.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -95,7 +98,7 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
     agents.sort_by_key(|agent| (agent.name_any(), namespace(*agent)));
 
     let mut document = Document::empty();
-    let mut problems = Vec::new();
+    let mut problems = duplicate_providers(resources.providers);
     for agent in agents {
         if let Some(other) = document.agents.get(&agent.name_any()) {
             problems.push(duplicate(agent, &other.namespace));
@@ -121,6 +124,20 @@ fn provider_key(namespace: &str, name: &str) -> String {
 
 fn namespace(object: &impl kube::Resource) -> String {
     object.meta().namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+}
+
+/// A cluster cannot hold two; the files of a folder can, and then nobody knows which one is meant.
+fn duplicate_providers(providers: &[&Provider]) -> Vec<Problem> {
+    let mut seen = BTreeSet::new();
+    let twins = providers.iter().filter(|provider| !seen.insert((namespace(**provider), provider.name_any())));
+    twins
+        .map(|provider| Problem {
+            object: ObjectId { kind: "Provider", namespace: namespace(*provider), name: provider.name_any() },
+            path: "metadata.name".into(),
+            message: "there are two providers of this name in one namespace; rename or remove one".into(),
+            kind: ProblemKind::Invalid,
+        })
+        .collect()
 }
 
 fn duplicate(agent: &Agent, other: &str) -> Problem {
@@ -198,6 +215,7 @@ fn compile_agent(
             drain_timeout_ms: milliseconds("spec.runtime.drainTimeout", &spec.runtime.drain_timeout),
             endpoint_delay_ms: milliseconds("spec.runtime.endpointDelay", &spec.runtime.endpoint_delay),
         },
+        suspended: spec.suspend,
     };
     if problems.is_empty() { Ok((compiled, used)) } else { Err(problems) }
 }
@@ -228,6 +246,12 @@ fn compile_candidate(
         let message = format!("Provider `{name}` lists no models; name one here, or in its spec.models");
         return Err(problem("model", message, ProblemKind::Invalid));
     };
+    if let Some(key) =
+        candidate.parameters.iter().flat_map(|p| p.extra.keys()).find(|key| OWN_KEYS.contains(&key.as_str()))
+    {
+        let message = format!("`{key}` is part of every request already; extra is for the vendor's own parameters");
+        return Err(problem(&format!("parameters.extra.{key}"), message, ProblemKind::Invalid));
+    }
     let parameters = candidate.parameters.as_ref().map_or_else(ParametersDocument::default, compile_parameters);
     Ok((CandidateDocument { provider: key, model, parameters }, compiled))
 }

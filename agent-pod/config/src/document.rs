@@ -46,6 +46,9 @@ pub struct AgentDocument {
     pub access: Option<AccessDocument>,
     /// What one pod takes on at a time.
     pub limits: LimitsDocument,
+    /// Answers nothing. In a cluster there are no pods then; elsewhere this is what holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
 }
 
 /// Name and purpose for people.

@@ -69,7 +69,7 @@ pub struct AgentState {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// `ready`.
+    /// `ready`, or `suspended`.
     pub status: String,
 }
 

@@ -153,13 +153,8 @@ fn two_agents_of_one_name_are_a_problem_that_names_the_other_namespace() {
 }
 
 /// Fields that shape the pods and not what they serve; everything else must change the revision.
-const TEMPLATE_ONLY: [&str; 5] = [
-    "/spec/runtime/replicas",
-    "/spec/runtime/image",
-    "/spec/runtime/nodeSelector",
-    "/spec/runtime/podLabels",
-    "/spec/suspend",
-];
+const TEMPLATE_ONLY: [&str; 4] =
+    ["/spec/runtime/replicas", "/spec/runtime/image", "/spec/runtime/nodeSelector", "/spec/runtime/podLabels"];
 
 /// Fields that have one value only.
 const FIXED: [&str; 4] = [

@@ -76,6 +76,8 @@ pub enum ErrorCode {
     ProviderModelNotFound,
     /// The pod is stopping.
     Draining,
+    /// The agent is suspended.
+    Suspended,
     /// The run's time is up.
     DeadlineExceeded,
     /// The caller has cancelled the run; only ever said on a WebSocket.
@@ -119,6 +121,7 @@ impl ErrorCode {
         Self::ProviderUnauthorized,
         Self::ProviderModelNotFound,
         Self::Draining,
+        Self::Suspended,
         Self::DeadlineExceeded,
         Self::Cancelled,
     ];
@@ -146,6 +149,7 @@ impl ErrorCode {
             Self::ProviderUnauthorized => "provider_unauthorized",
             Self::ProviderModelNotFound => "provider_model_not_found",
             Self::Draining => "draining",
+            Self::Suspended => "suspended",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Cancelled => "cancelled",
         }
@@ -167,7 +171,7 @@ impl ErrorCode {
             | Self::BodyTooLarge
             | Self::UnsupportedMediaType
             | Self::ValidationFailed => Domain::Caller,
-            Self::Unauthenticated | Self::Forbidden | Self::Overloaded => Domain::Policy,
+            Self::Unauthenticated | Self::Forbidden | Self::Overloaded | Self::Suspended => Domain::Policy,
             Self::AllProvidersFailed | Self::ProviderUnauthorized | Self::ProviderModelNotFound => Domain::Provider,
             Self::Internal | Self::Draining | Self::DeadlineExceeded => Domain::Own,
         }
@@ -177,7 +181,12 @@ impl ErrorCode {
     #[must_use]
     pub fn retryable(self) -> bool {
         match self {
-            Self::Busy | Self::Overloaded | Self::AllProvidersFailed | Self::Draining | Self::DeadlineExceeded => true,
+            Self::Busy
+            | Self::Overloaded
+            | Self::AllProvidersFailed
+            | Self::Draining
+            | Self::Suspended
+            | Self::DeadlineExceeded => true,
             Self::InvalidJson
             | Self::InvalidMessage
             | Self::UnsupportedContent

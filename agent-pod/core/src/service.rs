@@ -65,7 +65,7 @@ pub struct AgentSummary {
     pub pattern: &'static str,
     /// The revision that it runs.
     pub revision: String,
-    /// `ready`.
+    /// `ready`, or `suspended`.
     pub status: &'static str,
 }
 

@@ -204,11 +204,12 @@ impl Builder {
         let counter = self.in_flight.entry(counter_key(&built)).or_default();
         Ok(Entry {
             handle: Arc::new(AgentHandle {
-                details: details(&built, within.revision),
+                details: details(&built, within.revision, agent.suspended),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),
             }),
             runs_max: agent.limits.max_concurrent_runs,
+            suspended: agent.suspended,
             in_flight: Arc::clone(counter),
             agent: Arc::new(built),
         })
@@ -263,7 +264,7 @@ fn model_entry(candidate: &Candidate) -> ModelEntry {
     }
 }
 
-fn details(agent: &Agent, revision: &str) -> AgentDetails {
+fn details(agent: &Agent, revision: &str, suspended: bool) -> AgentDetails {
     AgentDetails {
         summary: AgentSummary {
             name: agent.name.clone(),
@@ -272,7 +273,7 @@ fn details(agent: &Agent, revision: &str) -> AgentDetails {
             description: agent.description.clone(),
             pattern: agent.pattern.as_str(),
             revision: revision.to_owned(),
-            status: "ready",
+            status: if suspended { "suspended" } else { "ready" },
         },
         models: agent.router.candidates().iter().map(|c| format!("{}/{}", c.provider, c.model)).collect(),
         tools: agent.tools.specs().into_iter().map(|tool| tool.name).collect(),

@@ -29,8 +29,8 @@ pub struct Manifests {
     pub providers: Vec<(String, Provider)>,
     /// Values of `Secret` manifests, by name and key. Never printed.
     pub secrets: BTreeMap<(String, String), String>,
-    /// Names of all agents that the files declare, valid or not.
-    pub declared: BTreeSet<String>,
+    /// The agents that the files declare, valid or not, with their files.
+    pub declared: BTreeMap<String, String>,
     /// Files that could not be read as YAML: what they declare is unknown.
     pub unreadable: BTreeSet<String>,
     /// Everything that is wrong, with its file.
@@ -130,7 +130,7 @@ impl Manifests {
             self.add_secret(at, &object);
         } else if version.split('/').next() == Some(astromesh_crds::GROUP) {
             if kind == "Agent" {
-                self.declared.insert(name.clone());
+                self.declared.insert(name.clone(), file.to_owned());
             }
             self.add_resource(at, &version, object);
         }
@@ -148,8 +148,11 @@ impl Manifests {
             return;
         }
         let parsed = match at.kind {
-            "Agent" => parse(object).map(|agent| self.agents.push((at.file.to_owned(), agent))),
-            "Provider" => parse(object).map(|provider| self.providers.push((at.file.to_owned(), provider))),
+            "Agent" => {
+                parse(manifest::without_nulls(&object)).map(|agent| self.agents.push((at.file.to_owned(), agent)))
+            }
+            "Provider" => parse(manifest::without_nulls(&object))
+                .map(|provider| self.providers.push((at.file.to_owned(), provider))),
             other => Err(format!("`{other}` is not a kind that this release knows")),
         };
         if let Err(message) = parsed {

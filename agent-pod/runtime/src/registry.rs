@@ -21,6 +21,8 @@ pub struct Entry {
     pub handle: Arc<AgentHandle>,
     /// Runs at the same time.
     pub runs_max: u32,
+    /// Whether it answers nothing.
+    pub suspended: bool,
     /// Runs under way; shared with the entry's predecessors, so that a reload does not forget them.
     pub in_flight: Arc<AtomicU32>,
 }
@@ -122,6 +124,9 @@ impl AgentService for Registry {
         let snapshot = self.snapshot.load();
         let entry =
             snapshot.as_ref().and_then(|snapshot| snapshot.entries.get(agent)).ok_or_else(|| not_found(agent))?;
+        if entry.suspended {
+            return Err(suspended(agent));
+        }
         if !request.images.is_empty() {
             return Err(RunError::new(
                 ErrorCode::UnsupportedContent,
@@ -151,6 +156,12 @@ fn not_found(agent: &str) -> RunError {
         ErrorCode::AgentNotFound,
         format!("there is no agent `{agent}` here; GET /v1/agents lists those that are"),
     )
+}
+
+/// Nobody can tell when a person will unset it: a minute is a polite pace to ask again.
+fn suspended(agent: &str) -> RunError {
+    RunError::new(ErrorCode::Suspended, format!("agent `{agent}` is suspended; unset spec.suspend to let it answer"))
+        .retry_after(Duration::from_secs(60))
 }
 
 /// A place among the runs of an agent, given back when it is dropped.

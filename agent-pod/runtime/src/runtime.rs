@@ -1,6 +1,6 @@
 //! One pod's runtime: what serves, what was refused, and how a new document takes over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -148,10 +148,13 @@ impl Runtime {
         if !built.problems.is_empty() {
             let found = std::mem::take(&mut built.problems);
             let broken: BTreeSet<String> =
-                found.iter().filter_map(|problem| agent_of(&problem.path, &document)).collect();
+                found.iter().filter_map(|problem| agent_of(&problem.path)).map(ToOwned::to_owned).collect();
             document.agents.retain(|name, _| !broken.contains(name));
             carry_over(&mut document, &loader.served, declared);
-            problems.extend(found);
+            problems.extend(found.into_iter().map(|problem| {
+                let file = agent_of(&problem.path).and_then(|name| declared.agents.get(name)).cloned();
+                RejectedProblem { file, ..problem }
+            }));
             // What served before builds again: its templates and endpoints were good once.
             built = loader.builder.build(&document);
         }
@@ -248,8 +251,8 @@ impl Runtime {
 /// What a folder still declares.
 #[derive(Debug, Default)]
 pub struct Declared {
-    /// Names of its agents, valid or not.
-    pub agents: BTreeSet<String>,
+    /// Its agents, valid or not, with their files.
+    pub agents: BTreeMap<String, String>,
     /// Whether a file could not be read, so that it may declare any agent.
     pub unknown: bool,
 }
@@ -257,7 +260,7 @@ pub struct Declared {
 /// Takes what served before into `document`, for declared agents that are not in it.
 fn carry_over(document: &mut Document, served: &Document, declared: &Declared) {
     for (name, agent) in &served.agents {
-        let still_there = declared.unknown || declared.agents.contains(name);
+        let still_there = declared.unknown || declared.agents.contains_key(name);
         if !still_there || document.agents.contains_key(name) {
             continue;
         }
@@ -271,14 +274,16 @@ fn carry_over(document: &mut Document, served: &Document, declared: &Declared) {
 }
 
 /// The agent that a problem's path names: `agents.<name>.…`, where names hold no dots.
-fn agent_of(path: &str, document: &Document) -> Option<String> {
-    let rest = path.strip_prefix("agents.")?;
-    let name = rest.split('.').next()?;
-    document.agents.contains_key(name).then(|| name.to_owned())
+fn agent_of(path: &str) -> Option<&str> {
+    path.strip_prefix("agents.")?.split('.').next()
 }
 
 fn agent_state(entry: &crate::registry::Entry) -> AgentState {
-    AgentState { name: entry.agent.name.clone(), namespace: entry.agent.namespace.clone(), status: "ready".to_owned() }
+    AgentState {
+        name: entry.agent.name.clone(),
+        namespace: entry.agent.namespace.clone(),
+        status: entry.handle.details.summary.status.to_owned(),
+    }
 }
 
 fn provider_state(model: &crate::registry::ModelEntry) -> ProviderState {

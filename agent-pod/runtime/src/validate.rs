@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use agent_pod_core::prompt::Prompt;
+
 use crate::Runtime;
 use crate::manifests::{self, ManifestProblem};
 use crate::source::manifests::compile_manifests;
@@ -35,7 +37,26 @@ pub fn validate(paths: &[PathBuf]) -> Report {
     let (document, found) = compile_manifests(&read);
     problems.extend(found);
     problems.extend(build_problems(&document, &read));
+    problems.extend(template_problems(&document, &read));
     Report { agents: document.agents.len(), providers: read.providers.len(), problems }
+}
+
+/// Broken templates of agents that are not in the document for another reason.
+fn template_problems(document: &agent_pod_config::Document, read: &manifests::Manifests) -> Vec<ManifestProblem> {
+    let left_out = |name: &str| !document.agents.contains_key(name);
+    let agents = read.agents.iter().filter(|(_, agent)| left_out(agent.metadata.name.as_deref().unwrap_or_default()));
+    agents
+        .filter_map(|(file, agent)| {
+            let error = Prompt::compile(&agent.spec.prompts.system).err()?;
+            Some(ManifestProblem {
+                file: file.clone(),
+                kind: "Agent".to_owned(),
+                name: agent.metadata.name.clone().unwrap_or_default(),
+                path: "spec.prompts.system".to_owned(),
+                message: error.to_string(),
+            })
+        })
+        .collect()
 }
 
 /// What only building finds, for example a broken template.

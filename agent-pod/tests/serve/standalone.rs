@@ -45,6 +45,7 @@ async fn a_bad_manifest_is_reported_with_file_and_path_and_the_others_serve() {
             .find("line 1"),
         Some(0)
     );
+    assert!(of("bad.yaml").is_some(), "{problems:?}");
     assert!(of("worse.yaml").unwrap()["path"].as_str().unwrap().starts_with("agents.worse."), "{problems:?}");
     assert!(of("not.yaml").unwrap()["message"].as_str().unwrap().starts_with("is not valid YAML"), "{problems:?}");
     assert_eq!(pod.ask("bad", &json!({"query": "hi"})).send().await.unwrap().status(), 404);
@@ -182,4 +183,18 @@ async fn two_agents_of_one_name_are_an_error_that_names_both_files() {
     let state = pod.await_state("the refusal", |state| state["rejected"].is_object()).await;
     let file = state["rejected"]["problems"][0]["file"].as_str().unwrap();
     assert!(file.contains("support.yaml") && file.contains("twin.yaml"), "{state:#}");
+}
+
+#[tokio::test]
+async fn a_suspended_agent_answers_nothing() {
+    let (model, folder) = (ModelServer::start().await, Folder::new());
+    folder.provider(&model.url, "");
+    folder.agent("support", "hello", "  suspend: true\n");
+    let pod = Pod::on_folder(&folder).await;
+    pod.await_state("the agent", |state| state["agents"][0]["status"] == "suspended").await;
+    let response = pod.ask("support", &json!({"query": "hi"})).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "60"));
+    let body: serde_json::Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["code"], "suspended");
+    assert!(model.asked().is_empty());
 }

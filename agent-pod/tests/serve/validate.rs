@@ -17,7 +17,7 @@ fn every_sample_is_valid() {
         let folder = folder.unwrap().path();
         let (code, out) = validate(&[&folder]);
         assert_eq!(code, Some(0), "{}: {out}", folder.display());
-        assert!(out.starts_with("valid: 1 agents, 1 providers"), "{out}");
+        assert!(out.starts_with("valid: 1 agent, 1 provider"), "{out}");
     }
 }
 
@@ -27,7 +27,7 @@ fn all_problems_of_all_files_are_reported_with_their_fields() {
     folder.provider("not a url", "");
     folder.agent("broken", "{{ oops", "");
     folder.agent("typo", "fine", "  promts: {}\n");
-    folder.agent("orphan", "fine", "");
+    folder.agent("orphan", "{{ also broken", "");
     folder.write("elsewhere.yaml", "apiVersion: astromesh.io/v1\nkind: Agent\nmetadata: {name: x}\n");
     folder.write("foreign.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n");
     let (code, out) = validate(&[folder.path()]);
@@ -36,6 +36,7 @@ fn all_problems_of_all_files_are_reported_with_their_fields() {
         "provider.yaml: Provider/echo: spec.endpoint: endpoint must be an absolute http or https URL",
         "typo.yaml: Agent/typo: spec.promts: unknown field",
         "orphan.yaml: Agent/orphan: spec.model.candidates[0].providerRef.name: there is no Provider `echo`",
+        "orphan.yaml: Agent/orphan: spec.prompts.system: line 1:",
         "elsewhere.yaml: Agent/x: apiVersion: `astromesh.io/v1` is not served",
     ] {
         assert!(out.contains(expected), "`{expected}` is missing in:\n{out}");

@@ -1,9 +1,12 @@
 //! What the API server would say of an object: schema, unknown fields, CEL rules.
 
-use std::{collections::HashMap, fmt, sync::LazyLock};
+use std::collections::{HashMap, HashSet};
+use std::{fmt, sync::LazyLock};
 
 use kube::core::cel::Validator as CelValidator;
 use serde_json::{Value, json};
+
+const UNKNOWN_FIELD: &str = "unknown field; check its spelling and its place";
 
 /// Something wrong with an object, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +63,9 @@ pub fn check(object: &Value) -> Vec<Problem> {
             ),
         }];
     };
+    let object = &without_nulls(object);
     let mut problems = metadata_problems(object);
+    duplicate_problems(&checker.schema, object, "", &mut problems);
     if let Some(validator) = &checker.validator {
         problems.extend(validator.iter_errors(object).flat_map(|error| schema_problems(&error)));
     }
@@ -72,14 +77,88 @@ pub fn check(object: &Value) -> Vec<Problem> {
     problems
 }
 
+/// The object as the API server reads it: a null says the same as an absent field. Free-form objects stay as they are.
+#[must_use]
+pub fn without_nulls(object: &Value) -> Value {
+    match object {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                kept.map(|(key, value)| {
+                    (key.clone(), if key == "extra" { value.clone() } else { without_nulls(value) })
+                })
+                .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => object.clone(),
+    }
+}
+
+/// Lists that are maps by a key hold each key once.
+fn duplicate_problems(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
+    if let (Some(properties), Some(fields)) = (schema.get("properties").and_then(Value::as_object), value.as_object()) {
+        for (name, field) in fields {
+            if let Some(property) = properties.get(name) {
+                duplicate_problems(property, field, &join(path, name), problems);
+            }
+        }
+    }
+    let Some(items) = value.as_array() else { return };
+    let mut seen = HashSet::new();
+    let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if let Some(keys) = keys {
+            let key: Vec<_> = keys.iter().filter_map(Value::as_str).map(|key| item.get(key)).collect();
+            if !seen.insert(format!("{key:?}")) {
+                let message = "a second entry of the same name; remove or rename one".to_owned();
+                problems.push(Problem { path: path.clone(), message });
+            }
+        }
+        if let Some(inner) = schema.get("items") {
+            duplicate_problems(inner, item, &path, problems);
+        }
+    }
+}
+
+/// The fields of `metadata` (`ObjectMeta` of Kubernetes' meta/v1).
+const METADATA: [&str; 15] = [
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
 fn metadata_problems(object: &Value) -> Vec<Problem> {
+    let fields = object.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    let unknown = fields.filter(|(field, _)| !METADATA.contains(&field.as_str()));
+    let mut problems: Vec<Problem> = unknown
+        .map(|(field, _)| Problem { path: format!("metadata.{field}"), message: UNKNOWN_FIELD.into() })
+        .collect();
+    problems.extend(name_problem(object));
+    problems
+}
+
+fn name_problem(object: &Value) -> Option<Problem> {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let valid = !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !name.starts_with('-')
-        && !name.ends_with('-');
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+        && !name.starts_with(['-', '.'])
+        && !name.ends_with(['-', '.']);
     if valid {
-        return Vec::new();
+        return None;
     }
     let message = if name.is_empty() {
         "a name is required".to_owned()
@@ -88,7 +167,7 @@ fn metadata_problems(object: &Value) -> Vec<Problem> {
             "`{name}` is not a valid name: use lower-case letters, digits and `-`, beginning and ending with a letter or digit"
         )
     };
-    vec![Problem { path: "metadata.name".into(), message }]
+    Some(Problem { path: "metadata.name".into(), message })
 }
 
 fn schema_problems(error: &jsonschema::ValidationError<'_>) -> Vec<Problem> {
@@ -96,10 +175,7 @@ fn schema_problems(error: &jsonschema::ValidationError<'_>) -> Vec<Problem> {
     if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
         return unexpected
             .iter()
-            .map(|field| Problem {
-                path: join(&path, field),
-                message: "unknown field; check its spelling and its place".into(),
-            })
+            .map(|field| Problem { path: join(&path, field), message: UNKNOWN_FIELD.into() })
             .collect();
     }
     if let jsonschema::error::ValidationErrorKind::Required { property } = error.kind() {
@@ -115,7 +191,12 @@ fn rule_problems(schema: &Value, object: &Value) -> Vec<Problem> {
         Err(errors) => errors
             .into_vec()
             .into_iter()
-            .map(|error| Problem { path: error.field_path.clone(), message: error.message.clone() })
+            .map(|error| {
+                // The rules at the object's root are those on its name.
+                let path =
+                    if error.field_path.is_empty() { "metadata.name".to_owned() } else { error.field_path.clone() };
+                Problem { path, message: error.message.clone() }
+            })
             .collect(),
     }
 }

@@ -58,6 +58,18 @@ impl Socket {
         }
     }
 
+    /// Waits until the agent closes the socket, and gives its close code.
+    ///
+    /// # Errors
+    /// When it breaks off without one.
+    pub async fn closed(&mut self) -> anyhow::Result<u16> {
+        loop {
+            if let Message::Close(frame) = self.stream.next().await.context("the WebSocket broke off")?? {
+                return Ok(frame.context("a close code")?.code.into());
+            }
+        }
+    }
+
     /// Asks, and collects the events of the run up to its end.
     ///
     /// # Errors

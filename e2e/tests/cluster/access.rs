@@ -3,8 +3,8 @@
 use astromesh_e2e::manifests::with;
 use astromesh_e2e::{TempNs, with_temp_ns};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
-use kube::Api;
 use kube::api::PostParams;
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::support::{echoing, support};
@@ -97,6 +97,20 @@ async fn a_token_for_agents_opens_nothing_at_the_api_server() -> anyhow::Result<
         let api: Api<TokenReview> = Api::all(ns.cluster.client.clone());
         let reviewed = api.create(&PostParams::default(), &review).await?;
         assert_ne!(reviewed.status.unwrap().authenticated, Some(true));
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_a_pod_is_for_the_operator_only() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        echoing(ns, support("Be kind.")).await?;
+        let pod = ns.pods("support").await?.remove(0).name_any();
+        let admin = |path: &str| format!("/api/v1/namespaces/{}/pods/{pod}:8081/proxy{path}", ns.name);
+        let refusal = ns.kubectl(&["get", "--raw", &admin("/internal/state")]).await?.refusal()?;
+        assert!(refusal.contains("must be logged in") || refusal.contains("Unauthorized"), "{refusal}");
+        assert_eq!(ns.kubectl(&["get", "--raw", &admin("/readyz")]).await?.text()?, "ok");
         Ok(())
     })
     .await

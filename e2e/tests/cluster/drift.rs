@@ -47,9 +47,13 @@ async fn an_altered_child_is_set_right_within_ten_seconds() -> anyhow::Result<()
             let of_kind = match kind.1 {
                 "ConfigMap" => vec![json!({"data": {"document.json": "{}"}}), json!({"data": null})],
                 "ServiceAccount" => vec![json!({"automountServiceAccountToken": true})],
-                "Service" => vec![json!({"spec": {"selector": {"app.kubernetes.io/instance": "other"}}})],
+                "Service" => vec![
+                    json!({"spec": {"selector": {"app.kubernetes.io/instance": "other"}}}),
+                    json!({"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}),
+                ],
                 _deployment => vec![
                     json!({"spec": {"replicas": 3}}),
+                    json!({"spec": {"template": {"spec": {"containers": [{"name": "agent", "image": "example.com/other:1"}]}}}}),
                     json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}),
                 ],
             };

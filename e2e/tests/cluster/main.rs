@@ -19,6 +19,8 @@ mod drift;
 #[cfg(test)]
 mod edits;
 #[cfg(test)]
+mod fallback;
+#[cfg(test)]
 mod operator_failures;
 #[cfg(test)]
 mod permissions;
@@ -26,6 +28,8 @@ mod permissions;
 mod pods;
 #[cfg(test)]
 mod references;
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod rollouts;
 #[cfg(test)]

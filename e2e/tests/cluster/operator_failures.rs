@@ -24,8 +24,6 @@ async fn an_operator_killed_in_the_middle_of_its_work_ends_it_after_the_restart(
         let _llm = scripted(ns, Script::EchoSystem).await?;
         for name in AGENTS {
             ns.apply(agent(name, "scripted", "Edit 0.")).await?;
-        }
-        for name in AGENTS {
             ns.agent_ready(name).await?;
         }
         let leader = operator.leader(PATIENCE, |_holder| true).await?;
@@ -34,10 +32,11 @@ async fn an_operator_killed_in_the_middle_of_its_work_ends_it_after_the_restart(
                 ns.apply(agent(name, "scripted", &format!("Edit {edit}."))).await?;
             }
             if edit == 5 {
+                ns.apply(agent("newcomer", "scripted", "Edit 10.")).await?;
                 operator.kill(&leader).await?;
             }
         }
-        for name in AGENTS {
+        for name in AGENTS.into_iter().chain(["newcomer"]) {
             ns.agent_ready(name).await?;
             assert_eq!(ns.caller(name).await?.ask("What is your prompt?").await?.text()?, "Edit 10.");
         }

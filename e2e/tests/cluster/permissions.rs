@@ -85,3 +85,38 @@ async fn the_namespaces_of_the_tests_enforce_restricted_pods() -> anyhow::Result
     })
     .await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clusters_own_roles_extend_to_agents() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        for role in ["view", "edit"] {
+            let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": role}});
+            ns.apply(account).await?;
+            let subject = json!({"kind": "ServiceAccount", "name": role, "namespace": ns.name});
+            let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
+            let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                                 "metadata": {"name": role}, "subjects": [subject], "roleRef": role_ref});
+            ns.apply(binding).await?;
+        }
+        let questions = [
+            ("view", "list", "agents", "", "yes"),
+            ("view", "get", "providers", "status", "yes"),
+            ("view", "create", "agents", "", "no"),
+            ("edit", "create", "agents", "", "yes"),
+            ("edit", "delete", "providers", "", "yes"),
+            ("edit", "patch", "agents", "scale", "yes"),
+            ("edit", "patch", "agents", "status", "no"),
+        ];
+        for (role, verb, resource, subresource, expected) in questions {
+            let user = format!("system:serviceaccount:{}:{role}", ns.name);
+            let mut args = vec!["auth", "can-i", verb, resource, "--as", &user];
+            if !subresource.is_empty() {
+                args.extend(["--subresource", subresource]);
+            }
+            let answer = ns.kubectl(&args).await?;
+            assert_eq!(answer.stdout.trim(), expected, "{role}: {verb} {resource}/{subresource}");
+        }
+        Ok(())
+    })
+    .await
+}

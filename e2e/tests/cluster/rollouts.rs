@@ -3,13 +3,18 @@
 use astromesh_crds::v1alpha1::Agent;
 use astromesh_e2e::manifests::with;
 use astromesh_e2e::namespace::PATIENCE;
+use astromesh_e2e::scripted_llm::Script;
 use astromesh_e2e::{Load, eventually, with_temp_ns};
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::json;
 
 use crate::children::{self, KINDS};
-use crate::support::{echoing, support};
+use crate::support::{echoing, scripted, support};
+
+/// The WebSocket close code of a server that restarts.
+const RESTART: u16 = 1012;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_replaced_without_a_failed_call() -> anyhow::Result<()> {
@@ -35,6 +40,28 @@ async fn pods_are_replaced_without_a_failed_call() -> anyhow::Result<()> {
         let new = ns.pod_uids("support").await?;
         assert!(new.len() == 2 && new.iter().all(|pod| !old.contains(pod)), "{old:?} are replaced by {new:?}");
         assert_eq!(when_ready, new, "ready means that every pod is of the new template");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_ends_before_its_pod_does() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let llm = scripted(ns, Script::Gated(vec!["It ", "is ", "Friday."])).await?;
+        ns.apply(support("Be kind.")).await?;
+        ns.agent_ready("support").await?;
+        let caller = ns.caller("support").await?;
+        let mut stream = caller.stream("When?").await?;
+        let mut socket = caller.socket().await?;
+        llm.release(1);
+        stream.next_of("token").await?;
+
+        let pod = ns.pods("support").await?.remove(0).name_any();
+        ns.kubectl(&["delete", "pod", &pod, "--wait=false"]).await?.text()?;
+        assert_eq!(socket.closed().await?, RESTART, "a socket without a run is told to connect again");
+        llm.release(2);
+        assert_eq!(stream.next_of("done").await?["answer"], "It is Friday.");
         Ok(())
     })
     .await

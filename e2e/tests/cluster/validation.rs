@@ -41,6 +41,7 @@ async fn a_broken_rule_is_refused_with_its_message() -> anyhow::Result<()> {
         let memory = json!({"conversational": {"backend": "in_memory", "ttl": "0s"}});
         let agents = [
             ("/metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters"),
+            ("/metadata/name", json!("2fast"), "metadata.name must begin with a letter"),
             ("/spec/orchestration", json!({"timeout": "2h"}), "orchestration.timeout must be between"),
             ("/spec/memory", memory, "memory.conversational.ttl must be between"),
             ("/spec/access", json!({"mode": "none", "allowed": [{"namespace": "x"}]}), "access.allowed has no meaning"),

@@ -31,6 +31,7 @@ const OF_RUN: &[ErrorCode] = &[
     ErrorCode::ProviderUnauthorized,
     ErrorCode::ProviderModelNotFound,
     ErrorCode::Draining,
+    ErrorCode::Suspended,
     ErrorCode::DeadlineExceeded,
 ];
 

@@ -85,9 +85,11 @@ pub fn compile_manifests(manifests: &Manifests) -> (Document, Vec<ManifestProble
             meta.name.as_deref() == Some(&problem.object.name)
                 && (either || meta.namespace.as_deref().unwrap_or("default") == problem.object.namespace)
         };
-        let files = manifests.agents.iter().filter(|(_, agent)| in_question(&agent.metadata));
+        let agents = manifests.agents.iter().map(|(file, agent)| ("Agent", file, &agent.metadata));
+        let providers = manifests.providers.iter().map(|(file, provider)| ("Provider", file, &provider.metadata));
+        let files = agents.chain(providers).filter(|(kind, _, meta)| *kind == problem.object.kind && in_question(meta));
         all.push(ManifestProblem {
-            file: files.map(|(file, _)| file.as_str()).collect::<Vec<_>>().join(", "),
+            file: files.map(|(_, file, _)| file.as_str()).collect::<Vec<_>>().join(", "),
             kind: problem.object.kind.to_owned(),
             name: problem.object.name,
             path: problem.path,

@@ -137,7 +137,7 @@ fn models(agent: &Validated) -> Vec<String> {
 
 const ACCEPTED: &str = "the spec is valid";
 const RESOLVED: &str = "every reference resolves";
-const SERVES_ON: &str = "the last good revision goes on serving";
+const SERVES_ON: &str = "what served before goes on serving";
 
 fn refused(refusal: &Refusal) -> Verdicts {
     let accepted = match &refusal.invalid {
