@@ -33,7 +33,7 @@ pub struct TempNs {
     pub name: String,
 }
 
-/// Runs `test` in a namespace of its own, which is deleted at the end.
+/// Runs `test` in a namespace of its own, which is deleted at the end. Nest it for a second one.
 ///
 /// # Errors
 /// Whatever `test` fails with, after everything that explains it was printed.
@@ -51,11 +51,7 @@ pub async fn with_temp_ns(test: impl AsyncFnOnce(&TempNs) -> anyhow::Result<()>)
 }
 
 impl TempNs {
-    /// A new one, for tests that need a second.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub async fn create(cluster: Cluster) -> anyhow::Result<Self> {
+    async fn create(cluster: Cluster) -> anyhow::Result<Self> {
         let labels = BTreeMap::from([
             ("pod-security.kubernetes.io/enforce".to_owned(), "restricted".to_owned()),
             ("app.kubernetes.io/part-of".to_owned(), "astromesh-e2e".to_owned()),
@@ -77,11 +73,8 @@ impl TempNs {
         Ok(ns)
     }
 
-    /// Deletes it; its objects go in the background.
-    ///
-    /// # Errors
-    /// When it cannot be deleted.
-    pub async fn delete(&self) -> anyhow::Result<()> {
+    /// Its objects go in the background.
+    async fn delete(&self) -> anyhow::Result<()> {
         let api: Api<Namespace> = Api::all(self.cluster.client.clone());
         api.delete(&self.name, &DeleteParams::background()).await.context("the namespace was not deleted")?;
         Ok(())

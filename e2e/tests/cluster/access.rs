@@ -39,37 +39,37 @@ async fn callers_of_the_own_namespace_are_let_in_and_nobody_else() -> anyhow::Re
             assert!(format!("{error:#}").contains("401"), "a token {which}: {error:#}");
         }
 
-        let stranger = TempNs::create(cluster.clone()).await?;
-        let token = cluster.token(&stranger.name, "default").await?;
-        let answer = caller.with_token(Some(token)).ask("Hello").await?;
-        stranger.delete().await?;
-        assert_eq!(answer.refusal(), (403, "forbidden"), "{}", answer.body);
         assert_eq!(caller.with_token(None).get("/v1/health").await?.status, 200, "health needs no token");
-        Ok(())
+
+        with_temp_ns(async |stranger| {
+            let token = cluster.token(&stranger.name, "default").await?;
+            let answer = caller.with_token(Some(token)).ask("Hello").await?;
+            assert_eq!(answer.refusal(), (403, "forbidden"), "{}", answer.body);
+            Ok(())
+        })
+        .await
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_callers_that_are_listed_are_let_in() -> anyhow::Result<()> {
-    with_temp_ns(async |ns| {
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app"}});
-        ns.apply(account.clone()).await?;
-        let friend = TempNs::create(ns.cluster.clone()).await?;
-        friend.apply(account).await?;
-        let allowed =
-            json!({"allowed": [{"serviceAccount": "app"}, {"serviceAccount": "app", "namespace": friend.name}]});
-        let (_llm, caller) = echoing(ns, with(support("Be kind."), "/spec/access", allowed)).await?;
+    with_temp_ns(async |ns| with_temp_ns(async |friend| only_those_listed(ns, friend).await).await).await
+}
 
-        let callers = [(ns, "app", 200), (ns, "default", 403), (&friend, "app", 200), (&friend, "default", 403)];
-        for (namespace, account, expected) in callers {
-            let token = ns.cluster.token(&namespace.name, account).await?;
-            let answer = caller.with_token(Some(token)).ask("Hello").await?;
-            assert_eq!(answer.status.as_u16(), expected, "{account} of {}: {}", namespace.name, answer.body);
-        }
-        friend.delete().await
-    })
-    .await
+async fn only_those_listed(ns: &TempNs, friend: &TempNs) -> anyhow::Result<()> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "app"}});
+    ns.apply(account.clone()).await?;
+    friend.apply(account).await?;
+    let allowed = json!({"allowed": [{"serviceAccount": "app"}, {"serviceAccount": "app", "namespace": friend.name}]});
+    let (_llm, caller) = echoing(ns, with(support("Be kind."), "/spec/access", allowed)).await?;
+    let callers = [(ns, "app", 200), (ns, "default", 403), (friend, "app", 200), (friend, "default", 403)];
+    for (namespace, account, expected) in callers {
+        let token = ns.cluster.token(&namespace.name, account).await?;
+        let answer = caller.with_token(Some(token)).ask("Hello").await?;
+        assert_eq!(answer.status.as_u16(), expected, "{account} of {}: {}", namespace.name, answer.body);
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

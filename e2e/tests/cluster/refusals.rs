@@ -2,7 +2,7 @@
 
 use astromesh_crds::v1alpha1::Agent;
 use astromesh_e2e::conditions::Reported as _;
-use astromesh_e2e::manifests::{agent, with};
+use astromesh_e2e::manifests::with;
 use astromesh_e2e::namespace::PATIENCE;
 use astromesh_e2e::scripted_llm::Script;
 use astromesh_e2e::with_temp_ns;

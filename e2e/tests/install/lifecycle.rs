@@ -1,16 +1,17 @@
 //! Upgrade, uninstall, install.
 
 use astromesh_crds::v1alpha1::Agent;
-use astromesh_e2e::manifests::agent;
+use astromesh_e2e::manifests::{agent, with};
 use astromesh_e2e::namespace::PATIENCE;
 use astromesh_e2e::operator::{NAMESPACE, SELECTOR};
-use astromesh_e2e::{Load, await_object, eventually, kubectl, with_temp_ns};
+use astromesh_e2e::{Load, await_object, eventually, kubectl, objects, with_temp_ns};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::releases::{CRDS, OPERATOR, definitions, operator, restoring, support, uninstall};
+use crate::releases::{CRDS, OPERATOR, definitions, former_definitions, operator, restoring, support, uninstall};
 
 const EVERYTHING: &str =
     "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods";
@@ -29,6 +30,28 @@ async fn an_upgrade_of_the_operator_leaves_agents_alone() -> anyhow::Result<()> 
             assert_eq!(caller.ask("What is your prompt?").await?.text()?, "After.");
             load.stop().await?.expect_no_failure()?;
             assert_eq!(ns.pod_uids("support").await?, pods);
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_of_the_definitions_brings_new_fields_and_keeps_agents() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (_llm, caller) = support(ns, "Be kind.").await?;
+        restoring(async || {
+            let suspended = with(agent("support", "scripted", "Be kind."), "/spec/suspend", json!(true));
+            former_definitions().await?;
+            let refusal = objects::refusal(&ns.cluster.client, &ns.name, &suspended).await?;
+            assert!(refusal.contains("suspend"), "the former release does not know the field: {refusal}");
+            definitions(&["upgrade"]).await?;
+            eventually("the API server knows the field", PATIENCE, async || {
+                Ok(objects::accepted(&ns.cluster.client, &ns.name, &suspended).await.ok())
+            })
+            .await?;
+            assert_eq!(caller.ask("Are you there?").await?.text()?, "Be kind.");
             Ok(())
         })
         .await

@@ -10,26 +10,29 @@ use crate::releases::{OPERATOR, apply_support, operator, restoring, support, uni
 #[tokio::test(flavor = "multi_thread")]
 async fn with_watch_namespaces_the_operator_has_roles_only_and_serves_nobody_else() -> anyhow::Result<()> {
     with_temp_ns(async |ns| {
-        let other = TempNs::create(ns.cluster.clone()).await?;
-        restoring(async || {
-            uninstall(OPERATOR).await?;
-            operator(&["install"], &["--set", &format!("watchNamespaces={{{}}}", ns.name)]).await?;
-            let roles = ["get", "clusterroles,clusterrolebindings", "-l", SELECTOR, "-o", "name"];
-            assert_eq!(kubectl(&roles).await?.text()?.trim(), "", "no role for the whole cluster");
-            let _ignored = apply_support(&other, "Elsewhere.").await?;
-            let (_llm, caller) = support(ns, "Here.").await?;
-            assert_eq!(caller.ask("What is your prompt?").await?.text()?, "Here.");
-            ns.kubectl(&["delete", "deployment", "support-agent"]).await?.text()?;
-            ns.await_status::<Agent>("support", &["Ready=True", "!Reconciling"], PATIENCE).await?;
-            assert!(other.api::<Agent>().get("support").await?.status.is_none(), "nobody looks at other namespaces");
-            may_act_in_its_namespace_only(ns, &other).await
+        with_temp_ns(async |other| {
+            restoring(async || serves_only(ns, other).await).await?;
+            // The default installation serves everybody again.
+            other.agent_ready("support").await?;
+            Ok(())
         })
-        .await?;
-        // The default installation serves everybody again.
-        other.agent_ready("support").await?;
-        other.delete().await
+        .await
     })
     .await
+}
+
+async fn serves_only(ns: &TempNs, other: &TempNs) -> anyhow::Result<()> {
+    uninstall(OPERATOR).await?;
+    operator(&["install"], &["--set", &format!("watchNamespaces={{{}}}", ns.name)]).await?;
+    let roles = ["get", "clusterroles,clusterrolebindings", "-l", SELECTOR, "-o", "name"];
+    assert_eq!(kubectl(&roles).await?.text()?.trim(), "", "no role for the whole cluster");
+    let _ignored = apply_support(other, "Elsewhere.").await?;
+    let (_llm, caller) = support(ns, "Here.").await?;
+    assert_eq!(caller.ask("What is your prompt?").await?.text()?, "Here.");
+    ns.kubectl(&["delete", "deployment", "support-agent"]).await?.text()?;
+    ns.await_status::<Agent>("support", &["Ready=True", "!Reconciling"], PATIENCE).await?;
+    assert!(other.api::<Agent>().get("support").await?.status.is_none(), "nobody looks at other namespaces");
+    may_act_in_its_namespace_only(ns, other).await
 }
 
 async fn may_act_in_its_namespace_only(ns: &TempNs, other: &TempNs) -> anyhow::Result<()> {

@@ -1,13 +1,18 @@
 //! The releases of the default installation.
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::Path;
 
+use anyhow::Context as _;
 use astromesh_e2e::command::Output;
 use astromesh_e2e::manifests::{agent, provider};
 use astromesh_e2e::operator::NAMESPACE;
 use astromesh_e2e::scripted_llm::Script;
 use astromesh_e2e::{Caller, ScriptedLlm, TempNs, helm, settings};
 use futures::FutureExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
 
 pub(crate) const CRDS: &str = "astromesh-crds";
 pub(crate) const OPERATOR: &str = "astromesh";
@@ -25,6 +30,30 @@ pub(crate) async fn definitions(verb: &[&str]) -> anyhow::Result<()> {
     let mut args = verb.to_vec();
     args.extend([CRDS, &chart, "--wait", "--timeout", "60s"]);
     helm_here(&args).await?.text()?;
+    Ok(())
+}
+
+/// Upgrades the definitions to what an older release may have had: Agents without `spec.suspend`.
+pub(crate) async fn former_definitions() -> anyhow::Result<()> {
+    let chart = TempDir::new()?;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/astromesh-crds");
+    for folder in ["", "files", "templates"] {
+        fs::create_dir_all(chart.path().join(folder))?;
+        for entry in fs::read_dir(source.join(folder))? {
+            let path = entry?.path();
+            if let Some(file) = path.file_name().filter(|_| path.is_file()) {
+                fs::copy(&path, chart.path().join(folder).join(file))?;
+            }
+        }
+    }
+    let agents = chart.path().join("files/agents.yaml");
+    let mut definition: Value = serde_saphyr::from_str(&fs::read_to_string(&agents)?)?;
+    let fields = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let fields = definition.pointer_mut(fields).and_then(Value::as_object_mut).context("an Agent has fields")?;
+    fields.remove("suspend").context("an Agent can be suspended")?;
+    fs::write(&agents, serde_saphyr::to_string(&definition)?)?;
+    let chart = chart.path().display().to_string();
+    helm_here(&["upgrade", CRDS, &chart, "--wait", "--timeout", "60s"]).await?.text()?;
     Ok(())
 }
 
