@@ -1,5 +1,7 @@
 //! Logs: one JSON object a line, or text for people.
 
+use std::io::IsTerminal as _;
+
 use anyhow::Context as _;
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -25,7 +27,13 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> anyhow::Result<()> {
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
             registry.with(layer).try_init()
         }
-        LogFormat::Text => registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Text => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_writer(std::io::stderr),
+            )
+            .try_init(),
     }
     .context("logging is set up twice")
 }
