@@ -20,8 +20,9 @@ start_daemon() {
     shift
     alive "$name" && return
     mkdir -p "$run_dir" "$log_dir"
-    # Own session, no terminal, none of our locks: it outlives this script and blocks no other.
-    ASTROMESH_DAEMONS=$daemons setsid "$@" </dev/null >>"$log_dir/$name.log" 2>&1 8>&- 9>&- &
+    # Own session, no terminal, nothing of ours left open: it outlives this script, holds none of its locks, and
+    # whoever reads our output through a pipe sees its end.
+    ASTROMESH_DAEMONS=$daemons setsid "$@" </dev/null >>"$log_dir/$name.log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
     local pid=$!
     echo "$pid $(start_time "$pid")" >"$run_dir/$name.pid"
     disown "$pid"
