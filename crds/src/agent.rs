@@ -1,17 +1,18 @@
-//! `Agent`: what a user asks for, and what the operator reports of it.
+//! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
-use std::collections::BTreeMap;
+mod runtime;
+mod status;
 
-use k8s_openapi::api::core::v1::Toleration;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{conditions_schema, free_form_schema};
+use crate::common::free_form_schema;
 use crate::duration::DurationString;
+
+pub use runtime::*;
+pub use status::*;
 
 /// An agent: a prompt, the models that serve it, and how it runs.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -287,176 +288,4 @@ pub struct AllowedCaller {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
-}
-
-/// How the agent's pods run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RuntimeSpec {
-    /// How many pods.
-    #[serde(default = "RuntimeSpec::default_replicas")]
-    #[schemars(range(min = 0, max = 1000))]
-    pub replicas: i32,
-    /// What a pod requests and may use; each absent half has a default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Resources>,
-    /// Runs at the same time in one pod; one more is answered with 429.
-    #[serde(default = "RuntimeSpec::default_max_concurrent_runs")]
-    #[schemars(range(min = 1, max = 100_000))]
-    pub max_concurrent_runs: u32,
-    /// The largest request body, in bytes.
-    #[serde(default = "RuntimeSpec::default_max_body_bytes")]
-    #[schemars(range(min = 1024, max = 268_435_456))]
-    pub max_body_bytes: u32,
-    /// How long runs may go on after the pod is told to stop.
-    #[serde(default = "RuntimeSpec::default_drain_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('1h')").message("runtime.drainTimeout must be at most 1h"))]
-    pub drain_timeout: DurationString,
-    /// How long a stopping pod keeps serving, until every client has learnt that it is gone.
-    #[serde(default = "RuntimeSpec::default_endpoint_delay")]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('5m')").message("runtime.endpointDelay must be at most 5m"))]
-    pub endpoint_delay: DurationString,
-    /// Image of the runtime; absent: the one of the operator's release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
-    pub image: Option<String>,
-    /// Secrets for pulling the image.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub image_pull_secrets: Vec<LocalRef>,
-    /// Labels that a node must have.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    pub node_selector: BTreeMap<String, String>,
-    /// Taints that the pods tolerate.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
-    pub tolerations: Vec<Toleration>,
-    /// More labels of the pods; those of the operator win.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    pub pod_labels: BTreeMap<String, String>,
-    /// More annotations of the pods.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
-    pub pod_annotations: BTreeMap<String, String>,
-}
-
-impl RuntimeSpec {
-    fn default_replicas() -> i32 {
-        1
-    }
-
-    fn default_max_concurrent_runs() -> u32 {
-        256
-    }
-
-    fn default_max_body_bytes() -> u32 {
-        10_485_760
-    }
-
-    fn default_drain_timeout() -> DurationString {
-        "30s".into()
-    }
-
-    fn default_endpoint_delay() -> DurationString {
-        "5s".into()
-    }
-}
-
-impl Default for RuntimeSpec {
-    fn default() -> Self {
-        Self {
-            replicas: Self::default_replicas(),
-            resources: None,
-            max_concurrent_runs: Self::default_max_concurrent_runs(),
-            max_body_bytes: Self::default_max_body_bytes(),
-            drain_timeout: Self::default_drain_timeout(),
-            endpoint_delay: Self::default_endpoint_delay(),
-            image: None,
-            image_pull_secrets: Vec::new(),
-            node_selector: BTreeMap::new(),
-            tolerations: Vec::new(),
-            pod_labels: BTreeMap::new(),
-            pod_annotations: BTreeMap::new(),
-        }
-    }
-}
-
-/// Names an object of the same namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LocalRef {
-    /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-}
-
-/// What a pod requests and may use.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Resources {
-    /// What the scheduler reserves (default 50m CPU and 32Mi of memory).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
-    pub requests: BTreeMap<String, Quantity>,
-    /// What the pod may not exceed (default 256Mi of memory).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 8))]
-    pub limits: BTreeMap<String, Quantity>,
-}
-
-/// What the operator knows of an Agent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AgentStatus {
-    /// The generation that the status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// What holds and what does not: `Ready`, `Accepted`, `ResolvedRefs`, `Programmed`, `Loaded`, and when they apply `Degraded`, `Reconciling`, `Stalled`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "conditions_schema")]
-    pub conditions: Vec<Condition>,
-    /// The document's revision: what pods shall serve, and what every ready pod does serve.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<RevisionStatus>,
-    /// Pods of the agent.
-    #[serde(default)]
-    pub replicas: i32,
-    /// Pods that can serve.
-    #[serde(default)]
-    pub ready_replicas: i32,
-    /// Label selector of the pods, for `kubectl scale` and autoscalers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<String>,
-    /// Where to call the agent from inside the cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoints: Option<AgentEndpoints>,
-    /// The models in the order in which they are tried, as `provider/model`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub models: Vec<String>,
-}
-
-/// The document's revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RevisionStatus {
-    /// What the pods shall serve.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub desired: Option<String>,
-    /// What every ready pod serves; absent while they differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub loaded: Option<String>,
-}
-
-/// Where to call the agent from inside the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AgentEndpoints {
-    /// Base URL of the agent's Service.
-    pub base: String,
-    /// One turn: JSON in, JSON or server-sent events out.
-    pub run: String,
-    /// Many turns over one WebSocket.
-    pub web_socket: String,
 }

@@ -1,0 +1,128 @@
+//! How an agent's pods run.
+#![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::duration::DurationString;
+
+/// How the agent's pods run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeSpec {
+    /// How many pods.
+    #[serde(default = "RuntimeSpec::default_replicas")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+    /// What a pod requests and may use; each absent half has a default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Runs at the same time in one pod; one more is answered with 429.
+    #[serde(default = "RuntimeSpec::default_max_concurrent_runs")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_concurrent_runs: u32,
+    /// The largest request body, in bytes.
+    #[serde(default = "RuntimeSpec::default_max_body_bytes")]
+    #[schemars(range(min = 1024, max = 268_435_456))]
+    pub max_body_bytes: u32,
+    /// How long runs may go on after the pod is told to stop.
+    #[serde(default = "RuntimeSpec::default_drain_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('1h')").message("runtime.drainTimeout must be at most 1h"))]
+    pub drain_timeout: DurationString,
+    /// How long a stopping pod keeps serving, until every client has learnt that it is gone.
+    #[serde(default = "RuntimeSpec::default_endpoint_delay")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('5m')").message("runtime.endpointDelay must be at most 5m"))]
+    pub endpoint_delay: DurationString,
+    /// Image of the runtime; absent: the one of the operator's release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// Secrets for pulling the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub image_pull_secrets: Vec<LocalRef>,
+    /// Labels that a node must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that the pods tolerate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+    /// More labels of the pods; those of the operator win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub pod_labels: BTreeMap<String, String>,
+    /// More annotations of the pods.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub pod_annotations: BTreeMap<String, String>,
+}
+
+impl RuntimeSpec {
+    fn default_replicas() -> i32 {
+        1
+    }
+
+    fn default_max_concurrent_runs() -> u32 {
+        256
+    }
+
+    fn default_max_body_bytes() -> u32 {
+        10_485_760
+    }
+
+    fn default_drain_timeout() -> DurationString {
+        "30s".into()
+    }
+
+    fn default_endpoint_delay() -> DurationString {
+        "5s".into()
+    }
+}
+
+impl Default for RuntimeSpec {
+    fn default() -> Self {
+        Self {
+            replicas: Self::default_replicas(),
+            resources: None,
+            max_concurrent_runs: Self::default_max_concurrent_runs(),
+            max_body_bytes: Self::default_max_body_bytes(),
+            drain_timeout: Self::default_drain_timeout(),
+            endpoint_delay: Self::default_endpoint_delay(),
+            image: None,
+            image_pull_secrets: Vec::new(),
+            node_selector: BTreeMap::new(),
+            tolerations: Vec::new(),
+            pod_labels: BTreeMap::new(),
+            pod_annotations: BTreeMap::new(),
+        }
+    }
+}
+
+/// Names an object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What a pod requests and may use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler reserves (default 50m CPU and 32Mi of memory).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub requests: BTreeMap<String, Quantity>,
+    /// What the pod may not exceed (default 256Mi of memory).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    pub limits: BTreeMap<String, Quantity>,
+}

@@ -1,0 +1,62 @@
+//! What the operator reports of an agent.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::conditions_schema;
+
+/// What the operator knows of an Agent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// The generation that the status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What holds and what does not: `Ready`, `Accepted`, `ResolvedRefs`, `Programmed`, `Loaded`, and when they apply `Degraded`, `Reconciling`, `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions_schema")]
+    pub conditions: Vec<Condition>,
+    /// The document's revision: what pods shall serve, and what every ready pod does serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionStatus>,
+    /// Pods of the agent.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Pods that can serve.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Label selector of the pods, for `kubectl scale` and autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Where to call the agent from inside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<AgentEndpoints>,
+    /// The models in the order in which they are tried, as `provider/model`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+}
+
+/// The document's revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionStatus {
+    /// What the pods shall serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<String>,
+    /// What every ready pod serves; absent while they differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<String>,
+}
+
+/// Where to call the agent from inside the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentEndpoints {
+    /// Base URL of the agent's Service.
+    pub base: String,
+    /// One turn: JSON in, JSON or server-sent events out.
+    pub run: String,
+    /// Many turns over one WebSocket.
+    pub web_socket: String,
+}
