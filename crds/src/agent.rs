@@ -88,6 +88,23 @@ pub struct ModelSpec {
     pub candidates: Vec<Candidate>,
 }
 
+/// In which order candidates are tried. Ties are decided by the order of declaration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// By the estimated price of the request at hand, the cheapest first.
+    #[default]
+    CostOptimized,
+    /// By the average time to the first token, the fastest first; those not measured yet come before.
+    LatencyOptimized,
+    /// By the `quality` of the Provider's model, the highest first.
+    QualityFirst,
+    /// Each in its turn.
+    RoundRobin,
+    /// In the order of declaration, those that have what the request needs.
+    CapabilityMatch,
+}
+
 /// One model at one provider.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -56,10 +56,28 @@ pub struct ProviderSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderType {
-    /// Any server with OpenAI's chat completions API.
+    /// OpenAI, and any server with its chat completions API.
     OpenaiCompat,
+    /// The server of vLLM.
+    Vllm,
     /// The server of llama.cpp.
     Llamacpp,
+    /// Text Generation Inference of Hugging Face.
+    HfTgi,
+    /// Ollama, by its own API.
+    Ollama,
+}
+
+/// What a model can do beside answering text with text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Capability {
+    /// It asks for tools.
+    Tools,
+    /// It sees images.
+    Vision,
+    /// Its server holds it to a JSON schema.
+    JsonSchema,
 }
 
 /// Credentials of a provider: a Secret's key and where it goes in the request.

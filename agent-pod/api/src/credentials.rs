@@ -50,7 +50,7 @@ impl Credentials {
         let mut refusal = None;
         for agent in agents.agents() {
             match agent.access.check(self.arrival, self.token(), &verifier) {
-                Ok(()) => callable.push(agent),
+                Ok(_caller) => callable.push(agent),
                 Err(error) => {
                     refusal.get_or_insert(error);
                 }

@@ -45,18 +45,19 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
         ErrorCode::AgentNotFound | ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::Busy => StatusCode::CONFLICT,
-        ErrorCode::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::Busy | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
+        ErrorCode::BodyTooLarge | ErrorCode::ContextTooLong => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorCode::ValidationFailed => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::ValidationFailed | ErrorCode::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::Overloaded | ErrorCode::AllCoolingDown => StatusCode::TOO_MANY_REQUESTS,
         // Never sent: whoever cancels a run over HTTP is gone. 499 is what proxies log for it.
         ErrorCode::Cancelled => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorCode::AllProvidersFailed | ErrorCode::ProviderUnauthorized | ErrorCode::ProviderModelNotFound => {
-            StatusCode::BAD_GATEWAY
-        }
-        ErrorCode::Draining | ErrorCode::Suspended => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::AllProvidersFailed
+        | ErrorCode::NoCapableProvider
+        | ErrorCode::ProviderUnauthorized
+        | ErrorCode::ProviderModelNotFound => StatusCode::BAD_GATEWAY,
+        ErrorCode::Draining | ErrorCode::AllCircuitsOpen | ErrorCode::Suspended => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }
 }

@@ -36,7 +36,7 @@ impl RunCall {
         match (parse_turn(body), timeout) {
             (Ok(parsed), Ok(timeout)) => Ok(Self {
                 turn: parsed.turn,
-                options: RunOptions { trace_id: trace_id(headers), timeout },
+                options: RunOptions { trace_id: trace_id(headers), timeout, ..RunOptions::default() },
                 stream: parsed.stream || accepts_events(headers),
             }),
             (parsed, timeout) => {

@@ -31,7 +31,7 @@ pub(crate) fn parse_turn(body: Value) -> Result<ParsedTurn, Vec<FieldProblem>> {
     let images = fields.images();
     let stream = fields.stream();
     if fields.problems.is_empty() {
-        Ok(ParsedTurn { turn: TurnRequest { query, session_id, context, images }, stream })
+        Ok(ParsedTurn { turn: TurnRequest { query, session_id, context, images, chat: None }, stream })
     } else {
         Err(fields.problems)
     }

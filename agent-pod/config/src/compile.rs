@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AuthScheme, Candidate, DurationString, Parameters, Provider,
+    Access, AccessMode, Agent, AuthScheme, Candidate, DurationString, Parameters, Provider, Strategy,
 };
 use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::document::{
-    AccessDocument, AgentDocument, AuthDocument, CallerDocument, CandidateDocument, ConversationalDocument, Document,
-    IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, ParametersDocument,
-    PromptsDocument, ProviderDocument, SecretKey, TimeoutsDocument,
+    AccessDocument, AgentDocument, AuthDocument, CallerDocument, CandidateDocument, CircuitBreakerDocument,
+    ConversationalDocument, Document, ExposeDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument,
+    OrchestrationDocument, ParametersDocument, PromptsDocument, ProviderDocument, RetryDocument, SecretKey,
+    TimeoutsDocument,
 };
 
 /// The default waits of a model call.
@@ -20,6 +21,9 @@ const CONNECT_MS: u64 = 5_000;
 const FIRST_TOKEN_MS: u64 = 30_000;
 const STALL_MS: u64 = 30_000;
 const TOTAL_MS: u64 = 120_000;
+
+/// How long a run waits for a place by default.
+const QUEUE_TIMEOUT_MS: u64 = 5_000;
 
 /// What a request says by itself: the vendor's own parameters must not change which model is asked what.
 const OWN_KEYS: [&str; 5] = ["model", "messages", "stream", "stream_options", "tools"];
@@ -193,7 +197,8 @@ fn compile_agent(
             display_name: identity.display_name.clone(),
             description: identity.description.clone(),
         }),
-        model: ModelDocument { candidates },
+        model: ModelDocument { strategy: Strategy::default(), candidates, requires: Vec::new() },
+        roles: BTreeMap::new(),
         prompts: PromptsDocument { system: spec.prompts.system.clone() },
         orchestration: OrchestrationDocument {
             pattern: spec.orchestration.pattern,
@@ -211,10 +216,13 @@ fn compile_agent(
         access: spec.access.as_ref().map(|access| compile_access(access, &id.namespace)),
         limits: LimitsDocument {
             max_concurrent_runs: spec.runtime.max_concurrent_runs,
+            max_queued_runs: spec.runtime.max_concurrent_runs.saturating_mul(2),
+            queue_timeout_ms: QUEUE_TIMEOUT_MS,
             max_body_bytes: spec.runtime.max_body_bytes,
             drain_timeout_ms: milliseconds("spec.runtime.drainTimeout", &spec.runtime.drain_timeout),
             endpoint_delay_ms: milliseconds("spec.runtime.endpointDelay", &spec.runtime.endpoint_delay),
         },
+        expose: ExposeDocument { openai: true },
         suspended: spec.suspend,
     };
     if problems.is_empty() { Ok((compiled, used)) } else { Err(problems) }
@@ -285,6 +293,13 @@ fn compile_provider(provider: &Provider) -> Result<ProviderDocument, String> {
         provider_type: spec.provider_type,
         endpoint: spec.endpoint.clone(),
         auth,
+        headers: BTreeMap::new(),
+        tls: None,
+        models: BTreeMap::new(),
+        circuit_breaker: CircuitBreakerDocument { failure_threshold: 3, cooldown_ms: 60_000 },
+        retry: RetryDocument { max_attempts: 2, budget_percent: 20 },
+        rate_limit: None,
+        max_concurrent_requests: 256,
         timeouts: TimeoutsDocument {
             connect_ms: wait(&timeouts.connect, CONNECT_MS)?,
             first_token_ms: wait(&timeouts.first_token, FIRST_TOKEN_MS)?,

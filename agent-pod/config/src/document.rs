@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use astromesh_crds::v1alpha1::{AuthScheme, ConversationalBackend, MemoryStrategy, Pattern, ProviderType};
+use astromesh_crds::v1alpha1::{
+    AuthScheme, Capability, ConversationalBackend, MemoryStrategy, Pattern, ProviderType, Strategy,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -32,8 +34,11 @@ pub struct AgentDocument {
     pub namespace: String,
     /// Name and purpose for people.
     pub identity: IdentityDocument,
-    /// Its models.
+    /// Its models: the default role.
     pub model: ModelDocument,
+    /// Models for single jobs, by role.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, ModelDocument>,
     /// Its prompts.
     pub prompts: PromptsDocument,
     /// How a run proceeds.
@@ -46,6 +51,8 @@ pub struct AgentDocument {
     pub access: Option<AccessDocument>,
     /// What one pod takes on at a time.
     pub limits: LimitsDocument,
+    /// Which further doors open to it.
+    pub expose: ExposeDocument,
     /// Answers nothing. In a cluster there are no pods then; elsewhere this is what holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub suspended: bool,
@@ -63,12 +70,25 @@ pub struct IdentityDocument {
     pub description: Option<String>,
 }
 
-/// The models of a role in the order in which they are tried.
+/// The models of a role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelDocument {
-    /// At least one.
+    /// In which order they are tried.
+    pub strategy: Strategy,
+    /// At least one, in declared order.
     pub candidates: Vec<CandidateDocument>,
+    /// What every call of this role needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Capability>,
+}
+
+/// Which further doors open to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExposeDocument {
+    /// `/v1/chat/completions`.
+    pub openai: bool,
 }
 
 /// One model at one provider.
@@ -182,6 +202,10 @@ pub struct CallerDocument {
 pub struct LimitsDocument {
     /// Runs at the same time.
     pub max_concurrent_runs: u32,
+    /// Runs that wait for a place.
+    pub max_queued_runs: u32,
+    /// How long a run waits for a place.
+    pub queue_timeout_ms: u64,
     /// The largest request body.
     pub max_body_bytes: u32,
     /// How long runs may go on after SIGTERM.
@@ -206,8 +230,101 @@ pub struct ProviderDocument {
     /// Credentials; absent: none are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthDocument>,
+    /// Headers of every request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// How the server proves who it is; absent: by the certificate authorities of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsDocument>,
+    /// What is known of its models, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ProviderModelDocument>,
     /// Bounds of the waits.
     pub timeouts: TimeoutsDocument,
+    /// When a model is left alone.
+    pub circuit_breaker: CircuitBreakerDocument,
+    /// How often a call is tried.
+    pub retry: RetryDocument,
+    /// What one pod sends in a minute; absent: as much as there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitDocument>,
+    /// Requests of one pod at the same time.
+    pub max_concurrent_requests: u32,
+}
+
+/// How a server proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsDocument {
+    /// Secret key with the certificate authorities (PEM) to trust in place of the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<SecretKey>,
+    /// Whether its certificate is believed unseen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_verify: bool,
+}
+
+/// What is known of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderModelDocument {
+    /// Tokens of question and answer together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u64>,
+    /// What it can do; absent: tools, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<Capability>>,
+    /// 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceDocument>,
+}
+
+/// US dollars per million tokens, as decimal numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PriceDocument {
+    /// Tokens of the prompt.
+    pub input_per_million: String,
+    /// Tokens of the reply.
+    pub output_per_million: String,
+    /// Tokens of the prompt that the server had cached; absent: as others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input_per_million: Option<String>,
+}
+
+/// When a model is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CircuitBreakerDocument {
+    /// Failed requests in a row.
+    pub failure_threshold: u32,
+    /// For how long.
+    pub cooldown_ms: u64,
+}
+
+/// How often a call is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryDocument {
+    /// Tries of one candidate, the first included.
+    pub max_attempts: u32,
+    /// Second tries in a hundred calls that succeed.
+    pub budget_percent: u32,
+}
+
+/// What one pod sends in a minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimitDocument {
+    /// Requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and replies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
 }
 
 /// Where a credential comes from and where it goes.
@@ -286,11 +403,18 @@ impl Document {
     /// The Secrets' keys that the document names, each once, in order.
     #[must_use]
     pub fn secrets(&self) -> Vec<SecretKey> {
-        let mut secrets: Vec<_> =
-            self.providers.values().filter_map(|p| p.auth.as_ref()).map(|a| a.secret.clone()).collect();
+        let mut secrets: Vec<_> = self.providers.values().flat_map(ProviderDocument::secrets).cloned().collect();
         secrets.sort();
         secrets.dedup();
         secrets
+    }
+}
+
+impl ProviderDocument {
+    /// The Secrets' keys that it names.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretKey> {
+        let credential = self.auth.as_ref().map(|auth| &auth.secret);
+        credential.into_iter().chain(self.tls.as_ref().and_then(|tls| tls.ca.as_ref()))
     }
 }
 

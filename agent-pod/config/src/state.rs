@@ -24,6 +24,9 @@ pub struct PodState {
     /// The models that they call.
     #[serde(default)]
     pub providers: Vec<ProviderState>,
+    /// The servers that they run on.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointState>,
     /// The Secret keys that the document names.
     #[serde(default)]
     pub secrets: Vec<SecretState>,
@@ -83,12 +86,40 @@ pub struct ProviderState {
     pub namespace: String,
     /// The model.
     pub model: String,
+    /// Whether it is called: `closed`; `open` after too many failures; `half_open` while one call tries it out.
+    #[serde(default)]
+    pub circuit: String,
+    /// Until when it is not called because it has asked for patience (RFC 3339); absent when it is not cooling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooling_until: Option<String>,
     /// Stable code of the last failure; absent when the last call succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Time to the first token of the last successful call.
+    /// Moving average of the time to the first token of successful calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<u64>,
+}
+
+/// A Provider's server, as this pod has met it. Asked for its models now and then, at no cost in tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointState {
+    /// Name of the Provider.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Whether it answered when it was last asked, with whatever status; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reachable: Option<bool>,
+    /// Stable code of why it gave no list: that of a failed call, for example `unavailable` or `unauthorized`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The same in a short phrase, for example `connection refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The models that it offers, sorted; absent when it has not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
 }
 
 /// A Secret key, and whether its file is there.

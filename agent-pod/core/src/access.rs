@@ -3,7 +3,7 @@
 use crate::error::{ErrorCode, RunError};
 
 /// A caller whose token has been verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Caller {
     /// Namespace of its service account.
     pub namespace: String,
@@ -50,15 +50,21 @@ pub trait TokenVerifier: Send + Sync {
 }
 
 impl AccessPolicy {
-    /// Whether a call may pass. `token` is the bearer token of the call, verified only where the policy needs it.
+    /// Whether a call may pass, and whose it is where the policy asks for that. `token` is the bearer token of the call,
+    /// verified only where the policy needs it.
     ///
     /// # Errors
     /// [`ErrorCode::Unauthenticated`] without a token that verifies, [`ErrorCode::Forbidden`] for a caller that is not
     /// let in.
-    pub fn check(&self, arrival: Arrival, token: Option<&str>, verifier: &dyn TokenVerifier) -> Result<(), RunError> {
+    pub fn check(
+        &self,
+        arrival: Arrival,
+        token: Option<&str>,
+        verifier: &dyn TokenVerifier,
+    ) -> Result<Option<Caller>, RunError> {
         match self {
-            Self::Open => Ok(()),
-            Self::LoopbackOnly if arrival == Arrival::Loopback => Ok(()),
+            Self::Open => Ok(None),
+            Self::LoopbackOnly if arrival == Arrival::Loopback => Ok(None),
             Self::LoopbackOnly => Err(RunError::new(
                 ErrorCode::Unauthenticated,
                 "this agent answers on the loopback interface only; set spec.access to let others in",
@@ -71,7 +77,11 @@ impl AccessPolicy {
                     )
                 })?;
                 let caller = verifier.verify(token)?;
-                if allowed.iter().any(|entry| entry.admits(&caller)) { Ok(()) } else { Err(forbidden(&caller)) }
+                if allowed.iter().any(|entry| entry.admits(&caller)) {
+                    Ok(Some(caller))
+                } else {
+                    Err(forbidden(&caller))
+                }
             }
         }
     }

@@ -58,24 +58,36 @@ pub enum ErrorCode {
     MethodNotAllowed,
     /// A run is under way on this socket.
     Busy,
+    /// A call of the same idempotency key is still under way.
+    IdempotencyInProgress,
     /// The body exceeds the agent's limit.
     BodyTooLarge,
+    /// The conversation exceeds what any model of the agent takes in.
+    ContextTooLong,
     /// The body is not JSON by its content type.
     UnsupportedMediaType,
     /// JSON of the wrong shape.
     ValidationFailed,
+    /// The idempotency key has come before with another body.
+    IdempotencyMismatch,
     /// As many runs as the pod takes on are under way.
     Overloaded,
+    /// Every candidate has asked for patience, or has used up its rate limit.
+    AllCoolingDown,
     /// A fault of ours.
     Internal,
     /// Every candidate failed.
     AllProvidersFailed,
+    /// No candidate has what the request needs.
+    NoCapableProvider,
     /// Every candidate refused the credentials.
     ProviderUnauthorized,
     /// Every candidate lacks the model.
     ProviderModelNotFound,
     /// The pod is stopping.
     Draining,
+    /// Every candidate has failed too often of late and is left alone for a while.
+    AllCircuitsOpen,
     /// The agent is suspended.
     Suspended,
     /// The run's time is up.
@@ -112,15 +124,21 @@ impl ErrorCode {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Busy,
+        Self::IdempotencyInProgress,
         Self::BodyTooLarge,
+        Self::ContextTooLong,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
+        Self::IdempotencyMismatch,
         Self::Overloaded,
+        Self::AllCoolingDown,
         Self::Internal,
         Self::AllProvidersFailed,
+        Self::NoCapableProvider,
         Self::ProviderUnauthorized,
         Self::ProviderModelNotFound,
         Self::Draining,
+        Self::AllCircuitsOpen,
         Self::Suspended,
         Self::DeadlineExceeded,
         Self::Cancelled,
@@ -140,15 +158,21 @@ impl ErrorCode {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Busy => "busy",
+            Self::IdempotencyInProgress => "idempotency_in_progress",
             Self::BodyTooLarge => "body_too_large",
+            Self::ContextTooLong => "context_too_long",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::ValidationFailed => "validation_failed",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::Overloaded => "overloaded",
+            Self::AllCoolingDown => "all_cooling_down",
             Self::Internal => "internal",
             Self::AllProvidersFailed => "all_providers_failed",
+            Self::NoCapableProvider => "no_capable_provider",
             Self::ProviderUnauthorized => "provider_unauthorized",
             Self::ProviderModelNotFound => "provider_model_not_found",
             Self::Draining => "draining",
+            Self::AllCircuitsOpen => "all_circuits_open",
             Self::Suspended => "suspended",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Cancelled => "cancelled",
@@ -169,10 +193,19 @@ impl ErrorCode {
             | Self::Busy
             | Self::Cancelled
             | Self::BodyTooLarge
+            | Self::ContextTooLong
+            | Self::IdempotencyInProgress
+            | Self::IdempotencyMismatch
             | Self::UnsupportedMediaType
             | Self::ValidationFailed => Domain::Caller,
-            Self::Unauthenticated | Self::Forbidden | Self::Overloaded | Self::Suspended => Domain::Policy,
-            Self::AllProvidersFailed | Self::ProviderUnauthorized | Self::ProviderModelNotFound => Domain::Provider,
+            Self::Unauthenticated | Self::Forbidden | Self::Overloaded | Self::NoCapableProvider | Self::Suspended => {
+                Domain::Policy
+            }
+            Self::AllProvidersFailed
+            | Self::AllCoolingDown
+            | Self::AllCircuitsOpen
+            | Self::ProviderUnauthorized
+            | Self::ProviderModelNotFound => Domain::Provider,
             Self::Internal | Self::Draining | Self::DeadlineExceeded => Domain::Own,
         }
     }
@@ -182,7 +215,10 @@ impl ErrorCode {
     pub fn retryable(self) -> bool {
         match self {
             Self::Busy
+            | Self::IdempotencyInProgress
             | Self::Overloaded
+            | Self::AllCoolingDown
+            | Self::AllCircuitsOpen
             | Self::AllProvidersFailed
             | Self::Draining
             | Self::Suspended
@@ -197,6 +233,9 @@ impl ErrorCode {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::BodyTooLarge
+            | Self::ContextTooLong
+            | Self::IdempotencyMismatch
+            | Self::NoCapableProvider
             | Self::UnsupportedMediaType
             | Self::ValidationFailed
             | Self::Internal

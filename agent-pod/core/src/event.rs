@@ -4,6 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorBody, RunError};
+use crate::message::{Message, ToolCall};
+use crate::model::{Parameters, ResponseFormat, ToolChoice};
+use crate::tool::ToolSpec;
 use crate::usage::Usage;
 
 /// What a caller asks.
@@ -17,6 +20,25 @@ pub struct TurnRequest {
     pub context: Map<String, Value>,
     /// Images as URLs or data URLs.
     pub images: Vec<String>,
+    /// What a caller of the chat completions API sends beside the question; absent at the other doors.
+    pub chat: Option<Box<ChatRequest>>,
+}
+
+/// A request of the chat completions API: its caller keeps the conversation, so that no memory is read or written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChatRequest {
+    /// The whole conversation without its system messages; takes the place of history and question.
+    pub messages: Vec<Message>,
+    /// The caller's own system messages, which follow the agent's system prompt.
+    pub system: Vec<String>,
+    /// Tools that the caller carries out: a run ends with the calls of them.
+    pub tools: Vec<ToolSpec>,
+    /// Which tools the model must, may or must not ask for.
+    pub tool_choice: Option<ToolChoice>,
+    /// What form the answer shall have.
+    pub response_format: Option<ResponseFormat>,
+    /// Sampling parameters; those that are set win over the candidate's, and of two token limits the lower one.
+    pub parameters: Parameters,
 }
 
 /// One event of a run. Exactly one [`TurnEvent::Done`] or [`TurnEvent::Error`] ends it.
@@ -95,6 +117,12 @@ pub struct RunAnswer {
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
     pub trace_id: String,
+    /// Whether a model's token limit cut the answer off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// The calls of the caller's own tools with which the run has ended; for the chat completions door.
+    #[serde(skip)]
+    pub client_calls: Vec<ToolCall>,
 }
 
 /// Why a run ended.

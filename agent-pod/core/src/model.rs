@@ -14,16 +14,49 @@ use crate::tool::ToolSpec;
 use crate::usage::Tokens;
 
 /// One call of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ModelRequest {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelRequest<'a> {
     /// The model's name at its server.
-    pub model: String,
+    pub model: &'a str,
     /// The conversation.
-    pub messages: Vec<Message>,
+    pub messages: &'a [Message],
     /// The tools that it may ask for; none: the wire names none.
-    pub tools: Vec<ToolSpec>,
+    pub tools: &'a [ToolSpec],
+    /// Which of them it must, may or must not ask for; absent: it may. Without tools it has no meaning.
+    pub tool_choice: Option<&'a ToolChoice>,
+    /// What form the reply shall have; absent: text.
+    pub response_format: Option<&'a ResponseFormat>,
     /// Sampling parameters.
-    pub parameters: Parameters,
+    pub parameters: &'a Parameters,
+}
+
+/// Which tools a model must, may or must not ask for, as in the chat completions API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// It may ask for any.
+    Auto,
+    /// It must ask for none.
+    None,
+    /// It must ask for at least one.
+    Required,
+    /// It must ask for this one.
+    Named(String),
+}
+
+/// What form a reply shall have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ResponseFormat {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON of this schema.
+    JsonSchema {
+        /// A name for the schema.
+        name: String,
+        /// The schema (JSON Schema 2020-12).
+        schema: Value,
+        /// Whether the server shall enforce the schema word for word; absent: its default.
+        strict: Option<bool>,
+    },
 }
 
 /// Sampling parameters; absent ones are the server's defaults.
@@ -48,10 +81,26 @@ pub struct Parameters {
 pub enum ModelEvent {
     /// A piece of text, never empty.
     Content(String),
+    /// A piece of what the model thinks before it answers, never empty.
+    Reasoning(String),
     /// A whole tool call.
     ToolCall(ToolCall),
     /// What the call used; the last one counts.
     Tokens(Tokens),
+    /// Why the reply ended.
+    Finish(FinishReason),
+}
+
+/// Why a reply ended. A reply of which nothing else is known ended by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FinishReason {
+    /// It was whole, or it asks for tools.
+    #[default]
+    Stop,
+    /// The token limit cut it off.
+    Length,
+    /// The server's content filter cut it off.
+    ContentFilter,
 }
 
 /// The events of a reply. Dropping it closes the connection.
@@ -64,7 +113,18 @@ pub trait Model: Send + Sync {
     ///
     /// # Errors
     /// When the server cannot be reached or refuses, before any of the reply.
-    async fn call(&self, request: &ModelRequest) -> Result<ModelStream, ModelError>;
+    async fn call(&self, request: &ModelRequest<'_>) -> Result<ModelStream, ModelError>;
+
+    /// The names of the models that the server offers, sorted. Costs no tokens.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, refuses, or has no such list ([`ModelErrorKind::NotFound`]).
+    async fn models(&self) -> Result<Vec<String>, ModelError>;
+
+    /// Changes whenever the credential does, so that a refusal of an earlier one is forgotten.
+    fn credential_version(&self) -> u64 {
+        0
+    }
 }
 
 /// A call that failed.

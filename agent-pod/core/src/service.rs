@@ -1,12 +1,13 @@
 //! What the doors may ask of the runtime: the whole interface of the API layer.
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access::{AccessPolicy, TokenVerifier};
+use crate::access::{AccessPolicy, Caller, TokenVerifier};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
 
@@ -45,6 +46,22 @@ pub struct RunOptions {
     pub trace_id: Option<String>,
     /// The caller's deadline (`X-Request-Timeout-Ms`); the shorter one of it and the agent's holds.
     pub timeout: Option<Duration>,
+    /// Who calls: runs wait in a queue of their caller's namespace, and idempotency keys are the caller's own.
+    pub caller: Option<Caller>,
+    /// The caller's key (`Idempotency-Key`): a repeated call gets the stored answer.
+    pub idempotency: Option<IdempotencyKey>,
+    /// Whether the caller reads events. Else nothing goes out before the run's end, and a provider that breaks off in
+    /// the middle of its answer can still be followed by the next one.
+    pub streaming: bool,
+}
+
+/// A call that is to be carried out once, however often it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The key, as the caller has chosen it.
+    pub key: String,
+    /// A hash of the call's body: another body under the same key is an error.
+    pub fingerprint: [u8; 32],
 }
 
 /// An agent as callers may see it in a list.
@@ -92,19 +109,24 @@ pub struct AgentHandle {
     pub access: AccessPolicy,
     /// The largest request body.
     pub body_bytes_max: usize,
+    /// Whether the chat completions door opens to it.
+    pub openai: bool,
 }
 
 /// The agents of a pod.
+#[async_trait]
 pub trait AgentService: Send + Sync {
     /// Every agent, by name.
     fn agents(&self) -> Vec<Arc<AgentHandle>>;
     /// One agent.
     fn agent(&self, name: &str) -> Option<Arc<AgentHandle>>;
-    /// Lets a run in and gives its events; nothing happens until they are polled.
+    /// Lets a run in, where need be after a wait in the queue, and gives its events; nothing happens until they are
+    /// polled.
     ///
     /// # Errors
-    /// `agent_not_found`, `overloaded`, `draining`, `unsupported_content`.
-    fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
+    /// `agent_not_found`, `overloaded`, `suspended`, `unsupported_content`, `deadline_exceeded` in the queue,
+    /// `idempotency_mismatch`, `idempotency_in_progress`.
+    async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
     /// Verifies callers' tokens.
     fn verifier(&self) -> Arc<dyn TokenVerifier>;
 }

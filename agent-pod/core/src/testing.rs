@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream;
 
-use crate::model::{Model, ModelError, ModelEvent, ModelRequest, ModelStream};
+use crate::message::Message;
+use crate::model::{Model, ModelError, ModelEvent, ModelRequest, ModelStream, Parameters, ResponseFormat, ToolChoice};
 use crate::ports::{Environment, RunObserver, RunRecord};
+use crate::tool::ToolSpec;
 
 /// One event of a scripted reply.
 #[derive(Clone, Debug)]
@@ -21,11 +23,42 @@ pub enum Scripted {
     Silence,
 }
 
+/// What a model was asked, kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// The model's name.
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// The tools.
+    pub tools: Vec<ToolSpec>,
+    /// Which of them.
+    pub tool_choice: Option<ToolChoice>,
+    /// The form of the reply.
+    pub response_format: Option<ResponseFormat>,
+    /// Sampling parameters.
+    pub parameters: Parameters,
+}
+
+impl Recorded {
+    fn of(request: &ModelRequest<'_>) -> Self {
+        let ModelRequest { model, messages, tools, tool_choice, response_format, parameters } = *request;
+        Self {
+            model: model.to_owned(),
+            messages: messages.to_vec(),
+            tools: tools.to_vec(),
+            tool_choice: tool_choice.cloned(),
+            response_format: response_format.cloned(),
+            parameters: parameters.clone(),
+        }
+    }
+}
+
 /// A model that says what its script says, one entry per call, and records what it was asked.
 #[derive(Default)]
 pub struct ScriptedModel {
     script: Mutex<VecDeque<Result<Vec<Scripted>, ModelError>>>,
-    requests: Mutex<Vec<ModelRequest>>,
+    requests: Mutex<Vec<Recorded>>,
 }
 
 impl ScriptedModel {
@@ -45,15 +78,15 @@ impl ScriptedModel {
 
     /// What it was asked, in order.
     #[must_use]
-    pub fn requests(&self) -> Vec<ModelRequest> {
+    pub fn requests(&self) -> Vec<Recorded> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[async_trait]
 impl Model for ScriptedModel {
-    async fn call(&self, request: &ModelRequest) -> Result<ModelStream, ModelError> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+    async fn call(&self, request: &ModelRequest<'_>) -> Result<ModelStream, ModelError> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(Recorded::of(request));
         let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let events = next.expect("the script has an entry for every call")?;
         let stream = stream::iter(events).then(|scripted| async {
@@ -64,6 +97,10 @@ impl Model for ScriptedModel {
             }
         });
         Ok(stream.boxed())
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ModelError> {
+        Ok(vec!["m".to_owned()])
     }
 }
 

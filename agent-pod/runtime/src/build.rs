@@ -156,7 +156,10 @@ impl Builder {
     fn settings(&self, provider: &ProviderDocument) -> ChatCompletionsSettings {
         ChatCompletionsSettings {
             dialect: match provider.provider_type {
-                crd::ProviderType::OpenaiCompat => Dialect::OpenAiCompat,
+                crd::ProviderType::OpenaiCompat
+                | crd::ProviderType::Vllm
+                | crd::ProviderType::HfTgi
+                | crd::ProviderType::Ollama => Dialect::OpenAiCompat,
                 crd::ProviderType::Llamacpp => Dialect::LlamaCpp,
             },
             endpoint: provider.endpoint.clone(),
@@ -204,6 +207,7 @@ impl Builder {
         let counter = self.in_flight.entry(counter_key(&built)).or_default();
         Ok(Entry {
             handle: Arc::new(AgentHandle {
+                openai: agent.expose.openai,
                 details: details(&built, within.revision, agent.suspended),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),

@@ -12,6 +12,7 @@ use agent_pod_core::event::TurnRequest;
 use agent_pod_core::model::router::Health;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use async_trait::async_trait;
 
 /// An agent that serves, with what its doors need.
 pub struct Entry {
@@ -109,6 +110,7 @@ impl Registry {
     }
 }
 
+#[async_trait]
 impl AgentService for Registry {
     fn agents(&self) -> Vec<Arc<AgentHandle>> {
         let snapshot = self.snapshot.load();
@@ -120,8 +122,8 @@ impl AgentService for Registry {
         snapshot.as_ref()?.entries.get(name).map(|entry| Arc::clone(&entry.handle))
     }
 
-    fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
-        let snapshot = self.snapshot.load();
+    async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
+        let snapshot = self.snapshot.load_full();
         let entry =
             snapshot.as_ref().and_then(|snapshot| snapshot.entries.get(agent)).ok_or_else(|| not_found(agent))?;
         if entry.suspended {

@@ -227,6 +227,7 @@ impl Runtime {
             rejected: loader.rejected.clone(),
             agents: snapshot.iter().flat_map(|s| s.entries.values()).map(agent_state).collect(),
             providers: snapshot.iter().flat_map(|s| &s.models).map(provider_state).collect(),
+            endpoints: Vec::new(),
             secrets: self
                 .secrets
                 .states()
@@ -292,6 +293,8 @@ fn provider_state(model: &crate::registry::ModelEntry) -> ProviderState {
         name: model.provider.clone(),
         namespace: model.namespace.clone(),
         model: model.model.clone(),
+        circuit: "closed".to_owned(),
+        cooling_until: None,
         last_error: report.last_error.map(|kind| kind.as_str().to_owned()),
         latency_ms: report.time_to_first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     }

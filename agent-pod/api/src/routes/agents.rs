@@ -84,7 +84,7 @@ pub(crate) async fn run(
     let agent = credentials.agent(&*state.agents, &name)?;
     let (parts, body) = request.into_parts();
     let call = RunCall::read(&parts.headers, body, agent.body_bytes_max).await?;
-    let run = state.agents.start(&name, call.turn, call.options)?;
+    let run = state.agents.start(&name, call.turn, call.options).await?;
     if call.stream { Ok(server_sent_events(run)) } else { Ok(answer(run).await?) }
 }
 

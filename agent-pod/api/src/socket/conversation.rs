@@ -6,8 +6,8 @@ use std::sync::Arc;
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::service::{AgentService, RunOptions};
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 
 use super::client_message::ClientMessage;
 use crate::credentials::Credentials;
@@ -85,7 +85,8 @@ impl Conversation {
         self.credentials.agent(&*self.agents, &self.agent)?;
         request.session_id = request.session_id.or_else(|| self.session_id.clone());
         let founds_session = request.session_id.is_none();
-        let run = self.agents.start(&self.agent, request, RunOptions::default())?;
+        let started = self.agents.start(&self.agent, request, RunOptions::default()).now_or_never();
+        let run = started.unwrap_or_else(|| Err(RunError::new(ErrorCode::Overloaded, "the agent is busy")))?;
         self.run = Some(RunInFlight { run_id: run.run_id.clone(), events: until_end(run), founds_session });
         Ok(())
     }

@@ -8,6 +8,7 @@ use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{Attempt, Finish, RunAnswer, Status, Step, TurnEvent, TurnRequest};
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
 use agent_pod_core::usage::{Tokens, Usage};
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use serde_json::json;
@@ -90,6 +91,7 @@ impl FakeAgents {
     }
 }
 
+#[async_trait]
 impl AgentService for FakeAgents {
     fn agents(&self) -> Vec<Arc<AgentHandle>> {
         self.handles.clone()
@@ -99,7 +101,7 @@ impl AgentService for FakeAgents {
         self.handles.iter().find(|handle| handle.details.summary.name == name).cloned()
     }
 
-    fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
+    async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
         let mut starts = self.starts.lock().unwrap();
         starts.push((agent.to_owned(), request, options));
         let run_id = format!("run-{}", starts.len());
@@ -146,7 +148,7 @@ pub(crate) fn agent(name: &str, access: AccessPolicy) -> AgentHandle {
     };
     let models = vec!["openai/gpt-4o-mini".to_owned()];
     let details = AgentDetails { summary, models, tools: Vec::new(), roles: vec!["default".to_owned()] };
-    AgentHandle { details, access, body_bytes_max: BODY_BYTES_MAX }
+    AgentHandle { details, access, body_bytes_max: BODY_BYTES_MAX, openai: true }
 }
 
 /// Lets in every service account of the namespace.
@@ -196,6 +198,8 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         attempts: vec![attempt()],
         degraded: vec!["memory".to_owned()],
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+        truncated: false,
+        client_calls: Vec::new(),
     }
 }
 

@@ -115,6 +115,8 @@ fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) 
         attempts: ledger.attempts.clone(),
         degraded: ledger.degraded.clone(),
         trace_id: identity.trace_id.clone(),
+        truncated: false,
+        client_calls: Vec::new(),
     }
 }
 

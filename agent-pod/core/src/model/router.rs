@@ -136,10 +136,12 @@ impl Router {
         let mut failures: Vec<(&Candidate, ModelError)> = Vec::new();
         for (index, candidate) in self.candidates.iter().enumerate() {
             let request = ModelRequest {
-                model: candidate.model.clone(),
-                messages: messages.to_vec(),
-                tools: tools.to_vec(),
-                parameters: candidate.parameters.clone(),
+                model: &candidate.model,
+                messages,
+                tools,
+                tool_choice: None,
+                response_format: None,
+                parameters: &candidate.parameters,
             };
             let last = index + 1 == self.candidates.len();
             match candidate.attempt(&request, last, ledger, events).await {
@@ -161,7 +163,7 @@ impl Router {
 impl Candidate {
     async fn attempt(
         &self,
-        request: &ModelRequest,
+        request: &ModelRequest<'_>,
         last: bool,
         ledger: &mut Ledger,
         events: &Events,
@@ -192,7 +194,7 @@ impl Candidate {
     /// Reads one reply to its end.
     async fn read(
         &self,
-        request: &ModelRequest,
+        request: &ModelRequest<'_>,
         last: bool,
         events: &Events,
         progress: &mut Progress,
@@ -219,6 +221,7 @@ impl Candidate {
                     progress.first_token.get_or_insert_with(Instant::now);
                     reply.tool_calls.push(call);
                 }
+                Some(ModelEvent::Reasoning(_) | ModelEvent::Finish(_)) => {}
                 Some(ModelEvent::Tokens(counted)) => progress.tokens = counted,
                 None if committed => return Ok(reply),
                 None => {

@@ -186,7 +186,7 @@ impl fmt::Debug for ChatCompletions {
 
 #[async_trait]
 impl Model for ChatCompletions {
-    async fn call(&self, request: &ModelRequest) -> Result<ModelStream, ModelError> {
+    async fn call(&self, request: &ModelRequest<'_>) -> Result<ModelStream, ModelError> {
         let body = Bytes::from(request::translate(request, self.dialect).to_string());
         let (response, credential) = self.ask(body).await?;
         let status = response.status();
@@ -203,6 +203,10 @@ impl Model for ChatCompletions {
         }
         let bytes = response.bytes_stream().map(|piece| piece.map_err(|error| error::broken(&error)));
         Ok(stream::decode(bytes, first_call).map(move |event| event.map_err(&clean)).boxed())
+    }
+
+    async fn models(&self) -> Result<Vec<String>, ModelError> {
+        Err(ModelError::new(ModelErrorKind::NotFound, "no list of models"))
     }
 }
 

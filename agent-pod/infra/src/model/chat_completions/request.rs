@@ -17,8 +17,8 @@ const CALL_PREFIX: &str = "call_";
 /// Absent parameters and empty lists are left out: some servers refuse an empty `tools`. The vendor's own parameters
 /// come last and win.
 #[must_use]
-pub fn translate(request: &ModelRequest, dialect: Dialect) -> Value {
-    let ModelRequest { model, messages, tools, parameters } = request;
+pub fn translate(request: &ModelRequest<'_>, dialect: Dialect) -> Value {
+    let ModelRequest { model, messages, tools, tool_choice: _, response_format: _, parameters } = *request;
     let Parameters { temperature, top_p, max_tokens, stop, seed, extra } = parameters;
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(model));
@@ -45,7 +45,7 @@ pub fn translate(request: &ModelRequest, dialect: Dialect) -> Value {
 
 /// The number of the first tool call that may be named `call_<n>` without repeating an id of the conversation.
 #[must_use]
-pub fn first_free_call(request: &ModelRequest) -> u64 {
+pub fn first_free_call(request: &ModelRequest<'_>) -> u64 {
     let calls = request.messages.iter().flat_map(|message| &message.tool_calls);
     let numbers = calls.filter_map(|call| call.id.strip_prefix(CALL_PREFIX)?.parse::<u64>().ok());
     numbers.max().map_or(1, |last| last.saturating_add(1))
@@ -72,7 +72,7 @@ fn insert<T: Into<Value>>(body: &mut Map<String, Value>, name: &str, value: Opti
 }
 
 fn message(message: &Message) -> Value {
-    let Message { role, content, tool_calls, tool_call_id } = message;
+    let Message { role, content, images: _, reasoning: _, tool_calls, tool_call_id } = message;
     match role {
         Role::System => json!({"role": "system", "content": content}),
         Role::User => json!({"role": "user", "content": content}),
