@@ -190,6 +190,15 @@ impl TurnEvent {
         }
     }
 
+    /// Whether it ends its run.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Error(_) => true,
+            Self::Status(_) | Self::Token(_) | Self::ToolCall { .. } | Self::ToolResult { .. } => false,
+        }
+    }
+
     /// The event as one JSON object with its `type`.
     #[must_use]
     pub fn to_json(&self) -> String {
