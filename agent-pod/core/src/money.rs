@@ -83,9 +83,7 @@ impl Price {
         let cached = tokens.cached.min(tokens.input);
         let millionths = [(fresh, self.input), (cached, self.cached), (tokens.output, self.output)]
             .into_iter()
-            .fold(Decimal::ZERO, |sum, (count, price)| {
-                sum.saturating_add(Decimal::from(count).saturating_mul(price))
-            });
+            .fold(Decimal::ZERO, |sum, (count, price)| sum.saturating_add(Decimal::from(count).saturating_mul(price)));
         Money(millionths / Decimal::from(1_000_000))
     }
 }

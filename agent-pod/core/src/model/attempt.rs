@@ -9,7 +9,7 @@ use super::candidate::Candidate;
 use super::estimate::text_tokens;
 use super::{FinishReason, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelStream};
 use crate::agent::{Events, Ledger};
-use crate::event::Attempt;
+use crate::event::{Attempt, Measures};
 use crate::message::ToolCall;
 use crate::usage::{Call, Tokens};
 
@@ -113,12 +113,7 @@ impl<'a> Attempting<'a> {
         result.map(|()| (self.reply.clone(), first))
     }
 
-    async fn read(
-        &mut self,
-        request: &ModelRequest<'_>,
-        limits: Limits,
-        events: &Events,
-    ) -> Result<(), Failure> {
+    async fn read(&mut self, request: &ModelRequest<'_>, limits: Limits, events: &Events) -> Result<(), Failure> {
         let timeouts = self.candidate.timeouts;
         let mut end = self.started + timeouts.total;
         let first_end = if limits.last { end } else { end.min(self.started + timeouts.first_token) };
@@ -191,7 +186,8 @@ impl<'a> Attempting<'a> {
         match self.tokens {
             Some(tokens) => (tokens, false),
             None => {
-                let calls: u64 = self.reply.tool_calls.iter().map(|call| text_tokens(&call.arguments.to_string())).sum();
+                let calls: u64 =
+                    self.reply.tool_calls.iter().map(|call| text_tokens(&call.arguments.to_string())).sum();
                 let output = text_tokens(&self.reply.content) + text_tokens(&self.reply.reasoning) + calls;
                 (Tokens { input: self.input_tokens, output, cached: 0 }, true)
             }
@@ -202,27 +198,24 @@ impl<'a> Attempting<'a> {
 impl Drop for Attempting<'_> {
     fn drop(&mut self) {
         let candidate = self.candidate;
+        let (duration, first) = (self.started.elapsed(), self.first.map(|at| at - self.started));
         // Of a call that has said nothing nobody knows whether it was worked on.
-        let used = (self.first.is_some() || self.tokens.is_some()).then(|| self.used());
-        if let Some((tokens, estimated)) = used {
-            self.ledger.usage.add(Call {
-                provider: &candidate.provider,
-                model: &candidate.model,
-                role: self.role,
-                tokens,
-                cost: candidate.facts.price.map(|price| price.of(tokens)).unwrap_or_default(),
-                estimated,
-            });
+        let used = (first.is_some() || self.tokens.is_some()).then(|| self.used());
+        let tokens = used.map(|(tokens, _)| tokens).unwrap_or_default();
+        let cost = candidate.facts.price.map(|price| price.of(tokens)).unwrap_or_default();
+        if let Some((_, estimated)) = used {
+            let (provider, model) = (&*candidate.provider, &*candidate.model);
+            self.ledger.usage.add(Call { provider, model, role: self.role, tokens, cost, estimated });
         }
-        let tokens = used.map(|(tokens, _)| tokens.input + tokens.output).unwrap_or_default();
-        candidate.load.rate.settle(self.tokens_expected, tokens);
+        candidate.load.rate.settle(self.tokens_expected, tokens.input + tokens.output);
         self.ledger.attempts.push(Attempt {
             provider: candidate.provider.clone(),
             model: candidate.model.clone(),
             outcome: self.outcome,
             message: self.message.take(),
-            duration_ms: millis(self.started.elapsed()),
-            time_to_first_token_ms: self.first.map(|at| millis(at - self.started)),
+            duration_ms: millis(duration),
+            time_to_first_token_ms: first.map(millis),
+            measures: Measures { duration, first, tokens, cost },
         });
     }
 }

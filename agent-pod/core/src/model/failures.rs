@@ -95,8 +95,7 @@ impl<'a> Failures<'a> {
 
     fn none_available(&self, list: &str) -> RunError {
         let open = |(_, why): &(&Candidate, Unavailable)| matches!(why, Unavailable::CircuitOpen(_));
-        let code =
-            if self.skipped.iter().all(open) { ErrorCode::AllCircuitsOpen } else { ErrorCode::AllCoolingDown };
+        let code = if self.skipped.iter().all(open) { ErrorCode::AllCircuitsOpen } else { ErrorCode::AllCoolingDown };
         let wait = self.skipped.iter().map(|(_, why)| why.wait()).min().unwrap_or_default();
         RunError::new(code, format!("No provider can be called now: {list}. {}", again(wait))).retry_after(wait)
     }

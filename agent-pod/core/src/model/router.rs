@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use super::attempt::Reply;
 use super::attempt::{Attempting, Deadline, Failure, Limits};
 use super::breaker::Permit;
-pub use super::candidate::{Candidate, Facts, HealthReport, ModelState, ProviderLoad, Timeouts};
 use super::candidate::lower;
+pub use super::candidate::{Candidate, Facts, HealthReport, ModelState, ProviderLoad, Timeouts};
 use super::estimate::request_tokens;
 use super::failures::{Failures, Unavailable, broken_off, deadline_exceeded, incapable, rejected};
 use super::retry::pause;
@@ -148,9 +148,8 @@ impl Router {
     /// Counted only where somebody wants to know: it costs a pass over the conversation.
     fn input_tokens(&self, ask: &Ask<'_>) -> u64 {
         let by_cost = self.strategy == Strategy::CostOptimized && self.candidates.len() > 1;
-        let bounded = |candidate: &Candidate| {
-            candidate.facts.context_window.is_some() || candidate.load.rate.counts_tokens()
-        };
+        let bounded =
+            |candidate: &Candidate| candidate.facts.context_window.is_some() || candidate.load.rate.counts_tokens();
         if by_cost || self.candidates.iter().any(bounded) { request_tokens(ask.messages, ask.tools) } else { 0 }
     }
 
@@ -280,7 +279,8 @@ impl<'a> CandidateCall<'a> {
         };
         let settings = self.candidate.retry;
         let asked = error.retry_after.unwrap_or_default();
-        if !retriable || *committed || deadline.is_some() || attempt > settings.attempts_max || asked > RETRY_AFTER_MAX {
+        if !retriable || *committed || deadline.is_some() || attempt > settings.attempts_max || asked > RETRY_AFTER_MAX
+        {
             return None;
         }
         let wait = pause(attempt, self.ask.seed.wrapping_add(u64::from(attempt))).max(asked);

@@ -58,12 +58,7 @@ pub(super) async fn run(
 
 /// One call of the model. The caller's choice of tools holds for the first one: a model that must call a tool every time
 /// would never answer.
-async fn ask(
-    turn: &mut Turn<'_>,
-    messages: &[Message],
-    tools: &[ToolSpec],
-    first: bool,
-) -> Result<Reply, RunError> {
+async fn ask(turn: &mut Turn<'_>, messages: &[Message], tools: &[ToolSpec], first: bool) -> Result<Reply, RunError> {
     let chat = turn.request.chat.as_deref();
     let ask = Ask {
         messages,
@@ -94,7 +89,8 @@ fn tools<'a>(turn: &Turn<'a>) -> Result<Cow<'a, [ToolSpec]>, RunError> {
             path: "tools".to_owned(),
             message: format!("`{}` is the name of a tool of the agent; give yours another one", twin.name),
         };
-        let error = RunError::new(ErrorCode::ValidationFailed, format!("the request is not valid: {}", problem.message));
+        let error =
+            RunError::new(ErrorCode::ValidationFailed, format!("the request is not valid: {}", problem.message));
         return Err(RunError { problems: vec![problem], ..error });
     }
     Ok(own.iter().chain(&chat.tools).cloned().collect::<Vec<_>>().into())

@@ -164,7 +164,7 @@ async fn a_run_that_is_dropped_is_booked_as_cancelled_and_frees_what_it_held() {
     let model = ScriptedModel::new([Ok(vec![content("a"), Scripted::Silence])]);
     let fixture = Fixture::new([("only", model)]);
     let held = std::sync::Arc::new(());
-    let mut run = fixture.agent().start(ask("hi"), RunOptions::default(), held.clone());
+    let mut run = fixture.agent().start(ask("hi"), streamed(), held.clone());
     run.events.next().await.unwrap();
     assert_eq!(std::sync::Arc::strong_count(&held), 2);
     drop(run);

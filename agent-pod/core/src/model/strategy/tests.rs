@@ -45,7 +45,11 @@ fn candidates_are_ranked(
 #[case::tools(Capabilities { tools: true, ..Capabilities::default() }, 0, None)]
 #[case::fits_with_its_answer(Capabilities::default(), 900, None)]
 #[case::does_not_fit_with_its_answer(Capabilities::default(), 901, Some(Lack::Context))]
-fn what_a_candidate_lacks_is_told(#[case] capabilities: Capabilities, #[case] input_tokens: u64, #[case] lack: Option<Lack>) {
+fn what_a_candidate_lacks_is_told(
+    #[case] capabilities: Capabilities,
+    #[case] input_tokens: u64,
+    #[case] lack: Option<Lack>,
+) {
     let view = CandidateView {
         capabilities: Capabilities { tools: true, ..Capabilities::default() },
         context_window: Some(1000),
