@@ -128,17 +128,18 @@ impl Runtime {
             let id = SecretId { name: key.name.clone(), key: key.key.clone() };
             !known.contains(key) && self.secrets.get(&id).is_none()
         };
-        let problem = |name: &String, key: &SecretKey| RejectedProblem {
+        let problem = |name: &str, field: &str, key: &SecretKey| RejectedProblem {
             file: None,
-            path: format!("providers.{name}"),
+            path: format!("providers.{name}.{field}"),
             message: format!(
                 "key `{}` of Secret `{}` is not mounted in this pod; one that has it takes over",
                 key.key, key.name
             ),
         };
-        let named =
-            document.providers.iter().flat_map(|(name, provider)| provider.secrets().map(move |key| (name, key)));
-        named.filter(|(_, key)| missing(key)).map(|(name, key)| problem(name, key)).collect()
+        let named = document.providers.iter().flat_map(|(name, provider)| {
+            provider.secrets().filter(|(_, key)| missing(key)).map(move |(field, key)| problem(name, field, key))
+        });
+        named.collect()
     }
 
     /// Loads a folder's document: an agent that cannot be served as it stands there goes on as it was.
