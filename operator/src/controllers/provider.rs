@@ -72,7 +72,7 @@ impl Classified for Error {
 /// See [`Error`].
 pub async fn reconcile(provider: Arc<Provider>, ctx: Arc<Context>) -> Result<Action, Error> {
     let key = ObjectKey::of(provider.as_ref());
-    let result = observed(Kind::Provider, &key, &ctx.metrics, steps(provider, &key, &ctx)).await;
+    let result = observed(Kind::Provider, &key, &ctx.metrics, steps(provider, &ctx)).await;
     if result.is_ok() {
         ctx.backoffs.reset(&key);
     }
@@ -88,15 +88,18 @@ pub fn error_policy(provider: Arc<Provider>, error: &Error, ctx: Arc<Context>) -
     }
 }
 
-async fn steps(provider: Arc<Provider>, key: &ObjectKey, ctx: &Context) -> Result<Outcome, Error> {
+async fn steps(provider: Arc<Provider>, ctx: &Context) -> Result<Outcome, Error> {
     if provider.metadata.deletion_timestamp.is_some() {
         return Ok(Outcome::Settled { again: None });
     }
     let previous = ctx.statuses.live(provider.as_ref(), provider.status.as_ref());
-    let users = ctx.stores.users(key);
+    let users = ctx.stores.users(&provider);
     let facts = Facts {
         problem: validate::problem(&provider),
-        presence: validate::secret(&provider).map(|secret| (ctx.reports.presence(&users, &secret), secret)),
+        presence: validate::secrets(&provider)
+            .into_iter()
+            .next()
+            .map(|secret| (ctx.reports.presence(&users, &secret), secret)),
         users: users.len(),
     };
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();

@@ -110,29 +110,35 @@ pub fn status(inputs: &Inputs, stage: &Stage<'_>, verdicts: &Verdicts, now: Time
         replicas: count(inputs.pods.len()),
         ready_replicas: count(inputs.pods.iter().filter(|pod| pod.ready).count()),
         selector: Some(labels::as_text(&labels::selector(&inputs.key.name))),
-        endpoints: Some(endpoints(&inputs.key)),
+        endpoints: Some(endpoints(&inputs.key, agent.spec.expose.openai)),
         models,
     }
 }
 
-fn endpoints(key: &names::ObjectKey) -> AgentEndpoints {
+fn endpoints(key: &names::ObjectKey, openai: bool) -> AgentEndpoints {
     let host = format!("{}.{}.svc", names::child(&key.name), key.namespace);
     let name = &key.name;
     AgentEndpoints {
         base: format!("http://{host}"),
         run: format!("http://{host}/v1/agents/{name}/run"),
         web_socket: format!("ws://{host}/v1/ws/agent/{name}"),
+        openai: openai.then(|| format!("http://{host}/v1")),
     }
 }
 
+/// Those of the default role as declared, then those of the other roles, each once.
 fn models(agent: &Validated) -> Vec<String> {
-    let candidates = agent.document.agents.values().flat_map(|agent| &agent.model.candidates);
-    candidates
-        .map(|candidate| {
-            let provider = candidate.provider.rsplit_once('/').map_or(candidate.provider.as_str(), |(_, name)| name);
-            format!("{provider}/{}", candidate.model)
-        })
-        .collect()
+    let roles =
+        agent.document.agents.values().flat_map(|agent| std::iter::once(&agent.model).chain(agent.roles.values()));
+    let mut models = Vec::new();
+    for candidate in roles.flat_map(|role| &role.candidates) {
+        let provider = candidate.provider.rsplit_once('/').map_or(candidate.provider.as_str(), |(_, name)| name);
+        let model = format!("{provider}/{}", candidate.model);
+        if !models.contains(&model) {
+            models.push(model);
+        }
+    }
+    models
 }
 
 const ACCEPTED: &str = "the spec is valid";

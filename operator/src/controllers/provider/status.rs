@@ -41,6 +41,8 @@ pub fn status(provider: &Provider, previous: &ProviderStatus, facts: &Facts, now
             .with_some(condition::STALLED, stalled.as_ref())
             .finish(),
         agents: u32::try_from(facts.users).unwrap_or(u32::MAX),
+        models: Vec::new(),
+        latency_milliseconds: None,
     }
 }
 
