@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use agent_pod_core::error::{ErrorCode, RunError};
-use agent_pod_core::event::TurnEvent;
+use agent_pod_core::event::{RunAnswer, TurnEvent};
 use agent_pod_core::service::Run;
 use axum::http::HeaderName;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 
 use crate::error::{X_RUN_ID, report};
 
@@ -34,6 +34,15 @@ pub(crate) fn until_end(run: Run) -> BoxStream<'static, TurnEvent> {
     .boxed()
 }
 
+/// The answer of the run at its end.
+///
+/// # Errors
+/// As the run's `error` event, with the run's id.
+pub(crate) async fn whole_answer(run: Run) -> Result<RunAnswer, RunError> {
+    let run_id = run.run_id.clone();
+    run.answer().await.map_err(|error| RunError { run_id: error.run_id.or(Some(run_id)), ..error })
+}
+
 /// Whether this event ends its run.
 pub(crate) fn is_end(event: &TurnEvent) -> bool {
     match event {
@@ -44,12 +53,18 @@ pub(crate) fn is_end(event: &TurnEvent) -> bool {
 
 /// The run as server-sent events. Dropping the response drops the run.
 pub(crate) fn server_sent_events(run: Run) -> Response {
-    let headers =
-        [(CACHE_CONTROL, "no-cache".to_owned()), (X_ACCEL_BUFFERING, "no".to_owned()), (X_RUN_ID, run.run_id.clone())];
-    let events = until_end(run).zip(stream::iter(1_u64..)).map(|(event, id)| {
-        Ok::<_, Infallible>(Event::default().event(event.name()).id(id.to_string()).data(event.to_json()))
-    });
-    (headers, Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
+    let run_id = run.run_id.clone();
+    let events = until_end(run).zip(stream::iter(1_u64..));
+    let framed =
+        events.map(|(event, id)| Event::default().event(event.name()).id(id.to_string()).data(event.to_json()));
+    event_stream(run_id, framed)
+}
+
+/// Server-sent events as an answer that nobody on the way holds back.
+pub(crate) fn event_stream(run_id: String, events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let headers = [(CACHE_CONTROL, "no-cache".to_owned()), (X_ACCEL_BUFFERING, "no".to_owned()), (X_RUN_ID, run_id)];
+    let stream = Sse::new(events.map(Ok::<_, Infallible>));
+    (headers, stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
 }
 
 fn broken_off(run_id: &str) -> TurnEvent {

@@ -20,7 +20,9 @@
 mod routes;
 mod state;
 
+mod call_headers;
 mod credentials;
+mod fields;
 mod json_body;
 mod run_call;
 mod turn_request;
