@@ -20,14 +20,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Tells nginx, and those who follow it, not to collect the stream.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The events of a run up to exactly one `done` or `error`. The run is dropped as soon as that has come out.
+/// The events of a run up to exactly one `done` or `error`. The run is dropped as soon as that has come out. A failure
+/// is reported by whoever sends it on.
 pub(crate) fn until_end(run: Run) -> BoxStream<'static, TurnEvent> {
     stream::unfold(Some(run), |run| async {
         let mut run = run?;
         let event = run.events.next().await.unwrap_or_else(|| broken_off(&run.run_id));
-        if let TurnEvent::Error(error) = &event {
-            report(error);
-        }
         let rest = (!is_end(&event)).then_some(run);
         Some((event, rest))
     })
@@ -43,6 +41,13 @@ pub(crate) async fn whole_answer(run: Run) -> Result<RunAnswer, RunError> {
     run.answer().await.map_err(|error| RunError { run_id: error.run_id.or(Some(run_id)), ..error })
 }
 
+/// Logs the event if it is a failure that is not the caller's.
+pub(crate) fn report_failure(event: &TurnEvent) {
+    if let TurnEvent::Error(error) = event {
+        report(error);
+    }
+}
+
 /// Whether this event ends its run.
 pub(crate) fn is_end(event: &TurnEvent) -> bool {
     match event {
@@ -54,7 +59,7 @@ pub(crate) fn is_end(event: &TurnEvent) -> bool {
 /// The run as server-sent events. Dropping the response drops the run.
 pub(crate) fn server_sent_events(run: Run) -> Response {
     let run_id = run.run_id.clone();
-    let events = until_end(run).zip(stream::iter(1_u64..));
+    let events = until_end(run).inspect(report_failure).zip(stream::iter(1_u64..));
     let framed =
         events.map(|(event, id)| Event::default().event(event.name()).id(id.to_string()).data(event.to_json()));
     event_stream(run_id, framed)

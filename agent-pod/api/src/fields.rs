@@ -14,12 +14,14 @@ pub(crate) struct Fields {
     prefix: String,
     /// What is wrong so far.
     pub(crate) problems: Vec<FieldProblem>,
+    /// What is right, and yet nothing that this door takes.
+    pub(crate) unsupported: Vec<FieldProblem>,
 }
 
 impl Fields {
     /// The fields of an object at `prefix`.
     pub(crate) fn new(object: Map<String, Value>, prefix: impl Into<String>) -> Self {
-        Self { object, prefix: prefix.into(), problems: Vec::new() }
+        Self { object, prefix: prefix.into(), problems: Vec::new(), unsupported: Vec::new() }
     }
 
     /// The field, unless it is absent or null.
@@ -35,6 +37,44 @@ impl Fields {
     /// Names a problem of a field.
     pub(crate) fn refuse(&mut self, name: &str, message: &str) {
         self.problems.push(problem(&self.path(name), message));
+    }
+
+    /// Names what this door does not take.
+    pub(crate) fn decline(&mut self, name: &str, message: &str) {
+        self.unsupported.push(problem(&self.path(name), message));
+    }
+
+    /// The fields of `value`, which stands at the field `name`.
+    pub(crate) fn nested(&mut self, name: &str, value: Value) -> Option<Self> {
+        let Value::Object(object) = value else {
+            self.refuse(name, "must be an object");
+            return None;
+        };
+        Some(Self::new(object, format!("{}.", self.path(name))))
+    }
+
+    /// Takes over what was found in a nested object.
+    pub(crate) fn absorb(&mut self, nested: Self) {
+        self.problems.extend(nested.problems);
+        self.unsupported.extend(nested.unsupported);
+    }
+
+    /// The field, which has to be there.
+    pub(crate) fn require(&mut self, name: &str, what: &str) -> Option<Value> {
+        let value = self.take(name);
+        if value.is_none() {
+            self.refuse(name, &format!("is required: {what}"));
+        }
+        value
+    }
+
+    /// A text that has to be there.
+    pub(crate) fn required_text(&mut self, name: &str, what: &str) -> Option<String> {
+        let Value::String(text) = self.require(name, what)? else {
+            self.refuse(name, "must be a string");
+            return None;
+        };
+        Some(text)
     }
 
     /// A text, if the field is there.

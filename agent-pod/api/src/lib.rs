@@ -28,6 +28,7 @@ mod run_call;
 mod turn_request;
 
 mod events;
+mod openai;
 mod socket;
 
 mod admin;

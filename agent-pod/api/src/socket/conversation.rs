@@ -14,7 +14,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use super::client_message::ClientMessage;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::report;
-use crate::events::{is_end, until_end};
+use crate::events::{is_end, report_failure, until_end};
 
 /// What is said on one WebSocket.
 pub(crate) struct Conversation {
@@ -122,6 +122,7 @@ impl Conversation {
     }
 
     fn told(&mut self, event: TurnEvent) -> TurnEvent {
+        report_failure(&event);
         if let TurnEvent::Status(status) = &event
             && self.turn.as_ref().is_some_and(|turn| turn.founds_session)
         {
