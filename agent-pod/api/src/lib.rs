@@ -20,12 +20,15 @@
 mod routes;
 mod state;
 
+mod call_headers;
 mod credentials;
+mod fields;
 mod json_body;
 mod run_call;
 mod turn_request;
 
 mod events;
+mod openai;
 mod socket;
 
 mod admin;

@@ -78,7 +78,8 @@ pub struct RunRequest {
     pub session_id_original: Option<String>,
     /// Variables for the prompt, at its top level.
     pub context: Option<Map<String, Value>>,
-    /// Images as URLs or data URLs.
+    /// Images as http or https URLs, or as data URLs with base64.
+    #[schema(max_items = 64)]
     pub images: Option<Vec<String>>,
     /// Whether the answer shall be a stream of events.
     pub stream: Option<bool>,
@@ -113,6 +114,9 @@ pub struct RunAnswer {
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
     pub trace_id: String,
+    /// True where a model's token limit cut the answer off, else absent.
+    #[schema(required = false)]
+    pub truncated: bool,
 }
 
 /// Why a run ended.

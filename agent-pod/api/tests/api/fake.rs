@@ -25,8 +25,27 @@ pub(crate) struct FakeAgents {
 
 enum Script {
     Play(UnboundedReceiver<TurnEvent>, oneshot::Sender<()>),
+    /// Is let in when the receiver fires.
+    Queue(oneshot::Receiver<()>, oneshot::Sender<()>),
     Refuse(RunError),
     Panic,
+}
+
+/// A run that waits to be let in; the script that it then plays is the next one.
+pub(crate) struct Queued {
+    admit: oneshot::Sender<()>,
+    dropped: oneshot::Receiver<()>,
+}
+
+impl Queued {
+    pub(crate) fn admit(self) {
+        self.admit.send(()).expect("the run still waits");
+    }
+
+    /// Comes when the run has left the queue without having been let in.
+    pub(crate) async fn dropped(self) {
+        crate::client::within(self.dropped).await.unwrap_err();
+    }
 }
 
 /// The other end of a scripted run.
@@ -76,6 +95,24 @@ impl FakeAgents {
         events.into_iter().for_each(|event| control.emit(event));
     }
 
+    /// The next run waits until it is let in, then it plays the script that comes next.
+    pub(crate) fn queue(&self) -> Queued {
+        let (admit, admitted) = oneshot::channel();
+        let (guard, dropped) = oneshot::channel();
+        self.scripts.lock().unwrap().push_back(Script::Queue(admitted, guard));
+        Queued { admit, dropped }
+    }
+
+    /// Comes when so many runs have been asked for.
+    pub(crate) async fn asked_for(&self, count: usize) {
+        crate::client::within(async {
+            while self.starts().len() < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// The next run is refused.
     pub(crate) fn refuse(&self, error: RunError) {
         self.scripts.lock().unwrap().push_back(Script::Refuse(error));
@@ -102,26 +139,37 @@ impl AgentService for FakeAgents {
     }
 
     async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
-        let mut starts = self.starts.lock().unwrap();
-        starts.push((agent.to_owned(), request, options));
-        let run_id = format!("run-{}", starts.len());
-        drop(starts);
-        let script = self.scripts.lock().unwrap().pop_front().expect("the test has scripted this run");
-        match script {
-            Script::Play(events, guard) => {
+        let run_id = {
+            let mut starts = self.starts.lock().unwrap();
+            starts.push((agent.to_owned(), request, options));
+            format!("run-{}", starts.len())
+        };
+        loop {
+            let script = self.scripts.lock().unwrap().pop_front().expect("the test has scripted this run");
+            let Script::Queue(admitted, _guard) = script else { return script.begin(run_id) };
+            admitted.await.expect("the test lets the run in");
+        }
+    }
+
+    fn verifier(&self) -> Arc<dyn TokenVerifier> {
+        Arc::new(NamespaceTokens)
+    }
+}
+
+impl Script {
+    fn begin(self, run_id: String) -> Result<Run, RunError> {
+        match self {
+            Self::Play(events, guard) => {
                 let events = events.map(move |event| {
                     let _run_alive = &guard;
                     event
                 });
                 Ok(Run { run_id, events: events.boxed() })
             }
-            Script::Refuse(error) => Err(error),
-            Script::Panic => panic!("secret of the house"),
+            Self::Refuse(error) => Err(error),
+            Self::Queue(..) => unreachable!("the queue is over"),
+            Self::Panic => panic!("secret of the house"),
         }
-    }
-
-    fn verifier(&self) -> Arc<dyn TokenVerifier> {
-        Arc::new(NamespaceTokens)
     }
 }
 
