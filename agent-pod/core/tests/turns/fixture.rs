@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_core::agent::{Agent, AgentMemory};
+use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::model::ModelEvent;
 use agent_pod_core::model::retry::RetrySettings;
@@ -69,13 +69,18 @@ impl Fixture {
             retry: RetrySettings { attempts_max: 1, budget_percent: 20 },
             ..candidate(provider, model.clone())
         });
+        self.agent_over(models(Strategy::CapabilityMatch, candidates.collect()))
+    }
+
+    /// The agent over these models.
+    pub(crate) fn agent_over(&self, models: Models) -> Arc<Agent> {
         Arc::new(Agent {
             name: "support".to_owned(),
             namespace: "shop".to_owned(),
             display_name: Some("Support".to_owned()),
             description: None,
             system: Prompt::compile(&self.prompt).unwrap(),
-            models: models(Strategy::CapabilityMatch, candidates.collect()),
+            models,
             tools: self.tools.clone(),
             pattern: Pattern::React { iterations_max: self.iterations_max },
             timeout: Duration::from_secs(120),
