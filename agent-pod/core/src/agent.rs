@@ -1,5 +1,8 @@
 //! An agent, built and ready: immutable, shared by its runs, replaced as a whole on a reload.
 
+mod act;
+mod ask;
+mod recall;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,8 @@ use crate::prompt::Prompt;
 use crate::service::{Run, RunOptions};
 use crate::tool::ToolSet;
 use crate::usage::Usage;
+
+pub use ask::Asking;
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;

@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::{Agent, AgentMemory, Events, Identity, Ledger, Turn};
+use super::recall::Recall;
+use super::{Agent, Events, Identity, Ledger, Turn};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
-use crate::memory::{SessionKey, SessionLock, StoreError, StoredTurn};
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
-
-/// How long a turn waits for its memory to read or write; then it goes on without.
-const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
 pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
@@ -129,65 +126,6 @@ fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) 
         trace_id: identity.trace_id.clone(),
         truncated: end.truncated,
         client_calls: end.client_calls,
-    }
-}
-
-/// The memory of one turn: what was said before, and the session's lock until the turn has been stored.
-struct Recall<'a> {
-    memory: Option<(&'a AgentMemory, SessionKey, SessionLock)>,
-    history: Vec<Message>,
-}
-
-impl<'a> Recall<'a> {
-    /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
-    async fn begin(turn: &mut Turn<'a>) -> Self {
-        let none = Self { memory: None, history: Vec::new() };
-        let (agent, identity, ledger) = (turn.agent, turn.identity, &mut *turn.ledger);
-        // Who brings the whole conversation keeps it.
-        let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.chat.is_none()) else { return none };
-        let key =
-            SessionKey { agent: format!("{}/{}", agent.namespace, agent.name), session: identity.session_id.clone() };
-        // The lock waits for another turn of the session, which the run's deadline bounds.
-        let lock = match memory.store.lock(&key).await {
-            Ok(lock) => lock,
-            Err(error) => {
-                degrade(ledger, &error);
-                return none;
-            }
-        };
-        match in_time(memory.store.load(&key, memory.settings.turns_max)).await {
-            Ok(turns) => {
-                let history = turns.into_iter().flat_map(|turn| turn.messages).collect();
-                Self { memory: Some((memory, key, lock)), history }
-            }
-            Err(error) => {
-                degrade(ledger, &error);
-                none
-            }
-        }
-    }
-
-    /// Stores the turn and gives the session free.
-    async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &mut Ledger) {
-        let Some((memory, key, lock)) = self.memory else { return };
-        let mut messages = vec![question];
-        messages.extend(end.transcript.iter().cloned());
-        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp() };
-        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings)).await {
-            degrade(ledger, &error);
-        }
-        drop(lock);
-    }
-}
-
-async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
-}
-
-fn degrade(ledger: &mut Ledger, error: &StoreError) {
-    tracing::warn!(cause = %error, "conversation memory failed, going on without");
-    if !ledger.degraded.iter().any(|what| what == "memory") {
-        ledger.degraded.push("memory".to_owned());
     }
 }
 

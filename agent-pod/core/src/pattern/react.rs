@@ -1,18 +1,14 @@
 //! `react`: the model thinks, asks for tools, sees their results, until it asks for none.
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-
-use futures::future::join_all;
-use tokio::time::Instant;
 
 use super::PatternEnd;
-use crate::agent::Turn;
+use crate::agent::{Asking, Turn};
 use crate::error::{ErrorCode, FieldProblem, RunError};
-use crate::event::{Finish, Step, TurnEvent};
+use crate::event::Finish;
 use crate::message::{Message, Role, ToolCall};
 use crate::model::FinishReason;
-use crate::model::router::{Ask, Reply};
+use crate::model::router::Reply;
 use crate::tool::ToolSpec;
 
 /// Its models are those of this role, if there are any.
@@ -33,7 +29,7 @@ pub(super) async fn run(
     let tools = tools(turn)?;
     let mut answer = String::new();
     for iteration in 0..iterations_max {
-        let reply = ask(turn, &conversation, &tools, iteration == 0).await?;
+        let reply = turn.ask(&asking(&conversation, &tools, iteration == 0)).await?;
         let truncated = reply.finish == FinishReason::Length;
         let mut calls = take_in(reply, &mut conversation, &mut answer);
         let client_calls = client_calls(turn, &mut calls);
@@ -45,10 +41,10 @@ pub(super) async fn run(
             answer.push_str(PARAGRAPH);
             turn.events.token(PARAGRAPH.to_owned()).await;
         }
-        conversation.extend(act(turn, calls).await);
+        conversation.extend(turn.act(calls).await);
     }
     conversation.push(Message::new(Role::User, LAST_CALL));
-    let reply = ask(turn, &conversation, &[], false).await?;
+    let reply = turn.ask(&asking(&conversation, &[], false)).await?;
     conversation.pop();
     let truncated = reply.finish == FinishReason::Length;
     take_in(Reply { tool_calls: Vec::new(), ..reply }, &mut conversation, &mut answer);
@@ -56,26 +52,8 @@ pub(super) async fn run(
     Ok(PatternEnd { answer, finish: Finish::StepLimit, transcript, truncated, client_calls: Vec::new() })
 }
 
-/// One call of the model. The caller's choice of tools holds for the first one: a model that must call a tool every time
-/// would never answer.
-async fn ask(turn: &mut Turn<'_>, messages: &[Message], tools: &[ToolSpec], first: bool) -> Result<Reply, RunError> {
-    let chat = turn.request.chat.as_deref();
-    let ask = Ask {
-        messages,
-        tools,
-        tool_choice: chat.filter(|_| first).and_then(|chat| chat.tool_choice.as_ref()),
-        response_format: chat.and_then(|chat| chat.response_format.as_ref()),
-        parameters: chat.map(|chat| &chat.parameters),
-        deadline: turn.deadline,
-        seed: seed(&turn.identity.run_id),
-    };
-    turn.agent.models.of(ROLE).complete(&ask, turn.ledger, turn.events).await
-}
-
-fn seed(run_id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    run_id.hash(&mut hasher);
-    hasher.finish()
+fn asking<'a>(messages: &'a [Message], tools: &'a [ToolSpec], first: bool) -> Asking<'a> {
+    Asking { role: ROLE, messages, tools, first }
 }
 
 /// The agent's tools and those that the caller carries out.
@@ -112,35 +90,4 @@ fn take_in(reply: Reply, conversation: &mut Vec<Message>, answer: &mut String) -
     message.tool_calls = reply.tool_calls;
     conversation.push(message);
     calls
-}
-
-/// Carries out the calls of one reply at the same time; results keep the order of the calls.
-async fn act(turn: &mut Turn<'_>, calls: Vec<ToolCall>) -> Vec<Message> {
-    let (agent, events) = (turn.agent, turn.events);
-    let running = calls.into_iter().map(|call| async move {
-        let announced =
-            TurnEvent::ToolCall { id: call.id.clone(), name: call.name.clone(), arguments: call.arguments.clone() };
-        events.send(announced).await;
-        let started = Instant::now();
-        let outcome = agent.tools.call(&call.name, &call.arguments).await;
-        let ok = outcome.is_ok();
-        let result = outcome.unwrap_or_else(|sentence| sentence);
-        let told = TurnEvent::ToolResult { id: call.id.clone(), name: call.name.clone(), ok, result: result.clone() };
-        events.send(told).await;
-        (call, ok, result, started.elapsed())
-    });
-    let mut messages = Vec::new();
-    for (call, ok, result, duration) in join_all(running).await {
-        messages.push(Message::tool_result(call.id, result.clone()));
-        turn.ledger.steps.push(Step {
-            index: u32::try_from(turn.ledger.steps.len() + 1).unwrap_or(u32::MAX),
-            step_type: "tool",
-            name: call.name,
-            arguments: call.arguments,
-            result,
-            ok,
-            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-        });
-    }
-    messages
 }
