@@ -219,6 +219,19 @@ pub struct Attempt {
     pub time_to_first_token_ms: Option<u64>,
 }
 
+/// A server-sent event of a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RunEventFrame {
+    /// The `type` of the event.
+    #[schema(example = "token")]
+    pub event: String,
+    /// Counting up from 1.
+    pub id: String,
+    /// A `RunEvent` as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
 /// An event of a run. Exactly one `done` or `error` ends it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
