@@ -33,7 +33,7 @@ check: ## Format, clippy, licences and bans.
 
 .PHONY: unit
 unit: ## Unit, property and integration tests; no cluster is needed.
-	@PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+	@export $$(e2e/stores/start) && PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
 
 .PHONY: e2e
 e2e: ## End-to-end tests on a cluster, with a real language model.

@@ -97,7 +97,7 @@ impl ServeArgs {
             (None, Some(document)) => Source::Mounted(Mounted { document, trust, secrets: secrets_dir }),
             (None, None) => anyhow::bail!("either --manifests or --document is needed"),
         };
-        serve::run(Server { source, listen, admin_listen })
+        serve::run(Server { source, data: data_dir, listen, admin_listen })
     }
 }
 

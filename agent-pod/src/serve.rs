@@ -3,15 +3,16 @@
 mod listener;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
-use agent_pod_runtime::{Runtime, discovery};
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
+use agent_pod_runtime::{Runtime, discovery};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +29,8 @@ pub(crate) enum Source {
 /// What to serve, and where.
 pub(crate) struct Server {
     pub(crate) source: Source,
+    /// Folder of what agents keep on disk.
+    pub(crate) data: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
 }
@@ -41,10 +44,14 @@ pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
     tokio.block_on(serve(server))
 }
 
-async fn serve(Server { source, listen, admin_listen }: Server) -> anyhow::Result<ExitCode> {
-    let runtime = Arc::new(match &source {
+async fn serve(Server { source, data, listen, admin_listen }: Server) -> anyhow::Result<ExitCode> {
+    let runtime = match &source {
         Source::Folder(_) => Runtime::standalone(),
         Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
+    };
+    let runtime = Arc::new(match data {
+        Some(folder) => runtime.keeping_files_in(folder),
+        None => runtime,
     });
     let mut stop = StopSignal::new()?;
     let public = bind(listen).await?;

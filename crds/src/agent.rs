@@ -1,6 +1,7 @@
 //! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod memory;
 mod model;
 mod runtime;
 mod status;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::DurationString;
 
+pub use memory::*;
 pub use model::*;
 pub use runtime::*;
 pub use status::*;
@@ -42,6 +44,7 @@ pub use status::*;
     validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters, because children carry it with a suffix"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and hold only lower-case letters, digits and `-`, because a Service carries it"),
 )]
+#[x_kube(validation = Rule::new("!has(self.memory) || self.memory.conversational.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.conversational.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use redis or postgres, or in_memory if each pod may have its own memory"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
     /// How the agent presents itself.
@@ -143,60 +146,6 @@ pub enum Pattern {
     /// Think, act, observe, until the model has its answer.
     #[default]
     React,
-}
-
-/// What the agent remembers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Memory {
-    /// The turns of a session, put before the next question.
-    pub conversational: ConversationalMemory,
-}
-
-/// The turns of a session, kept per agent and session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ConversationalMemory {
-    /// Where the turns are kept. `in_memory` lives in the pod and ends with it.
-    pub backend: ConversationalBackend,
-    /// What of them is put before the next question.
-    #[serde(default)]
-    pub strategy: MemoryStrategy,
-    /// How many turns `sliding_window` keeps.
-    #[serde(default = "ConversationalMemory::default_max_turns")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_turns: u32,
-    /// How long a session is kept after its last turn.
-    #[serde(default = "ConversationalMemory::default_ttl")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("memory.conversational.ttl must be between 1s and 8760h"))]
-    pub ttl: DurationString,
-}
-
-impl ConversationalMemory {
-    fn default_max_turns() -> u32 {
-        20
-    }
-
-    fn default_ttl() -> DurationString {
-        "72h".into()
-    }
-}
-
-/// Where conversations are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ConversationalBackend {
-    /// In the pod's memory: survives a reload, not a restart, and is not shared by replicas.
-    InMemory,
-}
-
-/// What of a conversation is put before the next question.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MemoryStrategy {
-    /// The last `maxTurns` turns.
-    #[default]
-    SlidingWindow,
 }
 
 /// Who may call the agent.

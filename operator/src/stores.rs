@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agent_pod_config::{NamespaceLabels, permits};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::WriterDropped;
@@ -41,6 +41,8 @@ pub struct ChildStores {
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
     /// Services.
     pub services: Store<PartialObjectMeta<Service>>,
+    /// Volumes.
+    pub claims: Store<PartialObjectMeta<PersistentVolumeClaim>>,
     /// Deployments.
     pub deployments: Store<PartialObjectMeta<Deployment>>,
 }
@@ -53,6 +55,7 @@ impl ChildStores {
             ChildKind::ConfigMap => version(&self.config_maps, key),
             ChildKind::ServiceAccount => version(&self.service_accounts, key),
             ChildKind::Service => version(&self.services, key),
+            ChildKind::PersistentVolumeClaim => version(&self.claims, key),
             ChildKind::Deployment => version(&self.deployments, key),
         }
     }
@@ -101,6 +104,7 @@ impl Stores {
         self.children.config_maps.wait_until_ready().await?;
         self.children.service_accounts.wait_until_ready().await?;
         self.children.services.wait_until_ready().await?;
+        self.children.claims.wait_until_ready().await?;
         self.children.deployments.wait_until_ready().await?;
         self.filled.cancel();
         Ok(())

@@ -43,7 +43,7 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::ProviderRejected => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-        ErrorCode::AgentNotFound | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::AgentNotFound | ErrorCode::SessionNotFound | ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Busy | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge | ErrorCode::ContextTooLong => StatusCode::PAYLOAD_TOO_LARGE,
@@ -57,7 +57,9 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::NoCapableProvider
         | ErrorCode::ProviderUnauthorized
         | ErrorCode::ProviderModelNotFound => StatusCode::BAD_GATEWAY,
-        ErrorCode::Draining | ErrorCode::AllCircuitsOpen | ErrorCode::Suspended => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Draining | ErrorCode::AllCircuitsOpen | ErrorCode::MemoryUnavailable | ErrorCode::Suspended => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ErrorCode::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
     }
 }

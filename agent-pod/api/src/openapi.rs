@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub(crate) mod failures;
+pub mod memory;
 pub mod schemas;
 
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -39,6 +40,7 @@ pub(crate) fn base_document() -> OpenApi {
     )),
     tags(
         (name = "agents", description = "What there is to call, and the call."),
+        (name = "memory", description = "What agents remember."),
         (name = "openai", description = "Agents for the clients of the chat completions API."),
         (name = "pod", description = "The pod itself."),
     ),

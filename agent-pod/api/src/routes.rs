@@ -4,6 +4,7 @@ mod agents;
 mod chat;
 pub(crate) mod docs;
 mod health;
+mod memory;
 mod sockets;
 
 use std::convert::Infallible;
@@ -34,9 +35,26 @@ pub(crate) fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::show))
         .routes(routes!(agents::run))
         .routes(routes!(sockets::connect))
+        .routes(routes!(memory::history, memory::clear))
         .routes(routes!(chat::complete))
         .routes(routes!(chat::models))
         .routes(routes!(chat::model))
+}
+
+/// The agent and the session that a route names. What does not decode to text is no session.
+pub(crate) struct AgentSession {
+    pub(crate) agent: String,
+    pub(crate) session: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AgentSession {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let names = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let (agent, session) = names.map_or_else(|_undecodable| Default::default(), |Path(names)| names);
+        Ok(Self { agent, session })
+    }
 }
 
 /// The agent that a route names.

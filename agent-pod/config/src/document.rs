@@ -1,12 +1,14 @@
 //! The document: everything that a pod needs, resolved and checked.
 
+mod memory;
+
 use std::collections::BTreeMap;
 
-use astromesh_crds::v1alpha1::{
-    AuthScheme, Capability, ConversationalBackend, MemoryStrategy, Pattern, ProviderType, Strategy,
-};
+use astromesh_crds::v1alpha1::{AuthScheme, Capability, Pattern, ProviderType, Strategy};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+pub use memory::{ConversationalDocument, MemoryDocument};
 
 /// The version of the document's format. A pod refuses another one: the operator pins the image of its release.
 pub const DOCUMENT_VERSION: u32 = 1;
@@ -146,28 +148,6 @@ pub struct OrchestrationDocument {
     pub max_iterations: u32,
     /// The whole run.
     pub timeout_ms: u64,
-}
-
-/// What an agent remembers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MemoryDocument {
-    /// The turns of a session.
-    pub conversational: ConversationalDocument,
-}
-
-/// The turns of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ConversationalDocument {
-    /// Where they are kept.
-    pub backend: ConversationalBackend,
-    /// What of them reaches the model.
-    pub strategy: MemoryStrategy,
-    /// How many turns reach the model.
-    pub max_turns: u32,
-    /// How long a session is kept after its last turn.
-    pub ttl_ms: u64,
 }
 
 /// Who may call, as written in the Agent.
@@ -403,11 +383,19 @@ impl Document {
     /// The Secrets' keys that the document names, each once, in order.
     #[must_use]
     pub fn secrets(&self) -> Vec<SecretKey> {
-        let mut secrets: Vec<_> =
-            self.providers.values().flat_map(ProviderDocument::secrets).map(|(_, key)| key.clone()).collect();
+        let of_agents = self.agents.values().flat_map(AgentDocument::secrets);
+        let named = self.providers.values().flat_map(ProviderDocument::secrets).chain(of_agents);
+        let mut secrets: Vec<_> = named.map(|(_, key)| key.clone()).collect();
         secrets.sort();
         secrets.dedup();
         secrets
+    }
+}
+
+impl AgentDocument {
+    /// The Secrets' keys that it names, each with the path of the field that names it.
+    pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretKey)> {
+        self.memory.iter().flat_map(MemoryDocument::secrets)
     }
 }
 

@@ -30,7 +30,9 @@ fn agent_value() -> Value {
             "expose": {"openai": false},
             "prompts": {"system": "You are {{ identity.displayName }}."},
             "orchestration": {"pattern": "react", "maxIterations": 7, "timeout": "90s"},
-            "memory": {"conversational": {"backend": "in_memory", "strategy": "sliding_window", "maxTurns": 12, "ttl": "24h"}},
+            "memory": {"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "store", "key": "url"}},
+                                          "strategy": "summary", "maxTurns": 12, "maxTokens": 3000, "ttl": "24h"},
+                       "persistence": {"size": "1Gi"}},
             "access": {"mode": "service_account", "allowed": [{"serviceAccount": "app", "namespace": "front"}, {"namespace": "ops"}]},
             "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxQueuedRuns": 5, "queueTimeout": "7s", "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
                         "image": "example.com/agent-pod:1", "nodeSelector": {"disk": "ssd"}, "podLabels": {"team": "a"}},
@@ -331,8 +333,13 @@ fn two_agents_of_one_name_are_a_problem_that_names_the_other_namespace() {
 }
 
 /// Fields that shape the pods and not what they serve; everything else must change the revision.
-const TEMPLATE_ONLY: [&str; 4] =
-    ["/spec/runtime/replicas", "/spec/runtime/image", "/spec/runtime/nodeSelector", "/spec/runtime/podLabels"];
+const TEMPLATE_ONLY: [&str; 5] = [
+    "/spec/runtime/replicas",
+    "/spec/runtime/image",
+    "/spec/runtime/nodeSelector",
+    "/spec/runtime/podLabels",
+    "/spec/memory/persistence",
+];
 
 /// Fields that have one value only.
 const FIXED: [&str; 4] = [

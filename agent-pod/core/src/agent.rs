@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use futures::stream;
+use futures::stream::{self, PollNext};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::event::{Attempt, Step, TurnEvent, TurnRequest};
-use crate::memory::{ConversationSettings, ConversationStore};
+use crate::memory::{ConversationSettings, ConversationStore, Strategy};
 use crate::model::router::Router;
 use crate::pattern::Pattern;
 use crate::ports::{Environment, RunObserver};
@@ -84,8 +84,10 @@ impl Models {
 pub struct AgentMemory {
     /// Where.
     pub store: Arc<dyn ConversationStore>,
-    /// What.
+    /// How much of a session is kept, and for how long.
     pub settings: ConversationSettings,
+    /// What of it reaches the model.
+    pub strategy: Strategy,
 }
 
 /// What a run has used and done so far.
@@ -110,6 +112,11 @@ pub struct Events {
 }
 
 impl Events {
+    /// For calls of models that nobody reads along.
+    pub(crate) fn silent(sender: mpsc::Sender<TurnEvent>) -> Self {
+        Self { sender, streaming: false }
+    }
+
     /// Says it, waiting for a slow reader.
     pub async fn send(&self, event: TurnEvent) {
         if self.streaming || event.is_end() {
@@ -155,9 +162,16 @@ pub struct Turn<'a> {
 }
 
 impl Agent {
+    /// What its memory knows it by: `namespace/name`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     /// Starts a run: nothing happens until its events are polled, and dropping them stops it at once.
     ///
-    /// `held` is kept until the run has ended: a permit, a count.
+    /// `held` is kept until the run has ended: a permit, a count. Whoever polls the events on after their end lets the
+    /// agent sum up what it remembers of the session; whoever does not loses nothing, the next run makes up for it.
     pub fn start<H: Send + 'static>(self: Arc<Self>, request: TurnRequest, options: RunOptions, held: H) -> Run {
         let identity = Identity {
             run_id: self.environment.fresh_id(),
@@ -169,11 +183,17 @@ impl Agent {
         let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
             let events = Events { sender, streaming: options.streaming };
-            turn::run(&self, request, identity, limit, events).await;
+            let unfolded = turn::run(&self, request, identity, limit, events).await;
             drop(held);
+            if let (Some(session), Some(memory)) = (unfolded, &self.memory) {
+                // The end goes out first, however quick a summarizer is.
+                tokio::task::yield_now().await;
+                crate::memory::summary::fold(&self, memory, &session).await;
+            }
         };
         let told = stream::poll_fn(move |context| receiver.poll_recv(context));
         let driven = stream::once(turn).filter_map(|()| async { None });
-        Run { run_id, events: stream::select(told, driven).boxed() }
+        // What is told goes out before the run goes on.
+        Run { run_id, events: stream::select_with_strategy(told, driven, |(): &mut ()| PollNext::Left).boxed() }
     }
 }

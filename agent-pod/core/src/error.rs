@@ -90,6 +90,10 @@ pub enum ErrorCode {
     AllCircuitsOpen,
     /// The agent is suspended.
     Suspended,
+    /// There is no such session in the agent's memory.
+    SessionNotFound,
+    /// The store of the agent's memory is down.
+    MemoryUnavailable,
     /// The run's time is up.
     DeadlineExceeded,
     /// The caller has cancelled the run; only ever said on a WebSocket.
@@ -140,6 +144,8 @@ impl ErrorCode {
         Self::Draining,
         Self::AllCircuitsOpen,
         Self::Suspended,
+        Self::SessionNotFound,
+        Self::MemoryUnavailable,
         Self::DeadlineExceeded,
         Self::Cancelled,
     ];
@@ -174,6 +180,8 @@ impl ErrorCode {
             Self::Draining => "draining",
             Self::AllCircuitsOpen => "all_circuits_open",
             Self::Suspended => "suspended",
+            Self::SessionNotFound => "session_not_found",
+            Self::MemoryUnavailable => "memory_unavailable",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Cancelled => "cancelled",
         }
@@ -188,6 +196,7 @@ impl ErrorCode {
             | Self::UnsupportedContent
             | Self::ProviderRejected
             | Self::AgentNotFound
+            | Self::SessionNotFound
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Busy
@@ -206,7 +215,7 @@ impl ErrorCode {
             | Self::AllCircuitsOpen
             | Self::ProviderUnauthorized
             | Self::ProviderModelNotFound => Domain::Provider,
-            Self::Internal | Self::Draining | Self::DeadlineExceeded => Domain::Own,
+            Self::Internal | Self::Draining | Self::MemoryUnavailable | Self::DeadlineExceeded => Domain::Own,
         }
     }
 
@@ -222,6 +231,7 @@ impl ErrorCode {
             | Self::AllProvidersFailed
             | Self::Draining
             | Self::Suspended
+            | Self::MemoryUnavailable
             | Self::DeadlineExceeded => true,
             Self::InvalidJson
             | Self::InvalidMessage
@@ -230,6 +240,7 @@ impl ErrorCode {
             | Self::Unauthenticated
             | Self::Forbidden
             | Self::AgentNotFound
+            | Self::SessionNotFound
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::BodyTooLarge

@@ -1,10 +1,17 @@
 //! Conversation memory: the turns of a session, keyed by agent and session.
 
+pub mod history;
+mod strategy;
+pub(crate) mod summary;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::message::Message;
+
+pub use strategy::Strategy;
 
 /// Which conversation. Two agents never share one, whatever their sessions are called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,8 +22,8 @@ pub struct SessionKey {
     pub session: String,
 }
 
-/// One turn: the question, everything that tools said, and the answer.
-#[derive(Clone, Debug, PartialEq)]
+/// One turn: the question, everything that tools said, and the answer. Never stored or given in parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredTurn {
     /// Its messages, the user's first and the assistant's last.
     pub messages: Vec<Message>,
@@ -24,13 +31,48 @@ pub struct StoredTurn {
     pub timestamp: String,
 }
 
-/// What an agent remembers of a session.
+/// What a store keeps of a session.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conversation {
+    /// What was folded away, in a few sentences.
+    pub summary: Option<String>,
+    /// The number of the first of `turns`. Numbers grow by one from turn to turn and are never given twice.
+    pub first: u64,
+    /// The turns, oldest first.
+    pub turns: Vec<StoredTurn>,
+    /// Changes with every fold, and with every new beginning of the session.
+    pub revision: String,
+}
+
+impl Conversation {
+    /// Drops so many of the oldest turns.
+    pub fn drop_first(&mut self, turns: u64) {
+        let dropped = usize::try_from(turns).map_or(self.turns.len(), |turns| turns.min(self.turns.len()));
+        self.turns.drain(..dropped);
+        self.first = self.first.saturating_add(u64::try_from(dropped).unwrap_or(u64::MAX));
+    }
+}
+
+/// What a store keeps of every session of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConversationSettings {
-    /// The last turns that reach the model.
+    /// The last turns kept.
     pub turns_max: usize,
     /// How long a session is kept after its last turn.
     pub ttl: Duration,
+}
+
+/// Old turns that a summary takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fold {
+    /// The revision that was read; on another one nothing is folded.
+    pub revision: String,
+    /// The revision from now on.
+    pub next_revision: String,
+    /// Turns with a smaller number go.
+    pub before: u64,
+    /// The summary from now on.
+    pub summary: String,
 }
 
 /// A store that failed; the turn goes on without memory and says so.
@@ -39,7 +81,30 @@ pub struct ConversationSettings {
 pub struct StoreError(pub String);
 
 /// Held while a turn of a session runs, so that two turns of one session never interleave.
-pub type SessionLock = Box<dyn Send + Sync>;
+pub struct SessionLock {
+    _held: Box<dyn Send + Sync>,
+    fence: Option<String>,
+}
+
+impl SessionLock {
+    /// A lock that is free again when `held` is dropped, and cannot be lost before.
+    #[must_use]
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self { _held: Box::new(held), fence: None }
+    }
+
+    /// A lock that can be lost: the store takes a turn only from who still holds it.
+    #[must_use]
+    pub fn fenced(held: impl Send + Sync + 'static, fence: String) -> Self {
+        Self { _held: Box::new(held), fence: Some(fence) }
+    }
+
+    /// What proves to the store that the lock is still held.
+    #[must_use]
+    pub fn fence(&self) -> Option<&str> {
+        self.fence.as_deref()
+    }
+}
 
 /// Where conversations are kept.
 #[async_trait]
@@ -49,19 +114,35 @@ pub trait ConversationStore: Send + Sync {
     /// # Errors
     /// When the store is down.
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError>;
-    /// The last `turns_max` turns, oldest first; none for an unknown or expired session.
+    /// The last `turns_max` turns with a number under `before`; `None` for an unknown or expired session.
     ///
     /// # Errors
     /// When the store is down.
-    async fn load(&self, key: &SessionKey, turns_max: usize) -> Result<Vec<StoredTurn>, StoreError>;
+    async fn read(
+        &self,
+        key: &SessionKey,
+        before: Option<u64>,
+        turns_max: usize,
+    ) -> Result<Option<Conversation>, StoreError>;
     /// Adds a turn, keeps the last `settings.turns_max` and starts the session's time to live anew.
     ///
     /// # Errors
-    /// When the store is down.
+    /// When the store is down, or when `lock` was lost meanwhile: then nothing is stored.
     async fn append(
         &self,
         key: &SessionKey,
         turn: StoredTurn,
         settings: ConversationSettings,
+        lock: &SessionLock,
     ) -> Result<(), StoreError>;
+    /// Puts a summary in place of old turns. Returns whether it did: not if the session is not as it was read.
+    ///
+    /// # Errors
+    /// When the store is down.
+    async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError>;
+    /// Forgets a session. Returns how many messages it had; `None` for an unknown or expired one.
+    ///
+    /// # Errors
+    /// When the store is down.
+    async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError>;
 }

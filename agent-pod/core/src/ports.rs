@@ -23,6 +23,8 @@ pub trait Environment: Send + Sync {
 pub trait RunObserver: Send + Sync {
     /// A run has ended; called once for each, also when its caller went away.
     fn finished(&self, record: &RunRecord<'_>);
+    /// Models were called for an agent after a run had ended, to sum up its memory.
+    fn used(&self, agent: &str, usage: &Usage, attempts: &[Attempt]);
 }
 
 /// A run that has ended.

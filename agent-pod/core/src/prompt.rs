@@ -1,5 +1,6 @@
 //! Prompts: Jinja templates, compiled once, rendered for every turn.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior};
@@ -14,6 +15,8 @@ const FUEL: u64 = 1_000_000;
 #[derive(Clone)]
 pub struct Prompt {
     environment: Arc<Environment<'static>>,
+    /// Variables that it names, with the dots as written.
+    variables: Arc<HashSet<String>>,
 }
 
 /// A template that cannot be used.
@@ -47,7 +50,15 @@ impl Prompt {
             line: error.line().unwrap_or(1),
             reason: error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned),
         })?;
-        Ok(Self { environment: Arc::new(environment) })
+        let variables =
+            environment.get_template(NAME).map_or_else(|_| HashSet::new(), |t| t.undeclared_variables(true));
+        Ok(Self { environment: Arc::new(environment), variables: Arc::new(variables) })
+    }
+
+    /// Whether it names this variable, for example `memory.conversation`.
+    #[must_use]
+    pub fn mentions(&self, variable: &str) -> bool {
+        self.variables.contains(variable)
     }
 
     /// Renders with these variables at the top level.
@@ -78,6 +89,15 @@ mod tests {
         let variables = json!({"identity": {"displayName": "Ada"}});
         let prompt = Prompt::compile(source).unwrap();
         assert_eq!(prompt.render(variables.as_object().unwrap()).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case("{{ memory.conversation }}", true)]
+    #[case("{% for said in memory.conversation %}{{ said.content }}{% endfor %}", true)]
+    #[case("{{ memory.conversation_summary }}", false)]
+    #[case("memory.conversation", false)]
+    fn a_prompt_knows_what_it_names(#[case] source: &str, #[case] expected: bool) {
+        assert_eq!(Prompt::compile(source).unwrap().mentions("memory.conversation"), expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::access::{AccessPolicy, Caller, TokenVerifier};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
+use crate::memory::history::AgentHistory;
 
 /// A run that has been let in. Dropping it cancels the run and everything that it does.
 pub struct Run {
@@ -127,6 +128,8 @@ pub trait AgentService: Send + Sync {
     /// `agent_not_found`, `overloaded`, `suspended`, `unsupported_content`, `deadline_exceeded` in the queue,
     /// `idempotency_mismatch`, `idempotency_in_progress`.
     async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
+    /// What an agent remembers.
+    fn memory(&self, agent: &str) -> Option<AgentHistory>;
     /// Verifies callers' tokens.
     fn verifier(&self) -> Arc<dyn TokenVerifier>;
 }

@@ -1,5 +1,7 @@
 //! Scripted ports: whole turns without a network and with a stopped clock.
 
+mod conversations;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use crate::agent::Models;
+use crate::event::Attempt;
 use crate::message::Message;
 use crate::model::breaker::BreakerSettings;
 use crate::model::rate::RateSettings;
@@ -19,6 +22,9 @@ use crate::model::{Model, ModelError, ModelEvent, ModelRequest, ModelStream, Par
 use crate::money::Price;
 use crate::ports::{Environment, RunObserver, RunRecord};
 use crate::tool::ToolSpec;
+use crate::usage::Usage;
+
+pub use conversations::TableStore;
 
 /// One event of a scripted reply.
 #[derive(Clone, Debug)]
@@ -192,6 +198,11 @@ impl RecordingObserver {
 impl RunObserver for RecordingObserver {
     fn finished(&self, record: &RunRecord<'_>) {
         let entry = (record.outcome.to_owned(), record.usage.tokens_out);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    fn used(&self, _agent: &str, usage: &Usage, _attempts: &[Attempt]) {
+        let entry = ("afterwards".to_owned(), usage.tokens_out);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 }

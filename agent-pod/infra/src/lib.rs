@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  model::Model ◄─────────── ChatCompletions ─► HTTP, server-sent events ─► a model server
-//!  memory::ConversationStore ◄ InProcessStore
+//!  memory::ConversationStore ◄ InProcessStore, SqliteStore, RedisStore, PostgresStore ─► their servers
 //!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
 //!  ports::Environment ◄───── SystemEnvironment
 //!                            SecretStore ◄───── mounted files, or values set in memory
@@ -13,7 +13,7 @@
 //! - Translations from and to a wire are pure functions with golden files; only the files that send open sockets.
 //! - Every body, event and wait has a bound, named by a constant next to its use.
 //! - No credential is in a `Debug` text, a log line or an error.
-//! - Nothing is spawned and nothing process-wide is installed. TLS needs the binary to have installed the rustls
+//! - Nothing is spawned but the keepers of leases, which end with their locks, and nothing process-wide is installed. TLS needs the binary to have installed the rustls
 //!   provider.
 
 pub mod model;

@@ -1,16 +1,18 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
+mod memory;
 mod models;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_config::{AccessDocument, AgentDocument, Document, RejectedProblem};
 use agent_pod_core::access::{AccessPolicy, AllowedCaller};
 use agent_pod_core::admission::{Gate, GateSettings};
-use agent_pod_core::agent::{Agent, AgentMemory};
-use agent_pod_core::memory::{ConversationSettings, ConversationStore};
+use agent_pod_core::agent::Agent;
+use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::model::router::Candidate;
 use agent_pod_core::pattern::Pattern;
 use agent_pod_core::ports::{Environment, RunObserver};
@@ -20,6 +22,7 @@ use agent_pod_core::tool::ToolSet;
 use agent_pod_infra::secret::SecretStore;
 use astromesh_crds::v1alpha1 as crd;
 
+use self::memory::Memory;
 use self::models::{Models, Servers, Within};
 use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
@@ -32,7 +35,7 @@ const DEFAULT_ROLE: &str = "default";
 /// the gates of agents.
 pub struct Builder {
     mode: Mode,
-    conversations: Arc<dyn ConversationStore>,
+    memory: Memory,
     environment: Arc<dyn Environment>,
     observer: Arc<dyn RunObserver>,
     models: Models,
@@ -52,7 +55,7 @@ pub struct Built {
 pub struct Ports {
     /// Where secrets come from.
     pub secrets: SecretStore,
-    /// Where conversations are kept.
+    /// Where conversations are kept that are kept nowhere else.
     pub conversations: Arc<dyn ConversationStore>,
     /// Clock and ids.
     pub environment: Arc<dyn Environment>,
@@ -66,12 +69,17 @@ impl Builder {
     pub fn new(mode: Mode, ports: Ports) -> Self {
         Self {
             mode,
-            conversations: ports.conversations,
+            memory: Memory::new(ports.conversations, ports.secrets.clone()),
             environment: ports.environment,
             observer: ports.observer,
             models: Models::new(ports.secrets),
             gates: HashMap::new(),
         }
+    }
+
+    /// What agents keep on disk goes here from now on.
+    pub fn keep_files_in(&mut self, folder: PathBuf) {
+        self.memory.keep_files_in(folder);
     }
 
     /// Builds every agent of the document that can be built.
@@ -141,6 +149,8 @@ impl Builder {
             let router = self.models.router(role, model, &format!("{path}.roles.{role}"), within)?;
             roles.insert(role.clone(), router);
         }
+        let memory = agent.memory.as_ref().map(|memory| self.memory.build(memory)).transpose();
+        let memory = memory.map_err(|message| problem(format!("{path}.memory.conversational.backend"), message))?;
         let orchestration = &agent.orchestration;
         let built = Agent {
             name: name.to_owned(),
@@ -154,7 +164,7 @@ impl Builder {
                 crd::Pattern::React => Pattern::React { iterations_max: orchestration.max_iterations },
             },
             timeout: Duration::from_millis(orchestration.timeout_ms),
-            memory: self.memory(agent),
+            memory,
             environment: Arc::clone(&self.environment),
             observer: Arc::clone(&self.observer),
         };
@@ -176,18 +186,6 @@ impl Builder {
             gate_settings,
             agent: Arc::new(built),
         })
-    }
-
-    fn memory(&self, agent: &AgentDocument) -> Option<AgentMemory> {
-        let conversational = &agent.memory.as_ref()?.conversational;
-        let store = match conversational.backend {
-            crd::ConversationalBackend::InMemory => Arc::clone(&self.conversations),
-        };
-        let turns_max = match conversational.strategy {
-            crd::MemoryStrategy::SlidingWindow => usize::try_from(conversational.max_turns).unwrap_or(usize::MAX),
-        };
-        let settings = ConversationSettings { turns_max, ttl: Duration::from_millis(conversational.ttl_ms) };
-        Some(AgentMemory { store, settings })
     }
 }
 

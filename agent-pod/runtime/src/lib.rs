@@ -12,6 +12,7 @@
 //! - What does not load changes nothing: the last good one goes on serving, and the state says why.
 //! - Conversations, secrets, health and run counts outlive a reload; agents do not.
 
+mod afterwork;
 pub mod build;
 pub mod discovery;
 pub mod idempotency;

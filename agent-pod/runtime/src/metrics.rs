@@ -11,6 +11,7 @@ use std::time::Duration;
 use agent_pod_core::event::Attempt;
 use agent_pod_core::model::breaker::Circuit;
 use agent_pod_core::ports::{RunObserver, RunRecord};
+use agent_pod_core::usage::Usage;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -173,12 +174,16 @@ impl RunObserver for Metrics {
         self.duration.get_or_create(&agent).observe(record.duration.as_secs_f64());
         let in_models: Duration = record.attempts.iter().map(|attempt| attempt.measures.duration).sum();
         self.overhead.get_or_create(&agent).observe(record.duration.saturating_sub(in_models).as_secs_f64());
-        record.attempts.iter().for_each(|attempt| self.attempted(attempt));
-        for used in &record.usage.by_model {
+        self.used(record.agent, record.usage, record.attempts);
+    }
+
+    fn used(&self, agent: &str, usage: &Usage, attempts: &[Attempt]) {
+        attempts.iter().for_each(|attempt| self.attempted(attempt));
+        for used in &usage.by_model {
             let counts = [("input", used.tokens_in), ("output", used.tokens_out), ("cached_input", used.tokens_cached)];
             for (gen_ai_token_type, count) in counts {
                 let labels = TokenLabels {
-                    gen_ai_agent_name: record.agent.to_owned(),
+                    gen_ai_agent_name: agent.to_owned(),
                     gen_ai_operation_name: labels::CHAT,
                     gen_ai_provider_name: used.provider.clone(),
                     gen_ai_request_model: used.model.clone(),
@@ -187,7 +192,7 @@ impl RunObserver for Metrics {
                 self.tokens.get_or_create(&labels).inc_by(count);
             }
             let labels = CostLabels {
-                agent: record.agent.to_owned(),
+                agent: agent.to_owned(),
                 provider: used.provider.clone(),
                 model: used.model.clone(),
                 role: used.role.clone(),

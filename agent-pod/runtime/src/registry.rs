@@ -10,12 +10,15 @@ use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::Agent;
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnRequest;
+use agent_pod_core::memory::history::AgentHistory;
 use agent_pod_core::model::router::ModelState;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
+use crate::afterwork;
 use crate::discovery::Endpoint;
 use crate::idempotency::{Idempotency, Scope};
 
@@ -35,12 +38,18 @@ pub struct Entry {
 
 impl Entry {
     /// Starts a run as soon as there is a place for it.
-    async fn begin(&self, request: TurnRequest, options: RunOptions, deadline: Instant) -> Result<Run, RunError> {
+    async fn begin(
+        &self,
+        request: TurnRequest,
+        options: RunOptions,
+        deadline: Instant,
+        afterwork: &TaskTracker,
+    ) -> Result<Run, RunError> {
         let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
         let place = self.gate.enter(lane, deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = RunOptions { timeout: Some(left), ..options };
-        Ok(Arc::clone(&self.agent).start(request, options, place))
+        Ok(afterwork::detached(Arc::clone(&self.agent).start(request, options, place), afterwork))
     }
 }
 
@@ -80,6 +89,7 @@ pub struct Registry {
     verifier: ArcSwap<Box<dyn TokenVerifier>>,
     draining: AtomicBool,
     idempotency: Idempotency,
+    afterwork: TaskTracker,
 }
 
 impl Registry {
@@ -91,6 +101,7 @@ impl Registry {
             verifier: ArcSwap::from_pointee(verifier),
             draining: AtomicBool::new(false),
             idempotency: Idempotency::default(),
+            afterwork: TaskTracker::new(),
         }
     }
 
@@ -162,11 +173,16 @@ impl AgentService for Registry {
         let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
         let deadline = Instant::now() + limit;
         let Some(key) = options.idempotency.take() else {
-            return entry.begin(request, options, deadline).await;
+            return entry.begin(request, options, deadline, &self.afterwork).await;
         };
         let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
         let scope = Scope { agent, caller: options.caller.clone() };
-        self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline)).await
+        self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline, &self.afterwork)).await
+    }
+
+    fn memory(&self, agent: &str) -> Option<AgentHistory> {
+        let snapshot = self.snapshot.load();
+        snapshot.as_ref()?.entries.get(agent).map(|entry| AgentHistory::of(&entry.agent))
     }
 
     fn verifier(&self) -> Arc<dyn TokenVerifier> {

@@ -64,6 +64,13 @@ impl Runtime {
         Self::new(Mode::Cluster, SecretStore::directory(secrets))
     }
 
+    /// The same, which keeps on disk in this folder what agents keep there.
+    #[must_use]
+    pub fn keeping_files_in(self, folder: impl Into<std::path::PathBuf>) -> Self {
+        self.loader().builder.keep_files_in(folder.into());
+        self
+    }
+
     fn new(mode: Mode, secrets: SecretStore) -> Self {
         let metrics = Arc::new(Metrics::default());
         let ports = Ports {
@@ -128,17 +135,22 @@ impl Runtime {
             let id = SecretId { name: key.name.clone(), key: key.key.clone() };
             !known.contains(key) && self.secrets.get(&id).is_none()
         };
-        let problem = |name: &str, field: &str, key: &SecretKey| RejectedProblem {
+        let problem = |path: String, key: &SecretKey| RejectedProblem {
             file: None,
-            path: format!("providers.{name}.{field}"),
+            path,
             message: format!(
                 "key `{}` of Secret `{}` is not mounted in this pod; one that has it takes over",
                 key.key, key.name
             ),
         };
-        let named = document.providers.iter().flat_map(|(name, provider)| {
-            provider.secrets().filter(|(_, key)| missing(key)).map(move |(field, key)| problem(name, field, key))
+        let of_providers = document.providers.iter().flat_map(|(name, provider)| {
+            provider.secrets().map(move |(field, key)| (format!("providers.{name}.{field}"), key))
         });
+        let of_agents = document
+            .agents
+            .iter()
+            .flat_map(|(name, agent)| agent.secrets().map(move |(field, key)| (format!("agents.{name}.{field}"), key)));
+        let named = of_providers.chain(of_agents).filter(|(_, key)| missing(key)).map(|(path, key)| problem(path, key));
         named.collect()
     }
 

@@ -61,7 +61,8 @@ fn template_problems(document: &agent_pod_config::Document, read: &manifests::Ma
 
 /// What only building finds, for example a broken template.
 fn build_problems(document: &agent_pod_config::Document, read: &manifests::Manifests) -> Vec<ManifestProblem> {
-    let runtime = Runtime::standalone();
+    // Nothing is opened, and so nothing is written.
+    let runtime = Runtime::standalone().keeping_files_in("unused");
     runtime.load(&document.to_bytes());
     let rejected = runtime.pod_state().rejected.unwrap_or_default();
     rejected.problems.into_iter().map(|problem| at_manifest(&problem.path, problem.message, read)).collect()

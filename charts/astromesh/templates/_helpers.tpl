@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
   verbs: [patch]
 # The children of agents. A server-side apply is a patch, and a create where there was nothing.
 - apiGroups: [""]
-  resources: [configmaps, serviceaccounts, services]
+  resources: [configmaps, serviceaccounts, services, persistentvolumeclaims]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use kube::api::ApiResource;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,13 +20,16 @@ pub enum ChildKind {
     ServiceAccount,
     /// Where callers find the pods.
     Service,
+    /// What the pods keep on disk.
+    PersistentVolumeClaim,
     /// The pods.
     Deployment,
 }
 
 impl ChildKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::ConfigMap, Self::ServiceAccount, Self::Service, Self::Deployment];
+    pub const ALL: [Self; 5] =
+        [Self::ConfigMap, Self::ServiceAccount, Self::Service, Self::PersistentVolumeClaim, Self::Deployment];
 
     /// How the API server knows it.
     #[must_use]
@@ -35,6 +38,7 @@ impl ChildKind {
             Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::Service => ApiResource::erase::<Service>(&()),
+            Self::PersistentVolumeClaim => ApiResource::erase::<PersistentVolumeClaim>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
         }
     }
@@ -46,6 +50,7 @@ impl fmt::Display for ChildKind {
             Self::ConfigMap => "ConfigMap",
             Self::ServiceAccount => "ServiceAccount",
             Self::Service => "Service",
+            Self::PersistentVolumeClaim => "PersistentVolumeClaim",
             Self::Deployment => "Deployment",
         })
     }

@@ -8,7 +8,7 @@ use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Config;
@@ -34,6 +34,7 @@ pub(super) struct Watches {
     config_maps: Watch<PartialObjectMeta<ConfigMap>>,
     service_accounts: Watch<PartialObjectMeta<ServiceAccount>>,
     services: Watch<PartialObjectMeta<Service>>,
+    claims: Watch<PartialObjectMeta<PersistentVolumeClaim>>,
     deployments: Watch<PartialObjectMeta<Deployment>>,
 }
 
@@ -59,6 +60,7 @@ impl Watches {
             config_maps: Watch::new(scope.api(client()), managed(), prune_child),
             service_accounts: Watch::new(scope.api(client()), managed(), prune_child),
             services: Watch::new(scope.api(client()), managed(), prune_child),
+            claims: Watch::new(scope.api(client()), managed(), prune_child),
             deployments: Watch::new(scope.api(client()), managed(), prune_child),
         }
     }
@@ -68,6 +70,7 @@ impl Watches {
             config_maps: self.config_maps.store.clone(),
             service_accounts: self.service_accounts.store.clone(),
             services: self.services.store.clone(),
+            claims: self.claims.store.clone(),
             deployments: self.deployments.store.clone(),
         };
         Stores::new(self.agents.store.clone(), self.providers.store.clone(), self.pods.store.clone(), children)
@@ -75,7 +78,8 @@ impl Watches {
     }
 
     pub(super) fn start(self, routes: &Routes, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
-        let Self { agents, providers, pods, namespaces, config_maps, service_accounts, services, deployments } = self;
+        let Self { agents, providers, pods, namespaces, config_maps, service_accounts, services, claims, deployments } =
+            self;
         let mut spawn = |name, watch: BoxFuture<'static, ()>| {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -97,6 +101,7 @@ impl Watches {
         spawn("the watch of config maps", config_maps.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of service accounts", service_accounts.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of services", services.run(metrics(), queues(), child_wakes).boxed());
+        spawn("the watch of volume claims", claims.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of deployments", deployments.run(metrics(), queues(), child_wakes).boxed());
     }
 }

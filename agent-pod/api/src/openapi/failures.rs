@@ -45,6 +45,15 @@ const OF_RUN: &[ErrorCode] = &[
 /// What a handshake may meet.
 const OF_HANDSHAKE: &[ErrorCode] = &[ErrorCode::InvalidMessage, ErrorCode::ValidationFailed, ErrorCode::Draining];
 
+/// What a call that looks into an agent's memory may meet.
+const OF_MEMORY: &[ErrorCode] = &[ErrorCode::SessionNotFound, ErrorCode::MemoryUnavailable];
+
+/// Failures of a session's history.
+pub(crate) struct HistoryFailures;
+
+/// Failures of clearing a session.
+pub(crate) struct ClearFailures;
+
 /// Failures of the list.
 pub(crate) struct ListFailures;
 
@@ -65,6 +74,18 @@ pub(crate) struct ModelFailures;
 
 /// Failures of a chat completion.
 pub(crate) struct ChatFailures;
+
+impl IntoResponses for HistoryFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_MEMORY, &[ErrorCode::ValidationFailed]])
+    }
+}
+
+impl IntoResponses for ClearFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_MEMORY])
+    }
+}
 
 impl IntoResponses for ListFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {

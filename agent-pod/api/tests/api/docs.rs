@@ -23,10 +23,12 @@ async fn the_document_lists_every_route() {
         .collect();
     operations.sort();
     let expected = [
+        "delete /v1/memory/{agent}/history/{session}",
         "get /openapi.json",
         "get /v1/agents",
         "get /v1/agents/{name}",
         "get /v1/health",
+        "get /v1/memory/{agent}/history/{session}",
         "get /v1/models",
         "get /v1/models/{model}",
         "get /v1/ws/agent/{name}",
@@ -42,6 +44,8 @@ async fn the_document_lists_every_route() {
 #[case("/v1/ws/agent/{name}", "get", &["101", "400", "401", "403", "404", "422", "500", "503"])]
 #[case("/v1/agents/{name}/run", "post",
     &["200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "500", "502", "503", "504"])]
+#[case("/v1/memory/{agent}/history/{session}", "get", &["200", "401", "403", "404", "422", "500", "503"])]
+#[case("/v1/memory/{agent}/history/{session}", "delete", &["200", "401", "403", "404", "500", "503"])]
 #[case("/v1/models", "get", &["200", "401", "403", "500"])]
 #[case("/v1/models/{model}", "get", &["200", "401", "403", "404", "500"])]
 #[case("/v1/chat/completions", "post",

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex};
 use agent_pod_core::access::{AccessPolicy, AllowedCaller, Caller, TokenVerifier};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Status, Step, TurnEvent, TurnRequest};
+use agent_pod_core::memory::ConversationStore;
+use agent_pod_core::memory::history::AgentHistory;
 use agent_pod_core::money::Price;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
+use agent_pod_core::testing::TableStore;
 use agent_pod_core::usage::{Call, Tokens, Usage};
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -22,6 +25,7 @@ pub(crate) struct FakeAgents {
     handles: Vec<Arc<AgentHandle>>,
     scripts: Mutex<VecDeque<Script>>,
     starts: Mutex<Vec<(String, TurnRequest, RunOptions)>>,
+    pub(crate) memory: Arc<TableStore>,
 }
 
 enum Script {
@@ -74,7 +78,7 @@ impl Control {
 impl FakeAgents {
     pub(crate) fn new(handles: impl IntoIterator<Item = AgentHandle>) -> Arc<Self> {
         let handles = handles.into_iter().map(Arc::new).collect();
-        Arc::new(Self { handles, scripts: Mutex::default(), starts: Mutex::default() })
+        Arc::new(Self { handles, scripts: Mutex::default(), starts: Mutex::default(), memory: Arc::default() })
     }
 
     /// One open agent, `support`.
@@ -150,6 +154,12 @@ impl AgentService for FakeAgents {
             let Script::Queue(admitted, _guard) = script else { return script.begin(run_id) };
             admitted.await.expect("the test lets the run in");
         }
+    }
+
+    fn memory(&self, agent: &str) -> Option<AgentHistory> {
+        // One without a memory.
+        let store = (agent != "forgetful").then(|| Arc::clone(&self.memory) as Arc<dyn ConversationStore>);
+        self.agent(agent).map(|_| AgentHistory::new("shop", agent, store))
     }
 
     fn verifier(&self) -> Arc<dyn TokenVerifier> {

@@ -17,6 +17,8 @@ mod chat_streams;
 mod docs;
 #[cfg(test)]
 mod errors;
+
+mod memory;
 #[cfg(test)]
 mod run;
 #[cfg(test)]

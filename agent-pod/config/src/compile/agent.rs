@@ -8,7 +8,7 @@ use super::model::{Used, compile_role};
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
 use crate::document::{
     AccessDocument, AgentDocument, CallerDocument, ConversationalDocument, ExposeDocument, IdentityDocument,
-    LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, PromptsDocument,
+    LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, PromptsDocument, SecretKey,
 };
 
 /// The agent and the providers that it uses, or every problem.
@@ -66,12 +66,16 @@ impl Compiler {
     }
 
     fn memory(&mut self, memory: &Memory) -> MemoryDocument {
+        let said = &memory.conversational;
+        let connection = said.connection.as_ref().map(|connection| &connection.secret_key_ref);
         MemoryDocument {
             conversational: ConversationalDocument {
-                backend: memory.conversational.backend,
-                strategy: memory.conversational.strategy,
-                max_turns: memory.conversational.max_turns,
-                ttl_ms: self.millis("spec.memory.conversational.ttl", &memory.conversational.ttl),
+                backend: said.backend,
+                connection: connection.map(|key| SecretKey { name: key.name.clone(), key: key.key.clone() }),
+                strategy: said.strategy,
+                max_turns: said.max_turns,
+                max_tokens: said.max_tokens,
+                ttl_ms: self.millis("spec.memory.conversational.ttl", &said.ttl),
             },
         }
     }

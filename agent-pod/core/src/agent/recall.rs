@@ -2,31 +2,37 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{Agent, AgentMemory, Ledger, Turn};
-use crate::memory::{SessionKey, SessionLock, StoreError, StoredTurn};
-use crate::message::Message;
+use crate::memory::{Conversation, SessionKey, SessionLock, StoreError, StoredTurn};
+use crate::message::{Message, Role};
 use crate::pattern::PatternEnd;
+use crate::prompt::Prompt;
 
 /// How long a turn waits for its memory to read or write; then it goes on without.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 
+/// Put before a summary in the system message.
+const NOTES: &str = "Notes of what was said earlier in this conversation:";
+
 /// The memory of one turn: what was said before, and the session's lock until the turn has been stored.
 pub(super) struct Recall<'a> {
     memory: Option<(&'a AgentMemory, SessionKey, SessionLock)>,
-    pub(super) history: Vec<Message>,
+    conversation: Conversation,
+    /// Turns that the store has of the session.
+    stored: usize,
 }
 
 impl<'a> Recall<'a> {
     /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
     pub(super) async fn begin(turn: &mut Turn<'a>) -> Self {
-        let none = Self { memory: None, history: Vec::new() };
+        let none = Self { memory: None, conversation: Conversation::default(), stored: 0 };
         let (agent, identity, ledger) = (turn.agent, turn.identity, &mut *turn.ledger);
         // Who brings the whole conversation keeps it.
         let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.chat.is_none()) else { return none };
-        let key =
-            SessionKey { agent: format!("{}/{}", agent.namespace, agent.name), session: identity.session_id.clone() };
+        let key = SessionKey { agent: agent.key(), session: identity.session_id.clone() };
         // The lock waits for another turn of the session, which the run's deadline bounds.
         let lock = match memory.store.lock(&key).await {
             Ok(lock) => lock,
@@ -35,10 +41,12 @@ impl<'a> Recall<'a> {
                 return none;
             }
         };
-        match in_time(memory.store.load(&key, memory.settings.turns_max)).await {
-            Ok(turns) => {
-                let history = turns.into_iter().flat_map(|turn| turn.messages).collect();
-                Self { memory: Some((memory, key, lock)), history }
+        match in_time(memory.store.read(&key, None, memory.settings.turns_max)).await {
+            Ok(read) => {
+                let conversation = read.unwrap_or_default();
+                let stored = conversation.turns.len();
+                let conversation = memory.strategy.select(conversation);
+                Self { memory: Some((memory, key, lock)), conversation, stored }
             }
             Err(error) => {
                 degrade(ledger, &error);
@@ -47,16 +55,51 @@ impl<'a> Recall<'a> {
         }
     }
 
-    /// Stores the turn and gives the session free.
-    pub(super) async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &mut Ledger) {
-        let Some((memory, key, lock)) = self.memory else { return };
+    /// What was said before, for the conversation. None if the prompt shows it itself.
+    pub(super) fn history(&mut self, prompt: &Prompt) -> Vec<Message> {
+        if prompt.mentions("memory.conversation") {
+            return Vec::new();
+        }
+        self.conversation.turns.drain(..).flat_map(|turn| turn.messages).collect()
+    }
+
+    /// The summary of what was said long ago, for the end of the system message. Empty if the prompt shows it itself.
+    pub(super) fn note(&self, prompt: &Prompt) -> String {
+        match &self.conversation.summary {
+            Some(summary) if !prompt.mentions("memory.conversation_summary") => format!("\n\n{NOTES}\n{summary}"),
+            Some(_) | None => String::new(),
+        }
+    }
+
+    /// `memory` as prompts see it.
+    pub(super) fn variables(&self) -> Value {
+        let said = self.conversation.turns.iter().flat_map(|turn| &turn.messages);
+        // What tools said is for the model's own eyes, in its place in the conversation.
+        let said = said.filter(|message| matches!(message.role, Role::User | Role::Assistant));
+        let said = said.filter(|message| !message.content.is_empty());
+        let conversation: Vec<_> =
+            said.map(|message| json!({"role": message.role, "content": message.content})).collect();
+        json!({"conversation": conversation, "conversation_summary": self.conversation.summary})
+    }
+
+    /// Stores the turn and gives the session free. Returns the session if it has turns to sum up.
+    pub(super) async fn remember(
+        self,
+        agent: &Agent,
+        question: Message,
+        end: &PatternEnd,
+        ledger: &mut Ledger,
+    ) -> Option<SessionKey> {
+        let (memory, key, lock) = self.memory?;
         let mut messages = vec![question];
         messages.extend(end.transcript.iter().cloned());
         let turn = StoredTurn { messages, timestamp: agent.environment.timestamp() };
-        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings)).await {
+        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings, &lock)).await {
             degrade(ledger, &error);
+            return None;
         }
         drop(lock);
+        (memory.strategy.due(self.stored + 1) > 0).then_some(key)
     }
 }
 

@@ -9,19 +9,28 @@ use super::recall::Recall;
 use super::{Agent, Events, Identity, Ledger, Turn};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
+use crate::memory::SessionKey;
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
 
-/// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
-pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
+/// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way. Returns the session if
+/// it has turns to sum up, which can wait until the end is told.
+pub(super) async fn run(
+    agent: &Agent,
+    request: TurnRequest,
+    identity: Identity,
+    limit: Duration,
+    events: Events,
+) -> Option<SessionKey> {
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
     let Booking { identity, ledger, started, .. } = &mut booking;
     let deadline = *started + limit;
     let turn = Turn { agent, request: &request, identity, deadline, ledger, events: &events };
-    let result = timeout_at(deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
+    let mut unfolded = None;
+    let result = timeout_at(deadline, story(turn, &mut unfolded)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
@@ -33,18 +42,20 @@ pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity,
     // Booked before its end is told: who has read the answer finds it counted.
     drop(booking);
     events.send(end).await;
+    unfolded
 }
 
 /// The story of a turn.
-async fn story(mut turn: Turn<'_>) -> Result<RunAnswer, RunError> {
+async fn story(mut turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
     let mut memory = Recall::begin(&mut turn).await;
-    let system = agent.system.render(&variables(agent, request, identity)).map_err(prompt_failed)?;
+    let mut system = agent.system.render(&variables(agent, request, identity, &memory)).map_err(prompt_failed)?;
+    system.push_str(&memory.note(&agent.system));
     let question = question(request);
-    let conversation = conversation(request, system, &mut memory.history, &question);
+    let conversation = conversation(request, system, memory.history(&agent.system), &question);
     let end = agent.pattern.execute(&mut turn, conversation).await?;
-    memory.remember(agent, question, &end, turn.ledger).await;
+    *unfolded = memory.remember(agent, question, &end, turn.ledger).await;
     Ok(answer(agent, identity, end, turn.ledger))
 }
 
@@ -53,15 +64,10 @@ fn question(request: &TurnRequest) -> Message {
 }
 
 /// The system prompt, what was said before, and the question. A caller of the chat completions API brings all but the first.
-fn conversation(
-    request: &TurnRequest,
-    mut system: String,
-    history: &mut Vec<Message>,
-    question: &Message,
-) -> Vec<Message> {
+fn conversation(request: &TurnRequest, mut system: String, history: Vec<Message>, question: &Message) -> Vec<Message> {
     let Some(chat) = request.chat.as_deref() else {
         let mut conversation = vec![Message::new(Role::System, system)];
-        conversation.append(history);
+        conversation.extend(history);
         conversation.push(question.clone());
         return conversation;
     };
@@ -83,7 +89,7 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
 }
 
 /// What a prompt may name: the request's context at the top level, and our own names, which win.
-fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity) -> Map<String, Value> {
+fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity, memory: &Recall<'_>) -> Map<String, Value> {
     let mut variables = request.context.clone();
     let own = json!({
         "query": request.query,
@@ -94,6 +100,7 @@ fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity) -> Map<S
         },
         "today": agent.environment.today(),
         "session": identity.session_id,
+        "memory": memory.variables(),
         "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
     });
     if let Value::Object(own) = own {

@@ -18,7 +18,13 @@ pub fn text_tokens(text: &str) -> u64 {
 /// Tokens of a request.
 #[must_use]
 pub fn request_tokens(messages: &[Message], tools: &[ToolSpec]) -> u64 {
-    messages.iter().map(message_tokens).sum::<u64>() + tools.iter().map(tool_tokens).sum::<u64>()
+    messages_tokens(messages) + tools.iter().map(tool_tokens).sum::<u64>()
+}
+
+/// Tokens of a conversation, or of a part of one.
+#[must_use]
+pub fn messages_tokens(messages: &[Message]) -> u64 {
+    messages.iter().map(message_tokens).sum()
 }
 
 fn message_tokens(message: &Message) -> u64 {

@@ -7,7 +7,7 @@ use agent_pod_core::agent::AgentMemory;
 use agent_pod_core::error::ErrorCode;
 use agent_pod_core::event::{ChatRequest, Finish, TurnEvent, TurnRequest};
 use agent_pod_core::memory::{
-    ConversationSettings, ConversationStore, SessionKey, SessionLock, StoreError, StoredTurn,
+    Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
 };
 use agent_pod_core::message::{Message, Role, ToolCall};
 use agent_pod_core::model::{ModelEvent, ResponseFormat, ToolChoice};
@@ -42,16 +42,32 @@ async fn the_callers_conversation_takes_the_place_of_memory() {
         async fn lock(&self, _: &SessionKey) -> Result<SessionLock, StoreError> {
             panic!("memory was asked")
         }
-        async fn load(&self, _: &SessionKey, _: usize) -> Result<Vec<StoredTurn>, StoreError> {
+        async fn read(&self, _: &SessionKey, _: Option<u64>, _: usize) -> Result<Option<Conversation>, StoreError> {
             panic!("memory was read")
         }
-        async fn append(&self, _: &SessionKey, _: StoredTurn, _: ConversationSettings) -> Result<(), StoreError> {
+        async fn append(
+            &self,
+            _: &SessionKey,
+            _: StoredTurn,
+            _: ConversationSettings,
+            _: &SessionLock,
+        ) -> Result<(), StoreError> {
             panic!("memory was written")
+        }
+        async fn fold(&self, _: &SessionKey, _: Fold) -> Result<bool, StoreError> {
+            panic!("memory was summed up")
+        }
+        async fn delete(&self, _: &SessionKey) -> Result<Option<u64>, StoreError> {
+            panic!("memory was deleted")
         }
     }
     let model = ScriptedModel::new([ScriptedModel::text("Hello.")]);
     let settings = ConversationSettings { turns_max: 5, ttl: Duration::from_secs(60) };
-    let fixture = Fixture::new([("only", model.clone())]).memory(AgentMemory { store: Arc::new(Untouched), settings });
+    let fixture = Fixture::new([("only", model.clone())]).memory(AgentMemory {
+        store: Arc::new(Untouched),
+        settings,
+        strategy: agent_pod_core::memory::Strategy::SlidingWindow { turns_max: 5 },
+    });
     let request = chat(ChatRequest { system: vec!["Answer in French.".to_owned()], ..ChatRequest::default() });
     fixture.agent().start(request, RunOptions::default(), ()).answer().await.unwrap();
     let sent: Vec<_> = model.requests()[0].messages.iter().map(|m| (m.role, m.content.clone())).collect();

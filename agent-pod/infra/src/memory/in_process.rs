@@ -1,15 +1,17 @@
 //! Conversations in the memory of this process. They end with it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_core::memory::{
-    ConversationSettings, ConversationStore, SessionKey, SessionLock, StoreError, StoredTurn,
+    Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
 };
 use async_trait::async_trait;
-use tokio::sync::Mutex as SessionMutex;
 use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::locks::SessionLocks;
 
 /// The most sessions kept; beyond it the one that was not used for the longest time goes.
 pub const SESSIONS_MAX: usize = 10_000;
@@ -22,7 +24,8 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The process keeps one for its whole life, so that a reload loses no conversation.
 pub struct InProcessStore {
     sessions: Mutex<Sessions>,
-    locks: Mutex<Locks>,
+    // Apart from the sessions: a lock that is held outlives the eviction of its session.
+    locks: SessionLocks,
     sessions_max: usize,
 }
 
@@ -35,17 +38,10 @@ struct Sessions {
 }
 
 struct Session {
-    turns: Vec<StoredTurn>,
+    conversation: Conversation,
     last_use: u64,
     // `None`: beyond what the clock can name, which is never.
     expires_at: Option<Instant>,
-}
-
-/// Locks live apart from sessions: one that is held outlives the eviction of its session.
-#[derive(Default)]
-struct Locks {
-    by_key: HashMap<SessionKey, Weak<SessionMutex<()>>>,
-    purge_at: usize,
 }
 
 impl InProcessStore {
@@ -58,7 +54,7 @@ impl InProcessStore {
     /// A store of at most `sessions_max` sessions.
     #[must_use]
     pub fn with_sessions_max(sessions_max: usize) -> Self {
-        Self { sessions: Mutex::new(Sessions::new(Instant::now())), locks: Mutex::default(), sessions_max }
+        Self { sessions: Mutex::new(Sessions::new(Instant::now())), locks: SessionLocks::default(), sessions_max }
     }
 }
 
@@ -71,12 +67,16 @@ impl Default for InProcessStore {
 #[async_trait]
 impl ConversationStore for InProcessStore {
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
-        let session = hold(&self.locks).of(key);
-        Ok(Box::new(session.lock_owned().await))
+        Ok(SessionLock::new(self.locks.take(key).await))
     }
 
-    async fn load(&self, key: &SessionKey, turns_max: usize) -> Result<Vec<StoredTurn>, StoreError> {
-        Ok(hold(&self.sessions).load(key, turns_max, Instant::now()))
+    async fn read(
+        &self,
+        key: &SessionKey,
+        before: Option<u64>,
+        turns_max: usize,
+    ) -> Result<Option<Conversation>, StoreError> {
+        Ok(hold(&self.sessions).read(key, before, turns_max, Instant::now()))
     }
 
     async fn append(
@@ -84,9 +84,21 @@ impl ConversationStore for InProcessStore {
         key: &SessionKey,
         turn: StoredTurn,
         settings: ConversationSettings,
+        _lock: &SessionLock,
     ) -> Result<(), StoreError> {
         hold(&self.sessions).append(key, turn, settings, (Instant::now(), self.sessions_max));
         Ok(())
+    }
+
+    async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
+        Ok(hold(&self.sessions).fold(key, fold, Instant::now()))
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
+        let mut sessions = hold(&self.sessions);
+        sessions.remove_if_expired(key, Instant::now());
+        let messages = |session: Session| session.conversation.turns.iter().map(|turn| turn.messages.len()).sum();
+        Ok(sessions.remove(key).map(messages).map(|count: usize| u64::try_from(count).unwrap_or(u64::MAX)))
     }
 }
 
@@ -95,15 +107,38 @@ impl Sessions {
         Self { by_key: HashMap::new(), by_use: BTreeMap::new(), uses: 0, sweep_at: now + SWEEP_INTERVAL }
     }
 
-    fn load(&mut self, key: &SessionKey, turns_max: usize, now: Instant) -> Vec<StoredTurn> {
+    fn read(&mut self, key: &SessionKey, before: Option<u64>, turns_max: usize, now: Instant) -> Option<Conversation> {
         self.remove_if_expired(key, now);
-        let Some(session) = self.by_key.get_mut(key) else { return Vec::new() };
+        let session = self.by_key.get_mut(key)?;
         let last_use = next(&mut self.uses);
         self.by_use.remove(&session.last_use);
         self.by_use.insert(last_use, key.clone());
         session.last_use = last_use;
-        let skipped = session.turns.len().saturating_sub(turns_max);
-        session.turns.iter().skip(skipped).cloned().collect()
+        let Conversation { summary, first, turns, revision } = &session.conversation;
+        let number = |turns: usize| first.saturating_add(u64::try_from(turns).unwrap_or(u64::MAX));
+        let end = before.map_or(turns.len(), |before| {
+            usize::try_from(before.saturating_sub(*first)).map_or(turns.len(), |end| end.min(turns.len()))
+        });
+        let begin = end.saturating_sub(turns_max);
+        Some(Conversation {
+            summary: summary.clone(),
+            first: number(begin),
+            turns: turns.get(begin..end).unwrap_or_default().to_vec(),
+            revision: revision.clone(),
+        })
+    }
+
+    fn fold(&mut self, key: &SessionKey, fold: Fold, now: Instant) -> bool {
+        self.remove_if_expired(key, now);
+        let Some(session) = self.by_key.get_mut(key) else { return false };
+        let conversation = &mut session.conversation;
+        if conversation.revision != fold.revision {
+            return false;
+        }
+        conversation.drop_first(fold.before.saturating_sub(conversation.first));
+        conversation.revision = fold.next_revision;
+        conversation.summary = Some(fold.summary);
+        true
     }
 
     fn append(
@@ -117,16 +152,20 @@ impl Sessions {
         if now >= self.sweep_at {
             self.sweep(now);
         }
-        let mut turns = self.remove(key).map_or_else(Vec::new, |session| session.turns);
-        turns.push(turn);
-        turns.drain(..turns.len().saturating_sub(settings.turns_max));
+        let mut conversation = self.remove(key).map_or_else(
+            || Conversation { revision: Uuid::new_v4().to_string(), ..Conversation::default() },
+            |session| session.conversation,
+        );
+        conversation.turns.push(turn);
+        let over = conversation.turns.len().saturating_sub(settings.turns_max);
+        conversation.drop_first(u64::try_from(over).unwrap_or(u64::MAX));
         while self.by_key.len() >= sessions_max {
             let Some((_, oldest)) = self.by_use.pop_first() else { return };
             self.by_key.remove(&oldest);
         }
         let last_use = next(&mut self.uses);
         self.by_use.insert(last_use, key.clone());
-        self.by_key.insert(key.clone(), Session { turns, last_use, expires_at: now.checked_add(settings.ttl) });
+        self.by_key.insert(key.clone(), Session { conversation, last_use, expires_at: now.checked_add(settings.ttl) });
     }
 
     fn remove_if_expired(&mut self, key: &SessionKey, now: Instant) {
@@ -152,22 +191,6 @@ impl Sessions {
 impl Session {
     fn expired(&self, now: Instant) -> bool {
         self.expires_at.is_some_and(|expires_at| now >= expires_at)
-    }
-}
-
-impl Locks {
-    /// The lock of a session. Those that nobody holds or waits for are dropped whenever the table has doubled.
-    fn of(&mut self, key: &SessionKey) -> Arc<SessionMutex<()>> {
-        if let Some(session) = self.by_key.get(key).and_then(Weak::upgrade) {
-            return session;
-        }
-        if self.by_key.len() >= self.purge_at {
-            self.by_key.retain(|_, session| session.strong_count() > 0);
-            self.purge_at = (self.by_key.len() * 2).max(64);
-        }
-        let session = Arc::default();
-        self.by_key.insert(key.clone(), Arc::downgrade(&session));
-        session
     }
 }
 
@@ -197,17 +220,17 @@ mod tests {
     }
 
     async fn kept(store: &InProcessStore, session: usize) -> usize {
-        store.load(&key(session), 10).await.unwrap().len()
+        store.read(&key(session), None, 10).await.unwrap().map_or(0, |conversation| conversation.turns.len())
     }
 
     #[tokio::test]
     async fn the_session_not_used_for_the_longest_time_makes_room() {
         let store = InProcessStore::with_sessions_max(3);
         for session in 0..3 {
-            store.append(&key(session), turn(), SETTINGS).await.unwrap();
+            store.append(&key(session), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         }
         assert_eq!(kept(&store, 0).await, 1, "and it is now the one used last");
-        store.append(&key(3), turn(), SETTINGS).await.unwrap();
+        store.append(&key(3), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         let mut sizes = Vec::new();
         for session in 0..4 {
             sizes.push(kept(&store, session).await);
@@ -219,7 +242,7 @@ mod tests {
     async fn a_full_store_takes_further_turns_of_its_sessions() {
         let store = InProcessStore::with_sessions_max(2);
         for session in [0, 1, 0, 1, 0] {
-            store.append(&key(session), turn(), SETTINGS).await.unwrap();
+            store.append(&key(session), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         }
         assert_eq!((kept(&store, 0).await, kept(&store, 1).await), (3, 2));
     }
@@ -228,7 +251,7 @@ mod tests {
     async fn the_store_is_bounded() {
         let store = InProcessStore::new();
         for session in 0..SESSIONS_MAX + 50 {
-            store.append(&key(session), turn(), SETTINGS).await.unwrap();
+            store.append(&key(session), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         }
         let sessions = hold(&store.sessions);
         assert_eq!((sessions.by_key.len(), sessions.by_use.len()), (SESSIONS_MAX, SESSIONS_MAX));
@@ -239,24 +262,14 @@ mod tests {
         let store = InProcessStore::new();
         for session in 0..100 {
             let ttl = Duration::from_secs(if session % 2 == 0 { 30 } else { 300 });
-            store.append(&key(session), turn(), ConversationSettings { turns_max: 10, ttl }).await.unwrap();
+            store
+                .append(&key(session), turn(), ConversationSettings { turns_max: 10, ttl }, &SessionLock::new(()))
+                .await
+                .unwrap();
         }
         tokio::time::advance(SWEEP_INTERVAL).await;
-        store.append(&key(1000), turn(), SETTINGS).await.unwrap();
+        store.append(&key(1000), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         let sessions = hold(&store.sessions);
         assert_eq!((sessions.by_key.len(), sessions.by_use.len()), (51, 51));
-    }
-
-    #[tokio::test]
-    async fn locks_that_nobody_holds_are_dropped() {
-        let store = InProcessStore::new();
-        let held = store.lock(&key(0)).await.unwrap();
-        for session in 1..1000 {
-            drop(store.lock(&key(session)).await.unwrap());
-        }
-        assert!(hold(&store.locks).by_key.len() <= 64);
-        assert!(hold(&store.locks).of(&key(0)).try_lock().is_err(), "the held one is kept");
-        drop(held);
-        assert!(hold(&store.locks).of(&key(0)).try_lock().is_ok());
     }
 }

@@ -24,12 +24,13 @@ pub struct Applied {
 /// The order matters for a new agent: a pod finds its document, its account and its Service before it starts.
 pub async fn apply(children: &Children, inputs: &Inputs, ctx: &Context) -> Applied {
     let owner = Owner { uid: inputs.agent.uid().unwrap_or_default(), name: format!("Agent `{}`", inputs.key.name) };
-    let desired = [
+    let mut desired = vec![
         Desired::new(ChildKind::ConfigMap, &children.config_map),
         Desired::new(ChildKind::ServiceAccount, &children.service_account),
         Desired::new(ChildKind::Service, &children.service),
-        Desired::new(ChildKind::Deployment, &children.deployment),
     ];
+    desired.extend(children.claim.iter().map(|claim| Desired::new(ChildKind::PersistentVolumeClaim, claim)));
+    desired.push(Desired::new(ChildKind::Deployment, &children.deployment));
     let mut applied = Applied { deployment: None, config_map: false, failure: None };
     for child in &desired {
         let version = ctx.stores.children.version(child.kind, &child.key);
@@ -37,7 +38,7 @@ pub async fn apply(children: &Children, inputs: &Inputs, ctx: &Context) -> Appli
             Ok(live) => match child.kind {
                 ChildKind::ConfigMap => applied.config_map = true,
                 ChildKind::Deployment => applied.deployment = Some(live),
-                ChildKind::ServiceAccount | ChildKind::Service => {}
+                ChildKind::ServiceAccount | ChildKind::Service | ChildKind::PersistentVolumeClaim => {}
             },
             Err(error) => {
                 let worse = applied.failure.as_ref().is_none_or(|first| rank(&error) < rank(first));

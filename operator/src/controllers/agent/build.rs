@@ -1,12 +1,13 @@
 //! Validated agent → children: pure, and it cannot fail.
 
+mod claim;
 mod config_map;
 mod deployment;
 mod service;
 mod service_account;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -22,6 +23,8 @@ pub struct Children {
     pub service_account: ServiceAccount,
     /// Where callers find the agent.
     pub service: Service,
+    /// What the pods keep on disk; none where the files may end with the pod.
+    pub claim: Option<PersistentVolumeClaim>,
     /// The pods.
     pub deployment: Deployment,
 }
@@ -33,6 +36,7 @@ pub fn build(agent: &Validated) -> Children {
         config_map: config_map::build(agent),
         service_account: service_account::build(agent),
         service: service::build(agent),
+        claim: claim::build(agent),
         deployment: deployment::build(agent),
     }
 }

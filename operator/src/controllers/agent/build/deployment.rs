@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
+use super::claim::persistence;
 use super::{Validated, metadata};
 use crate::{labels, names};
 
@@ -32,18 +33,26 @@ pub(super) fn build(agent: &Validated) -> Deployment {
             replicas: Some(agent.replicas_wanted()),
             revision_history_limit: Some(HISTORY),
             selector: LabelSelector { match_labels: Some(labels::selector(&name)), ..LabelSelector::default() },
-            // A new pod is ready before an old one goes: a rollout never takes capacity away.
-            strategy: Some(DeploymentStrategy {
-                type_: Some("RollingUpdate".into()),
-                rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::Int(1)),
-                    max_unavailable: Some(IntOrString::Int(0)),
-                }),
-            }),
+            strategy: Some(strategy(agent)),
             template: template(agent, &name),
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
+    }
+}
+
+fn strategy(agent: &Validated) -> DeploymentStrategy {
+    if persistence(agent).is_some() {
+        // The volume is one node's: the new pod could not mount it beside the old one.
+        return DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None };
+    }
+    // A new pod is ready before an old one goes: a rollout never takes capacity away.
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".into()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
     }
 }
 

@@ -38,6 +38,31 @@ fn an_edit_of_a_prompt_changes_the_document_and_not_the_pods() {
 }
 
 #[test]
+fn an_agent_whose_files_shall_last_has_a_volume_and_one_pod_at_a_time() {
+    let children = build(&validated(json!({
+        "memory": {"conversational": {"backend": "sqlite"}, "persistence": {"size": "1Gi", "storageClassName": "fast"}},
+    })));
+    assert_yaml_snapshot!("claim", children.claim);
+    let spec = children.deployment.spec.unwrap();
+    assert_eq!(spec.strategy.unwrap().type_.as_deref(), Some("Recreate"));
+    let volumes = spec.template.spec.unwrap().volumes.unwrap();
+    let data = volumes.into_iter().find(|volume| volume.name == "data").unwrap();
+    assert_eq!(data.persistent_volume_claim.unwrap().claim_name, "support-agent");
+    assert_eq!(data.empty_dir, None);
+}
+
+#[test]
+fn the_secret_of_a_memory_is_mounted_and_no_volume_is_asked_for() {
+    let connection = json!({"secretKeyRef": {"name": "store", "key": "url"}});
+    let memory = json!({"conversational": {"backend": "postgres", "connection": connection}});
+    let children = build(&validated(json!({"memory": memory, "runtime": {"replicas": 2}})));
+    assert_eq!(children.claim, None);
+    let pod = children.deployment.spec.unwrap().template.spec.unwrap();
+    let secrets: Vec<_> = pod.volumes.into_iter().flatten().filter_map(|volume| volume.secret?.secret_name).collect();
+    assert_eq!(secrets, ["openai", "store"]);
+}
+
+#[test]
 fn a_suspended_agent_keeps_everything_and_has_no_pods() {
     let children = build(&validated(json!({"suspend": true, "runtime": {"replicas": 3}})));
     assert_eq!(children.deployment.spec.unwrap().replicas, Some(0));

@@ -53,6 +53,8 @@ fn args() -> Vec<String> {
         &trust,
         "--secrets-dir",
         volumes::SECRETS_DIR,
+        "--data-dir",
+        volumes::DATA_DIR,
         "--listen",
         &listen,
         "--admin-listen",

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use agent_pod_config::Trust;
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, ProjectedVolumeSource, SecretVolumeSource,
-    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    ConfigMapVolumeSource, EmptyDirVolumeSource, KeyToPath, PersistentVolumeClaimVolumeSource, ProjectedVolumeSource,
+    SecretVolumeSource, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 
 use super::super::Validated;
+use super::super::claim::persistence;
 use crate::names;
 
 pub(super) const CONFIG_DIR: &str = "/etc/astromesh";
 pub(super) const SECRETS_DIR: &str = "/var/run/astromesh/secrets";
+/// What agents keep on disk.
+pub(super) const DATA_DIR: &str = "/var/lib/astromesh";
 /// The token is the file `token` in it.
 const TOKEN_DIR: &str = "/var/run/secrets/astromesh";
 /// The kubelet renews a token after 80 % of its life.
@@ -43,6 +46,7 @@ pub(super) fn volumes(agent: &Validated, name: &str) -> Vec<Volume> {
             ..Volume::default()
         },
         Volume { name: "tmp".into(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() },
+        data(agent, name),
         // A token that agents accept and the API server does not.
         Volume {
             name: "token".into(),
@@ -74,6 +78,16 @@ pub(super) fn volumes(agent: &Validated, name: &str) -> Vec<Volume> {
     volumes
 }
 
+/// Always there, so that giving an agent a memory in a file rolls no pods.
+fn data(agent: &Validated, name: &str) -> Volume {
+    let claim = persistence(agent).map(|_| PersistentVolumeClaimVolumeSource {
+        claim_name: names::child(name),
+        ..PersistentVolumeClaimVolumeSource::default()
+    });
+    let empty_dir = claim.is_none().then(EmptyDirVolumeSource::default);
+    Volume { name: "data".into(), persistent_volume_claim: claim, empty_dir, ..Volume::default() }
+}
+
 pub(super) fn mounts(agent: &Validated) -> Vec<VolumeMount> {
     let mount = |name: &str, path: &str, read_only| VolumeMount {
         name: name.to_owned(),
@@ -84,6 +98,7 @@ pub(super) fn mounts(agent: &Validated) -> Vec<VolumeMount> {
     let mut mounts = vec![
         mount("config", CONFIG_DIR, Some(true)),
         mount("tmp", "/tmp", None),
+        mount("data", DATA_DIR, None),
         mount("token", TOKEN_DIR, Some(true)),
     ];
     mounts.extend(

@@ -1,0 +1,97 @@
+//! `/v1/memory`: what agents remember, for whoever may call them.
+
+use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
+use agent_pod_core::memory::history::{AgentHistory, PAGE_MAX};
+use axum::Json;
+use axum::extract::{Query, State};
+
+use super::AgentSession;
+use crate::credentials::Credentials;
+use crate::error::ApiError;
+use crate::fields::validation_failed;
+use crate::openapi::failures::{ClearFailures, HistoryFailures};
+use crate::openapi::memory::{Cleared, History};
+use crate::state::ApiState;
+
+/// Messages of a page, where the caller does not say.
+const PAGE_DEFAULT: usize = 50;
+
+/// What was said in a session.
+///
+/// The first page has the newest messages, oldest first within it; `nextCursor` leads to the one before.
+#[utoipa::path(
+    get,
+    path = "/v1/memory/{agent}/history/{session}",
+    tag = "memory",
+    params(
+        ("agent" = String, Path, description = "Name of the agent."),
+        ("session" = String, Path, description = "The session."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most messages of a page; 50 if absent."),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = History), HistoryFailures),
+)]
+pub(crate) async fn history(
+    State(state): State<ApiState>,
+    names: AgentSession,
+    credentials: Credentials,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Json<History>, ApiError> {
+    credentials.agent(&*state.agents, &names.agent)?;
+    let Page { limit, cursor } = Page::read(parameters)?;
+    let page = memory(&state, &names)?.page(&names.session, limit, cursor.as_deref()).await?;
+    Ok(Json(History::new(names.agent, names.session, page)))
+}
+
+/// Forgets a session.
+#[utoipa::path(
+    delete,
+    path = "/v1/memory/{agent}/history/{session}",
+    tag = "memory",
+    params(
+        ("agent" = String, Path, description = "Name of the agent."),
+        ("session" = String, Path, description = "The session."),
+    ),
+    responses((status = 200, description = "It is forgotten.", body = Cleared), ClearFailures),
+)]
+pub(crate) async fn clear(
+    State(state): State<ApiState>,
+    names: AgentSession,
+    credentials: Credentials,
+) -> Result<Json<Cleared>, ApiError> {
+    credentials.agent(&*state.agents, &names.agent)?;
+    let deleted = memory(&state, &names)?.clear(&names.session).await?;
+    let AgentSession { agent, session } = names;
+    Ok(Json(Cleared { status: "cleared", agent, session_id_original: session.clone(), session_id: session, deleted }))
+}
+
+fn memory(state: &ApiState, names: &AgentSession) -> Result<AgentHistory, RunError> {
+    // The agent may have gone since its door was opened.
+    let gone = || RunError::new(ErrorCode::AgentNotFound, format!("there is no agent `{}` here", names.agent));
+    state.agents.memory(&names.agent).ok_or_else(gone)
+}
+
+struct Page {
+    limit: usize,
+    cursor: Option<String>,
+}
+
+impl Page {
+    fn read(parameters: Vec<(String, String)>) -> Result<Self, RunError> {
+        let mut page = Self { limit: PAGE_DEFAULT, cursor: None };
+        for (name, value) in parameters {
+            match name.as_str() {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=PAGE_MAX).contains(limit));
+                    page.limit = limit.ok_or_else(|| {
+                        let message = format!("must be a whole number from 1 to {PAGE_MAX}");
+                        validation_failed(vec![FieldProblem { path: "limit".to_owned(), message }])
+                    })?;
+                }
+                "cursor" if !value.is_empty() => page.cursor = Some(value),
+                _of_others => {}
+            }
+        }
+        Ok(page)
+    }
+}

@@ -1,0 +1,159 @@
+//! The history of a session as callers read it: page by page, the newest page first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Conversation, ConversationStore, SessionKey, StoreError};
+use crate::agent::{Agent, AgentMemory};
+use crate::error::{ErrorCode, FieldProblem, RunError};
+use crate::message::Message;
+
+/// The most messages of a page.
+pub const PAGE_MAX: usize = 1_000;
+
+/// How long a caller waits for the store.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+
+/// When it may be worth to ask a store again that is down.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// The memory of one agent, for those who look into it.
+#[derive(Clone)]
+pub struct AgentHistory {
+    name: String,
+    key: String,
+    store: Option<Arc<dyn ConversationStore>>,
+}
+
+/// One page, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryPage {
+    /// The messages.
+    pub messages: Vec<HistoryMessage>,
+    /// What was folded away, in a few sentences.
+    pub summary: Option<String>,
+    /// Leads to the page of older messages, if there are any.
+    pub next_cursor: Option<String>,
+}
+
+/// A message of a page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryMessage {
+    /// The message.
+    pub message: Message,
+    /// When its turn ended (RFC 3339).
+    pub timestamp: String,
+}
+
+/// Messages before this one: the one at `index` of turn `turn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    turn: u64,
+    index: usize,
+}
+
+impl AgentHistory {
+    /// The memory of this agent.
+    #[must_use]
+    pub fn of(agent: &Agent) -> Self {
+        let store = agent.memory.as_ref().map(|AgentMemory { store, .. }| Arc::clone(store));
+        Self::new(&agent.namespace, &agent.name, store)
+    }
+
+    /// The memory of the agent of this name, which is kept in `store`; `None`: it has none.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str, store: Option<Arc<dyn ConversationStore>>) -> Self {
+        Self { name: name.to_owned(), key: format!("{namespace}/{name}"), store }
+    }
+
+    /// The newest `limit` messages of a session before `cursor`.
+    ///
+    /// # Errors
+    /// `session_not_found`, `validation_failed` for a cursor that is none, `memory_unavailable`.
+    pub async fn page(&self, session: &str, limit: usize, cursor: Option<&str>) -> Result<HistoryPage, RunError> {
+        let end = cursor.map(Position::parse).transpose()?;
+        let limit = limit.clamp(1, PAGE_MAX);
+        let store = self.store.as_ref().ok_or_else(|| self.no_memory())?;
+        // Turns have a message each at least: these hold one more than asked for, which tells whether there are more.
+        let before = end.map(|end| if end.index > 0 { end.turn.saturating_add(1) } else { end.turn });
+        let key = self.session(session);
+        let read = store.read(&key, before, limit.saturating_add(1));
+        let conversation = in_time(read).await?.ok_or_else(|| not_found(session))?;
+        Ok(page_of(conversation, end, limit))
+    }
+
+    /// Forgets a session. Returns how many messages it had.
+    ///
+    /// # Errors
+    /// `session_not_found`, `memory_unavailable`.
+    pub async fn clear(&self, session: &str) -> Result<u64, RunError> {
+        let store = self.store.as_ref().ok_or_else(|| self.no_memory())?;
+        in_time(store.delete(&self.session(session))).await?.ok_or_else(|| not_found(session))
+    }
+
+    fn session(&self, session: &str) -> SessionKey {
+        SessionKey { agent: self.key.clone(), session: session.to_owned() }
+    }
+
+    fn no_memory(&self) -> RunError {
+        let name = &self.name;
+        let message =
+            format!("agent `{name}` keeps no conversations; give it spec.memory.conversational to change that");
+        RunError::new(ErrorCode::SessionNotFound, message)
+    }
+}
+
+fn page_of(conversation: Conversation, end: Option<Position>, limit: usize) -> HistoryPage {
+    let Conversation { summary, first, turns, revision: _ } = conversation;
+    let numbered = (first..).zip(turns);
+    let mut messages: Vec<(Position, HistoryMessage)> = numbered
+        .flat_map(|(turn, stored)| {
+            let timestamp = stored.timestamp;
+            let of_turn = stored.messages.into_iter().enumerate();
+            of_turn.map(move |(index, message)| {
+                (Position { turn, index }, HistoryMessage { message, timestamp: timestamp.clone() })
+            })
+        })
+        .filter(|(position, _)| end.is_none_or(|end| *position < end))
+        .collect();
+    let older = messages.len().saturating_sub(limit);
+    let page = messages.split_off(older);
+    let next_cursor = if older > 0 { page.first().map(|(position, _)| position.to_text()) } else { None };
+    HistoryPage { messages: page.into_iter().map(|(_, message)| message).collect(), summary, next_cursor }
+}
+
+impl Position {
+    fn to_text(self) -> String {
+        format!("{:x}-{:x}", self.turn, self.index)
+    }
+
+    fn parse(text: &str) -> Result<Self, RunError> {
+        let parsed = text.split_once('-').and_then(|(turn, index)| {
+            Some(Self { turn: u64::from_str_radix(turn, 16).ok()?, index: usize::from_str_radix(index, 16).ok()? })
+        });
+        parsed.ok_or_else(|| {
+            let message = "is not a cursor; take `nextCursor` of the page before".to_owned();
+            let error =
+                RunError::new(ErrorCode::ValidationFailed, format!("the request is not valid: cursor {message}"));
+            RunError { problems: vec![FieldProblem { path: "cursor".to_owned(), message }], ..error }
+        })
+    }
+}
+
+async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, RunError> {
+    let done = timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("no answer in time".to_owned())));
+    done.map_err(|error| {
+        tracing::warn!(cause = %error, "conversation memory could not be asked");
+        RunError::new(ErrorCode::MemoryUnavailable, "the agent's memory cannot be reached now; try again soon")
+            .retry_after(RETRY_AFTER)
+    })
+}
+
+fn not_found(session: &str) -> RunError {
+    RunError::new(
+        ErrorCode::SessionNotFound,
+        format!("there is no session `{session}`; it has not begun, or its time to live is over"),
+    )
+}

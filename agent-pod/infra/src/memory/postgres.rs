@@ -1,0 +1,349 @@
+//! Conversations in PostgreSQL, shared by replicas. Times are the server's.
+
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent_pod_core::memory::{
+    Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+};
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Row as _};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::connection::Connected;
+use super::lease::{LEASE_TIME, Leases, lease};
+use super::locks::SessionLocks;
+use super::{OPERATION_WAIT, SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
+use crate::secret::SecretHandle;
+
+/// Connections of one pod. A turn holds one for milliseconds only, so that few serve many.
+const CONNECTIONS_MAX: u32 = 8;
+
+/// Conversations in PostgreSQL.
+pub struct PostgresStore {
+    database: Arc<Database>,
+    locks: SessionLocks,
+    keepers: TaskTracker,
+    swept: Mutex<Instant>,
+}
+
+struct Database(Connected<Server>);
+
+struct Server {
+    pool: PgPool,
+    options: PgConnectOptions,
+    migrated: OnceCell<()>,
+}
+
+impl PostgresStore {
+    /// A store at the URL that the Secret's key holds. Nothing is connected until it is used.
+    #[must_use]
+    pub fn new(url: SecretHandle) -> Self {
+        Self {
+            database: Arc::new(Database(Connected::new(url))),
+            locks: SessionLocks::default(),
+            keepers: TaskTracker::new(),
+            swept: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Removes sessions that have expired, once in a while.
+    async fn sweep(&self, pool: &PgPool) {
+        {
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.elapsed() < SWEEP_INTERVAL {
+                return;
+            }
+            *swept = Instant::now();
+        }
+        let sessions = sqlx::query(
+            "delete from astromesh_sessions where (agent, session) in (select agent, session from astromesh_sessions
+             where expires_at <= now() limit $1 for update skip locked)",
+        );
+        let locks = sqlx::query(
+            "delete from astromesh_locks where (agent, session) in (select agent, session from astromesh_locks
+             where expires_at <= now() - interval '1 hour' limit $1 for update skip locked)",
+        );
+        for query in [sessions, locks] {
+            if let Err(error) = query.bind(whole(SWEPT_MAX)).execute(pool).await {
+                tracing::warn!(cause = %failed(&error), "expired sessions could not be removed");
+            }
+        }
+    }
+}
+
+impl Database {
+    /// The pool, with the tables made.
+    async fn pool(&self) -> Result<PgPool, StoreError> {
+        let server = self.0.get(|url| {
+            let options = PgConnectOptions::from_str(url)
+                .map_err(|_holds_the_url| StoreError("the connection is not a postgres:// URL".into()))?
+                .application_name("astromesh");
+            let pool = PgPoolOptions::new()
+                .max_connections(CONNECTIONS_MAX)
+                .acquire_timeout(OPERATION_WAIT)
+                .connect_lazy_with(options.clone());
+            Ok(Server { pool, options, migrated: OnceCell::new() })
+        })?;
+        server.migrated.get_or_try_init(|| migrate(&server.options)).await?;
+        Ok(server.pool.clone())
+    }
+}
+
+/// Makes the tables. Several pods may do so at once: the first one takes an advisory lock, the others find them made.
+///
+/// On a connection of its own, which ends with whoever gives up: a pooled one would keep the advisory lock.
+async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut migrator: Migrator = sqlx::migrate!("migrations/postgres");
+    migrator.dangerous_set_table_name("astromesh_migrations");
+    let mut connection = PgConnection::connect_with(options).await.map_err(|error| failed(&error))?;
+    let migrated = migrator.run_direct(None, &mut connection, false).await;
+    migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;
+    connection.close().await.map_err(|error| failed(&error))
+}
+
+#[async_trait]
+impl ConversationStore for PostgresStore {
+    async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
+        let local = self.locks.take(key).await;
+        lease((Arc::clone(&self.database) as _, &self.keepers), local, key).await
+    }
+
+    async fn read(
+        &self,
+        key: &SessionKey,
+        before: Option<u64>,
+        turns_max: usize,
+    ) -> Result<Option<Conversation>, StoreError> {
+        bounded(async {
+            let pool = self.database.pool().await?;
+            // One statement sees one moment.
+            let rows = sqlx::query(
+                "select s.revision, s.summary, t.number, t.body from astromesh_sessions s left join lateral (
+                   select number, body from astromesh_turns t
+                   where t.agent = s.agent and t.session = s.session and t.number < $3 order by t.number desc limit $4
+                 ) t on true
+                 where s.agent = $1 and s.session = $2 and (s.expires_at is null or s.expires_at > now())
+                 order by t.number",
+            )
+            .bind(&key.agent)
+            .bind(&key.session)
+            .bind(before.map_or(i64::MAX, whole))
+            .bind(whole(turns_max))
+            .fetch_all(&pool)
+            .await
+            .map_err(|error| failed(&error))?;
+            let Some(any) = rows.first() else { return Ok(None) };
+            let mut conversation = Conversation {
+                revision: any.try_get(0).map_err(|error| failed(&error))?,
+                summary: any.try_get(1).map_err(|error| failed(&error))?,
+                first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
+                turns: Vec::new(),
+            };
+            for row in &rows {
+                if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
+                    conversation.turns.push(turn::from_text(body)?);
+                }
+            }
+            Ok(Some(conversation))
+        })
+        .await
+    }
+
+    async fn append(
+        &self,
+        key: &SessionKey,
+        turn: StoredTurn,
+        settings: ConversationSettings,
+        lock: &SessionLock,
+    ) -> Result<(), StoreError> {
+        let body = turn::to_text(&turn)?;
+        bounded(async {
+            let pool = self.database.pool().await?;
+            let writing = Writing { key, body: &body, messages: turn.messages.len(), settings, fence: lock.fence() };
+            if !writing.run(&pool).await.map_err(|error| failed(&error))? {
+                return Err(StoreError("the lock of the session was lost, another turn may have taken it".into()));
+            }
+            self.sweep(&pool).await;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
+        bounded(async {
+            let pool = self.database.pool().await?;
+            let folding = async {
+                let mut transaction = pool.begin().await?;
+                let updated = sqlx::query(
+                    "update astromesh_sessions set summary = $4, revision = $5
+                     where agent = $1 and session = $2 and revision = $3 and (expires_at is null or expires_at > now())",
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .bind(&fold.revision)
+                .bind(&fold.summary)
+                .bind(&fold.next_revision)
+                .execute(&mut *transaction)
+                .await?;
+                if updated.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                sqlx::query("delete from astromesh_turns where agent = $1 and session = $2 and number < $3")
+                    .bind(&key.agent)
+                    .bind(&key.session)
+                    .bind(whole(fold.before))
+                    .execute(&mut *transaction)
+                    .await?;
+                transaction.commit().await?;
+                Ok(true)
+            };
+            folding.await.map_err(|error| failed(&error))
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
+        bounded(async {
+            let pool = self.database.pool().await?;
+            // The count is of the moment before: a statement does not see its own effects.
+            let gone: Option<(bool, i64)> = sqlx::query_as(
+                "with gone as (delete from astromesh_sessions where agent = $1 and session = $2
+                   returning expires_at is null or expires_at > now() as alive)
+                 select alive, (select coalesce(sum(messages), 0)::bigint from astromesh_turns where agent = $1 and session = $2)
+                 from gone",
+            )
+            .bind(&key.agent)
+            .bind(&key.session)
+            .fetch_optional(&pool)
+            .await
+            .map_err(|error| failed(&error))?;
+            Ok(gone.filter(|(alive, _)| *alive).map(|(_, messages)| natural(messages)))
+        })
+        .await
+    }
+}
+
+/// A turn to be written.
+struct Writing<'a> {
+    key: &'a SessionKey,
+    body: &'a str,
+    messages: usize,
+    settings: ConversationSettings,
+    fence: Option<&'a str>,
+}
+
+impl Writing<'_> {
+    /// Writes it; `false` if its lock was lost.
+    async fn run(&self, pool: &PgPool) -> Result<bool, sqlx::Error> {
+        let SessionKey { agent, session } = self.key;
+        let mut transaction = pool.begin().await?;
+        if let Some(token) = self.fence {
+            // The row stays ours until the end: who takes the lock over waits for it.
+            let held = sqlx::query(
+                "select 1 from astromesh_locks where agent = $1 and session = $2 and token = $3 for update",
+            );
+            let held = held.bind(agent).bind(session).bind(token).fetch_optional(&mut *transaction).await?;
+            if held.is_none() {
+                return Ok(false);
+            }
+        }
+        sqlx::query("delete from astromesh_sessions where agent = $1 and session = $2 and expires_at <= now()")
+            .bind(agent)
+            .bind(session)
+            .execute(&mut *transaction)
+            .await?;
+        let (number,): (i64,) = sqlx::query_as(
+            "insert into astromesh_sessions as s (agent, session, next_turn, revision, expires_at)
+             values ($1, $2, 1, $3, now() + $4::double precision * interval '1 millisecond')
+             on conflict (agent, session) do update
+             set next_turn = s.next_turn + 1, expires_at = excluded.expires_at
+             returning next_turn - 1",
+        )
+        .bind(agent)
+        .bind(session)
+        .bind(Uuid::new_v4().to_string())
+        .bind(ttl_millis(self.settings.ttl))
+        .fetch_one(&mut *transaction)
+        .await?;
+        sqlx::query("insert into astromesh_turns (agent, session, number, messages, body) values ($1, $2, $3, $4, $5)")
+            .bind(agent)
+            .bind(session)
+            .bind(number)
+            .bind(i32::try_from(self.messages).unwrap_or(i32::MAX))
+            .bind(self.body)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("delete from astromesh_turns where agent = $1 and session = $2 and number <= $3")
+            .bind(agent)
+            .bind(session)
+            .bind(number.saturating_sub(whole(self.settings.turns_max)))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Leases for Database {
+    async fn take(&self, key: &SessionKey, token: &str) -> Result<bool, StoreError> {
+        self.change_lease(
+            "insert into astromesh_locks as l (agent, session, token, expires_at)
+             values ($1, $2, $3, clock_timestamp() + $4::double precision * interval '1 millisecond')
+             on conflict (agent, session) do update set token = excluded.token, expires_at = excluded.expires_at
+             where l.expires_at <= clock_timestamp()",
+            (key, token),
+        )
+        .await
+    }
+
+    async fn renew(&self, key: &SessionKey, token: &str) -> Result<bool, StoreError> {
+        self.change_lease(
+            "update astromesh_locks set expires_at = clock_timestamp() + $4::double precision * interval '1 millisecond'
+             where agent = $1 and session = $2 and token = $3",
+            (key, token),
+        )
+        .await
+    }
+
+    async fn release(&self, key: &SessionKey, token: &str) -> Result<(), StoreError> {
+        self.change_lease(
+            "delete from astromesh_locks
+             where agent = $1 and session = $2 and token = $3 and $4::double precision is not null",
+            (key, token),
+        )
+        .await
+        .map(|_released| ())
+    }
+}
+
+impl Database {
+    /// Whether the statement changed the lease of `key`.
+    async fn change_lease(
+        &self,
+        statement: &'static str,
+        (key, token): (&SessionKey, &str),
+    ) -> Result<bool, StoreError> {
+        bounded(async {
+            let pool = self.pool().await?;
+            let changing = sqlx::query(statement).bind(&key.agent).bind(&key.session).bind(token);
+            let changed = changing.bind(whole(LEASE_TIME.as_millis())).execute(&pool).await;
+            Ok(changed.map_err(|error| failed(&error))?.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
+/// What went wrong, without the URL and without what was said.
+fn failed(error: &sqlx::Error) -> StoreError {
+    if let sqlx::Error::Database(error) = error {
+        return StoreError(format!("PostgreSQL refused: {}", error.message()));
+    }
+    StoreError(format!("PostgreSQL failed: {error}"))
+}

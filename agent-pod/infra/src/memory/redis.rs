@@ -1,0 +1,224 @@
+//! Conversations in Redis, shared by replicas. Every operation is one script, so that none is ever half done.
+
+use std::sync::{Arc, LazyLock};
+
+use agent_pod_core::memory::{
+    Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+};
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, FromRedisValue, RedisError, Script, ScriptInvocation};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::connection::Connected;
+use super::lease::{LEASE_TIME, Leases, lease};
+use super::locks::SessionLocks;
+use super::{OPERATION_WAIT, bounded, natural, ttl_millis, turn, whole};
+use crate::secret::SecretHandle;
+
+/// KEYS: session, turns, lock. ARGV: turn, turns kept, time to live in ms (`-1`: for ever), token (empty: none), fresh
+/// revision. Gives 0 if the lock was lost.
+static APPEND: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return 0 end
+        if redis.call('HSETNX', KEYS[1], 'revision', ARGV[5]) == 1 then
+            redis.call('DEL', KEYS[2])
+        end
+        redis.call('HINCRBY', KEYS[1], 'next', 1)
+        redis.call('RPUSH', KEYS[2], ARGV[1])
+        if ARGV[2] == '0' then redis.call('DEL', KEYS[2]) else redis.call('LTRIM', KEYS[2], '-' .. ARGV[2], -1) end
+        for key = 1, 2 do
+            if ARGV[3] == '-1' then redis.call('PERSIST', KEYS[key])
+            elseif ARGV[3] == '0' then redis.call('DEL', KEYS[key])
+            else redis.call('PEXPIRE', KEYS[key], ARGV[3]) end
+        end
+        return 1",
+    )
+});
+
+/// KEYS: session, turns. ARGV: number that the turns are under (empty: any), turns at most.
+static READ: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local session = redis.call('HMGET', KEYS[1], 'next', 'revision', 'summary')
+        if not session[2] then return false end
+        local length = redis.call('LLEN', KEYS[2])
+        local first = tonumber(session[1] or '0') - length
+        local stop = length
+        if ARGV[1] ~= '' then stop = math.max(0, math.min(length, tonumber(ARGV[1]) - first)) end
+        local start = math.max(0, stop - tonumber(ARGV[2]))
+        local turns = {}
+        if stop > start then turns = redis.call('LRANGE', KEYS[2], start, stop - 1) end
+        return {first + start, session[2], session[3], turns}",
+    )
+});
+
+/// KEYS: session, turns. ARGV: revision, next revision, number of the first turn kept, summary.
+static FOLD: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local session = redis.call('HMGET', KEYS[1], 'next', 'revision')
+        if session[2] ~= ARGV[1] then return 0 end
+        local first = tonumber(session[1] or '0') - redis.call('LLEN', KEYS[2])
+        local folded = tonumber(ARGV[3]) - first
+        if folded > 0 then redis.call('LTRIM', KEYS[2], folded, -1) end
+        redis.call('HSET', KEYS[1], 'revision', ARGV[2], 'summary', ARGV[4])
+        return 1",
+    )
+});
+
+/// KEYS: session, turns. Gives the turns, or nothing where there was no session.
+static DELETE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local turns = redis.call('LRANGE', KEYS[2], 0, -1)
+        redis.call('DEL', KEYS[2])
+        if redis.call('DEL', KEYS[1]) == 0 then return false end
+        return turns",
+    )
+});
+
+/// KEYS: lock. ARGV: token, time in ms.
+static TAKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end return 0")
+});
+
+/// KEYS: lock. ARGV: token, time in ms.
+static RENEW: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0",
+    )
+});
+
+/// KEYS: lock. ARGV: token.
+static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0")
+});
+
+/// Conversations in Redis.
+pub struct RedisStore {
+    server: Arc<Server>,
+    locks: SessionLocks,
+    keepers: TaskTracker,
+}
+
+struct Server(Connected<ConnectionManager>);
+
+impl RedisStore {
+    /// A store at the URL that the Secret's key holds. Nothing is connected until it is used.
+    #[must_use]
+    pub fn new(url: SecretHandle) -> Self {
+        Self {
+            server: Arc::new(Server(Connected::new(url))),
+            locks: SessionLocks::default(),
+            keepers: TaskTracker::new(),
+        }
+    }
+}
+
+impl Server {
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        bounded(async {
+            let connections = self.0.get(connect)?;
+            // A clone is a handle of the same connection, which finds its way back by itself.
+            let mut connection = ConnectionManager::clone(&connections);
+            script.invoke_async(&mut connection).await.map_err(|error| failed(&error))
+        })
+        .await
+    }
+}
+
+fn connect(url: &str) -> Result<ConnectionManager, StoreError> {
+    let client = Client::open(url)
+        .map_err(|_holds_the_url| StoreError("the connection is not a redis:// or rediss:// URL".into()))?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(OPERATION_WAIT))
+        .set_response_timeout(Some(OPERATION_WAIT))
+        // The next operation tries again.
+        .set_number_of_retries(1);
+    ConnectionManager::new_lazy_with_config(client, config).map_err(|error| failed(&error))
+}
+
+#[async_trait]
+impl ConversationStore for RedisStore {
+    async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
+        let local = self.locks.take(key).await;
+        lease((Arc::clone(&self.server) as _, &self.keepers), local, key).await
+    }
+
+    async fn read(
+        &self,
+        key: &SessionKey,
+        before: Option<u64>,
+        turns_max: usize,
+    ) -> Result<Option<Conversation>, StoreError> {
+        type Read = Option<(i64, String, Option<String>, Vec<String>)>;
+        let mut script = READ.key(name(key, "session"));
+        script.key(name(key, "turns"));
+        script.arg(before.map_or_else(String::new, |before| whole(before).to_string())).arg(whole(turns_max));
+        let Some((first, revision, summary, turns)) = self.server.run::<Read>(&script).await? else { return Ok(None) };
+        let turns = turns.iter().map(|text| turn::from_text(text)).collect::<Result<_, _>>()?;
+        Ok(Some(Conversation { summary, first: natural(first), turns, revision }))
+    }
+
+    async fn append(
+        &self,
+        key: &SessionKey,
+        turn: StoredTurn,
+        settings: ConversationSettings,
+        lock: &SessionLock,
+    ) -> Result<(), StoreError> {
+        let mut script = APPEND.key(name(key, "session"));
+        script.key(name(key, "turns")).key(name(key, "lock"));
+        script.arg(turn::to_text(&turn)?).arg(whole(settings.turns_max)).arg(ttl_millis(settings.ttl).unwrap_or(-1));
+        script.arg(lock.fence().unwrap_or_default()).arg(Uuid::new_v4().to_string());
+        if self.server.run(&script).await? {
+            return Ok(());
+        }
+        Err(StoreError("the lock of the session was lost, another turn may have taken it".into()))
+    }
+
+    async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
+        let mut script = FOLD.key(name(key, "session"));
+        script.key(name(key, "turns"));
+        script.arg(fold.revision).arg(fold.next_revision).arg(whole(fold.before)).arg(fold.summary);
+        self.server.run(&script).await
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
+        let mut script = DELETE.key(name(key, "session"));
+        script.key(name(key, "turns"));
+        let Some(turns) = self.server.run::<Option<Vec<String>>>(&script).await? else { return Ok(None) };
+        // One that cannot be read is gone all the same.
+        let messages = turns.iter().filter_map(|text| turn::from_text(text).ok()).map(|turn| turn.messages.len());
+        Ok(Some(u64::try_from(messages.sum::<usize>()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[async_trait]
+impl Leases for Server {
+    async fn take(&self, key: &SessionKey, token: &str) -> Result<bool, StoreError> {
+        self.run(TAKE.key(name(key, "lock")).arg(token).arg(whole(LEASE_TIME.as_millis()))).await
+    }
+
+    async fn renew(&self, key: &SessionKey, token: &str) -> Result<bool, StoreError> {
+        self.run(RENEW.key(name(key, "lock")).arg(token).arg(whole(LEASE_TIME.as_millis()))).await
+    }
+
+    async fn release(&self, key: &SessionKey, token: &str) -> Result<(), StoreError> {
+        self.run::<i64>(RELEASE.key(name(key, "lock")).arg(token)).await.map(|_released| ())
+    }
+}
+
+/// The names of a session's keys. The braces keep them on one node of a cluster; the length keeps agents and sessions
+/// apart, whatever they are called.
+fn name(key: &SessionKey, part: &str) -> String {
+    format!("astromesh:memory:{{{}:{}:{}}}:{part}", key.agent.len(), key.agent, key.session)
+}
+
+/// What went wrong, without the URL and without what was said.
+fn failed(error: &RedisError) -> StoreError {
+    StoreError(format!("Redis failed: {}", error.category()))
+}

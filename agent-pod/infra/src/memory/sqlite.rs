@@ -1,0 +1,268 @@
+//! Conversations in a SQLite file: they outlive the pod where its folder does, and are no other pod's.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use agent_pod_core::memory::{
+    Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+};
+use async_trait::async_trait;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, Sqlite, Transaction};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::locks::SessionLocks;
+use super::{OPERATION_WAIT, SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
+
+/// One writes at a time, some read beside it.
+const CONNECTIONS_MAX: u32 = 4;
+
+/// The writer's place is taken at the beginning, so that no write fails half way for having read before.
+const WRITE: &str = "begin immediate";
+
+/// Conversations in a SQLite file.
+pub struct SqliteStore {
+    options: SqliteConnectOptions,
+    pool: OnceCell<SqlitePool>,
+    locks: SessionLocks,
+    swept: Mutex<Instant>,
+}
+
+impl SqliteStore {
+    /// A store in this file, which is made when it is first used.
+    #[must_use]
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(file.into())
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A crash of the machine may lose the last turns, never the file.
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(OPERATION_WAIT);
+        Self { options, pool: OnceCell::new(), locks: SessionLocks::default(), swept: Mutex::new(Instant::now()) }
+    }
+
+    /// The pool, with the tables made. Two processes may make them at once: each migration has the writer's lock.
+    async fn pool(&self) -> Result<&SqlitePool, StoreError> {
+        let open = async || {
+            let pool = SqlitePoolOptions::new()
+                .max_connections(CONNECTIONS_MAX)
+                .acquire_timeout(OPERATION_WAIT)
+                .connect_lazy_with(self.options.clone());
+            let migrator: Migrator = sqlx::migrate!("migrations/sqlite");
+            let migrated = migrator.run(&pool).await;
+            migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;
+            Ok(pool)
+        };
+        self.pool.get_or_try_init(open).await
+    }
+
+    fn sweep_is_due(&self) -> bool {
+        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = swept.elapsed() >= SWEEP_INTERVAL;
+        if due {
+            *swept = Instant::now();
+        }
+        due
+    }
+
+    async fn write(
+        &self,
+        key: &SessionKey,
+        turn: &StoredTurn,
+        body: &str,
+        settings: ConversationSettings,
+    ) -> Result<(), StoreError> {
+        let pool = self.pool().await?;
+        let sweep = self.sweep_is_due();
+        let writing = async {
+            let mut transaction = pool.begin_with(WRITE).await?;
+            if sweep {
+                sweep_out(&mut transaction).await?;
+            }
+            append_in(&mut transaction, key, (body, turn.messages.len()), settings).await?;
+            transaction.commit().await
+        };
+        writing.await.map_err(|error| failed(&error))
+    }
+}
+
+#[async_trait]
+impl ConversationStore for SqliteStore {
+    async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
+        Ok(SessionLock::new(self.locks.take(key).await))
+    }
+
+    async fn read(
+        &self,
+        key: &SessionKey,
+        before: Option<u64>,
+        turns_max: usize,
+    ) -> Result<Option<Conversation>, StoreError> {
+        bounded(async {
+            let pool = self.pool().await?;
+            let rows = sqlx::query(
+                "select s.revision, s.summary, t.number, t.body from sessions s left join (
+                   select number, body from turns where agent = $1 and session = $2 and number < $3
+                   order by number desc limit $4
+                 ) t where s.agent = $1 and s.session = $2 and (s.expires_at is null or s.expires_at > $5)
+                 order by t.number",
+            )
+            .bind(&key.agent)
+            .bind(&key.session)
+            .bind(before.map_or(i64::MAX, whole))
+            .bind(whole(turns_max))
+            .bind(now())
+            .fetch_all(pool)
+            .await
+            .map_err(|error| failed(&error))?;
+            let Some(any) = rows.first() else { return Ok(None) };
+            let mut conversation = Conversation {
+                revision: any.try_get(0).map_err(|error| failed(&error))?,
+                summary: any.try_get(1).map_err(|error| failed(&error))?,
+                first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
+                turns: Vec::new(),
+            };
+            for row in &rows {
+                if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
+                    conversation.turns.push(turn::from_text(body)?);
+                }
+            }
+            Ok(Some(conversation))
+        })
+        .await
+    }
+
+    async fn append(
+        &self,
+        key: &SessionKey,
+        turn: StoredTurn,
+        settings: ConversationSettings,
+        _lock: &SessionLock,
+    ) -> Result<(), StoreError> {
+        let body = turn::to_text(&turn)?;
+        bounded(self.write(key, &turn, &body, settings)).await
+    }
+
+    async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
+        bounded(async {
+            let pool = self.pool().await?;
+            let folding = async {
+                let mut transaction = pool.begin_with(WRITE).await?;
+                let updated = sqlx::query(
+                    "update sessions set summary = $4, revision = $5
+                     where agent = $1 and session = $2 and revision = $3 and (expires_at is null or expires_at > $6)",
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .bind(&fold.revision)
+                .bind(&fold.summary)
+                .bind(&fold.next_revision)
+                .bind(now())
+                .execute(&mut *transaction)
+                .await?;
+                if updated.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                sqlx::query("delete from turns where agent = $1 and session = $2 and number < $3")
+                    .bind(&key.agent)
+                    .bind(&key.session)
+                    .bind(whole(fold.before))
+                    .execute(&mut *transaction)
+                    .await?;
+                transaction.commit().await?;
+                Ok(true)
+            };
+            folding.await.map_err(|error| failed(&error))
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
+        bounded(async {
+            let pool = self.pool().await?;
+            let deleting = async {
+                let mut transaction = pool.begin_with(WRITE).await?;
+                let (messages,): (i64,) =
+                    sqlx::query_as("select coalesce(sum(messages), 0) from turns where agent = $1 and session = $2")
+                        .bind(&key.agent)
+                        .bind(&key.session)
+                        .fetch_one(&mut *transaction)
+                        .await?;
+                let alive: Option<(bool,)> = sqlx::query_as(
+                    "delete from sessions where agent = $1 and session = $2
+                     returning expires_at is null or expires_at > $3",
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .bind(now())
+                .fetch_optional(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(alive.filter(|(alive,)| *alive).map(|_| natural(messages)))
+            };
+            deleting.await.map_err(|error| failed(&error))
+        })
+        .await
+    }
+}
+
+async fn append_in(
+    transaction: &mut Transaction<'_, Sqlite>,
+    key: &SessionKey,
+    (body, messages): (&str, usize),
+    settings: ConversationSettings,
+) -> Result<(), sqlx::Error> {
+    let SessionKey { agent, session } = key;
+    sqlx::query("delete from sessions where agent = $1 and session = $2 and expires_at <= $3")
+        .bind(agent)
+        .bind(session)
+        .bind(now())
+        .execute(&mut **transaction)
+        .await?;
+    let (number,): (i64,) = sqlx::query_as(
+        "insert into sessions (agent, session, next_turn, revision, expires_at) values ($1, $2, 1, $3, $4)
+         on conflict (agent, session) do update set next_turn = next_turn + 1, expires_at = excluded.expires_at
+         returning next_turn - 1",
+    )
+    .bind(agent)
+    .bind(session)
+    .bind(Uuid::new_v4().to_string())
+    .bind(ttl_millis(settings.ttl).map(|ttl| now().saturating_add(ttl)))
+    .fetch_one(&mut **transaction)
+    .await?;
+    sqlx::query("insert into turns (agent, session, number, messages, body) values ($1, $2, $3, $4, $5)")
+        .bind(agent)
+        .bind(session)
+        .bind(number)
+        .bind(whole(messages))
+        .bind(body)
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query("delete from turns where agent = $1 and session = $2 and number <= $3")
+        .bind(agent)
+        .bind(session)
+        .bind(number.saturating_sub(whole(settings.turns_max)))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+async fn sweep_out(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx::Error> {
+    let expired = "delete from sessions where rowid in (select rowid from sessions where expires_at <= $1 limit $2)";
+    sqlx::query(expired).bind(now()).bind(whole(SWEPT_MAX)).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+/// Milliseconds of the epoch.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
+fn failed(error: &sqlx::Error) -> StoreError {
+    StoreError(format!("SQLite failed: {error}"))
+}

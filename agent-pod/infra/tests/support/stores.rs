@@ -1,0 +1,191 @@
+//! Places for stores: real servers, each test in a corner of its own, and a proxy that cuts the way to them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use agent_pod_core::memory::ConversationStore;
+use agent_pod_infra::memory::{PostgresStore, RedisStore, SqliteStore};
+use agent_pod_infra::secret::{SecretId, SecretStore};
+use secrecy::SecretString;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long a condition may take to come true.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition.
+pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The value of the variable; without it the test is skipped, but on CI it fails.
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "tests are told by the environment where servers are, and say what they skip"
+)]
+fn server(variable: &str) -> Option<String> {
+    let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
+    if url.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{variable} is not set; e2e/stores/start prints it");
+        eprintln!("skipped: {variable} is not set; e2e/stores/start prints it");
+    }
+    url
+}
+
+/// A folder for a file.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn store(&self) -> Arc<dyn ConversationStore> {
+        Arc::new(SqliteStore::new(self.0.path().join("memory.db")))
+    }
+}
+
+pub(crate) async fn sqlite() -> Option<Folder> {
+    Some(Folder(tempfile::tempdir().unwrap()))
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Postgres,
+    Redis,
+}
+
+/// A database of a server that nobody else uses.
+pub(crate) struct Place {
+    kind: Kind,
+    url: String,
+    address: SocketAddr,
+}
+
+/// A database of its own for each test.
+pub(crate) async fn postgres() -> Option<Place> {
+    let server = server("ASTROMESH_TEST_POSTGRES")?;
+    let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = PgConnection::connect(&server).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("create database {name}"))).await.unwrap();
+    connection.close().await.unwrap();
+    let (base, _) = server.rsplit_once('/').unwrap();
+    Some(Place { kind: Kind::Postgres, url: format!("{base}/{name}"), address: address_of(&server) })
+}
+
+/// One of the server's databases, emptied. Each process runs one test at a time under nextest, and several under cargo
+/// test; so the databases are handed out by a counter in the server.
+pub(crate) async fn redis() -> Option<Place> {
+    let server = server("ASTROMESH_TEST_REDIS")?;
+    let mut connection =
+        redis::Client::open(server.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    // Database 0 holds the counter.
+    let count: usize = redis::cmd("INCR").arg("tests").query_async(&mut connection).await.unwrap();
+    let number = 1 + count % 511;
+    let url = format!("{server}/{number}");
+    let mut connection = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("FLUSHDB").query_async::<()>(&mut connection).await.unwrap();
+    Some(Place { kind: Kind::Redis, url, address: address_of(&server) })
+}
+
+fn address_of(url: &str) -> SocketAddr {
+    let (_, rest) = url.split_once("://").unwrap();
+    let host = rest.split('/').next().unwrap();
+    host.rsplit('@').next().unwrap().parse().unwrap()
+}
+
+fn id() -> SecretId {
+    SecretId { name: "store".to_owned(), key: "url".to_owned() }
+}
+
+impl Place {
+    fn at(&self, url: &str) -> (SecretStore, Arc<dyn ConversationStore>) {
+        let secrets = SecretStore::in_memory();
+        let handle = secrets.handle(&id());
+        secrets.set(&id(), Some(SecretString::from(url)));
+        let store: Arc<dyn ConversationStore> = match self.kind {
+            Kind::Postgres => Arc::new(PostgresStore::new(handle)),
+            Kind::Redis => Arc::new(RedisStore::new(handle)),
+        };
+        (secrets, store)
+    }
+
+    /// One more replica of the store.
+    pub(crate) fn store(&self) -> Arc<dyn ConversationStore> {
+        self.at(&self.url).1
+    }
+
+    /// A store at a port where nobody listens, and its secrets.
+    pub(crate) fn nowhere(&self) -> (SecretStore, Arc<dyn ConversationStore>) {
+        let scheme = self.url.split("://").next().unwrap();
+        self.at(&format!("{scheme}://user:hunter2@127.0.0.1:1/0"))
+    }
+
+    /// Makes the secrets of [`Place::nowhere`] lead here.
+    pub(crate) fn point(&self, secrets: &SecretStore) {
+        secrets.set(&id(), Some(SecretString::from(self.url.as_str())));
+    }
+
+    /// A store whose way to the server can be cut.
+    pub(crate) async fn behind_proxy(&self) -> (Proxy, Arc<dyn ConversationStore>) {
+        let proxy = Proxy::start(self.address).await;
+        let url = self.url.replace(&self.address.to_string(), &proxy.address.to_string());
+        let store = self.at(&url).1;
+        (proxy, store)
+    }
+}
+
+/// Passes connections on, until it is cut: then all of them end, and new ones end at once.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    cut: watch::Sender<bool>,
+    passed: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Proxy {
+    async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (cut, is_cut) = watch::channel(false);
+        let passed = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&passed);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (mut from, _) = listener.accept().await.unwrap();
+                let mut is_cut = is_cut.clone();
+                if *is_cut.borrow() {
+                    continue;
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(async move {
+                    let mut to = TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut from, &mut to) => {}
+                        _ = is_cut.wait_for(|cut| *cut) => {}
+                    }
+                });
+            }
+        });
+        Self { address, cut, passed, _task: task }
+    }
+
+    pub(crate) fn cut(&self) {
+        assert!(self.passed.load(Ordering::Relaxed) > 0, "nothing went through the proxy");
+        self.cut.send_replace(true);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.cut.send_replace(false);
+    }
+}

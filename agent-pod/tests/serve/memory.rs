@@ -1,0 +1,90 @@
+//! What agents remember, over a restart of the process and through the public API.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Folder, Pod};
+use crate::model_server::ModelServer;
+
+/// `support` with a memory in a file, and `other` with the same.
+fn agents(model: &ModelServer) -> Folder {
+    let folder = Folder::new();
+    folder.provider(&model.url, "");
+    let memory = "  memory: {conversational: {backend: sqlite, maxTurns: 5}}\n";
+    folder.agent("support", "fine", memory);
+    folder.agent("other", "fine", memory);
+    folder
+}
+
+async fn start(folder: &Folder, data: &tempfile::TempDir) -> Pod {
+    let (manifests, data) = (folder.path().to_str().unwrap(), data.path().to_str().unwrap());
+    let pod = Pod::start(&["--manifests", manifests, "--data-dir", data], &[]).await;
+    pod.await_state("a revision", |state| state["revision"].is_string()).await;
+    pod
+}
+
+async fn ask(pod: &Pod, agent: &str, query: &str) {
+    let body = json!({"query": query, "sessionId": "s"});
+    let answer: Value = pod.ask(agent, &body).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["degraded"], json!([]), "{answer}");
+}
+
+async fn history(pod: &Pod, agent: &str) -> Vec<String> {
+    let url = format!("{}/v1/memory/{agent}/history/s", pod.api);
+    let page: Value = pod.http.get(url).send().await.unwrap().json().await.unwrap();
+    let messages = page["history"].as_array().unwrap_or_else(|| panic!("no history: {page}"));
+    messages.iter().map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_a_restart_and_is_no_other_agents() {
+    let (model, data) = (ModelServer::start().await, tempfile::tempdir().unwrap());
+    let folder = agents(&model);
+    let pod = start(&folder, &data).await;
+    ask(&pod, "support", "one").await;
+    drop(pod);
+    let pod = start(&folder, &data).await;
+    ask(&pod, "support", "two").await;
+    ask(&pod, "other", "three").await;
+    let said: Vec<Vec<String>> = model.asked().iter().map(|asked| contents(&asked.body["messages"])).collect();
+    assert_eq!(said, [vec!["fine", "one"], vec!["fine", "one", "fine", "two"], vec!["fine", "three"]]);
+    assert_eq!(history(&pod, "support").await, ["one", "fine", "two", "fine"]);
+    assert_eq!(history(&pod, "other").await, ["three", "fine"]);
+}
+
+fn contents(messages: &Value) -> Vec<String> {
+    messages.as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_file_without_a_folder_is_refused_with_what_to_do() {
+    let model = ModelServer::start().await;
+    let folder = agents(&model);
+    let pod = Pod::on_folder(&folder).await;
+    let state = pod.await_state("the refusal", |state| state["rejected"].is_object()).await;
+    let problem = &state["rejected"]["problems"][0];
+    assert_eq!(problem["path"], "agents.other.memory.conversational.backend");
+    assert!(problem["message"].as_str().unwrap().contains("--data-dir"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_costs_the_memory_and_not_the_answer() {
+    let (model, folder) = (ModelServer::start().await, Folder::new());
+    folder.provider(&model.url, "");
+    for (name, backend, url) in [("a", "postgres", "postgres://127.0.0.1:1/x"), ("b", "redis", "redis://127.0.0.1:1")] {
+        folder.write(
+            &format!("{name}-secret.yaml"),
+            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{url: '{url}'}}\n"),
+        );
+        let connection = format!("connection: {{secretKeyRef: {{name: {name}, key: url}}}}");
+        folder.agent(name, "fine", &format!("  memory: {{conversational: {{backend: {backend}, {connection}}}}}\n"));
+    }
+    let pod = Pod::on_folder(&folder).await;
+    pod.await_state("a revision", |state| state["revision"].is_string()).await;
+    assert!(pod.ready().await, "a pod is ready without its stores");
+    for agent in ["a", "b"] {
+        let answer: Value = pod.ask(agent, &json!({"query": "hi"})).send().await.unwrap().json().await.unwrap();
+        assert_eq!((&answer["answer"], &answer["degraded"]), (&json!("fine"), &json!(["memory"])), "{answer}");
+        let history = pod.http.get(format!("{}/v1/memory/{agent}/history/s", pod.api)).send().await.unwrap();
+        assert_eq!(history.status(), 503);
+    }
+}

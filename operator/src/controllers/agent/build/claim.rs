@@ -1,0 +1,36 @@
+//! The volume of what the pods keep on disk.
+//!
+//! It has the agent as its owner, as every child has, and so goes with it: a claim that outlived its agent would be
+//! found by the next one of that name, with the conversations of others in it. What must outlive an agent belongs into
+//! a database. An edit that takes `persistence` away leaves the claim until the agent is deleted, so that putting it back
+//! loses nothing.
+
+use std::collections::BTreeMap;
+
+use astromesh_crds::v1alpha1::Persistence;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::{Validated, metadata};
+
+pub(super) fn build(agent: &Validated) -> Option<PersistentVolumeClaim> {
+    let persistence = persistence(agent)?;
+    Some(PersistentVolumeClaim {
+        metadata: metadata(agent),
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".into()]),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(persistence.size.clone()))])),
+                ..VolumeResourceRequirements::default()
+            }),
+            storage_class_name: persistence.storage_class_name.clone(),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    })
+}
+
+/// The volume that the agent asks for.
+pub(super) fn persistence(agent: &Validated) -> Option<&Persistence> {
+    agent.resource.spec.memory.as_ref()?.persistence.as_ref()
+}
