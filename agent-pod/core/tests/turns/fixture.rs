@@ -11,7 +11,7 @@ use agent_pod_core::model::router::{Candidate, Timeouts};
 use agent_pod_core::model::strategy::Strategy;
 use agent_pod_core::pattern::Pattern;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
+use agent_pod_core::prompt::{Prompts, SYSTEM};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
 use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
@@ -79,7 +79,8 @@ impl Fixture {
             namespace: "shop".to_owned(),
             display_name: Some("Support".to_owned()),
             description: None,
-            system: Prompt::compile(&self.prompt).unwrap(),
+            prompts: Prompts::compile([(SYSTEM, self.prompt.as_str())]).unwrap(),
+            output: None,
             models,
             tools: self.tools.clone(),
             pattern: Pattern::React { iterations_max: self.iterations_max },
