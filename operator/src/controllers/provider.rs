@@ -145,3 +145,6 @@ fn wanted(provider: &Provider, users: &[ObjectKey], ctx: &Context) -> BTreeSet<S
     let named: Vec<String> = agents.flat_map(|agent| models_of(&agent, &key)).collect();
     provider.spec.models.iter().map(|model| model.name.clone()).chain(named).collect()
 }
+
+#[cfg(test)]
+mod tests;
