@@ -1,16 +1,19 @@
 //! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod model;
 mod runtime;
 mod status;
+
+use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::free_form_schema;
 use crate::duration::DurationString;
 
+pub use model::*;
 pub use runtime::*;
 pub use status::*;
 
@@ -44,8 +47,13 @@ pub struct AgentSpec {
     /// How the agent presents itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
-    /// The models that answer.
+    /// The models that answer: the default role.
     pub model: ModelSpec,
+    /// Models for single jobs of a pattern, by role; a role that is absent uses `model`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = Rule::new("self.all(role, role.matches('^(planner|worker|synthesizer|summarizer|reasoner|supervisor|stage:[A-Za-z0-9_-]{1,63})$'))").message("roles must be planner, worker, synthesizer, summarizer, reasoner, supervisor, or stage: with a stage's name"))]
+    pub roles: BTreeMap<String, ModelSpec>,
     /// What the model is told.
     pub prompts: Prompts,
     /// How a run proceeds.
@@ -57,6 +65,9 @@ pub struct AgentSpec {
     /// Who may call; absent: the service accounts of the agent's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// Which further doors open to it.
+    #[serde(default)]
+    pub expose: Expose,
     /// How the agent's pods run.
     #[serde(default)]
     pub runtime: RuntimeSpec,
@@ -77,85 +88,6 @@ pub struct Identity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-}
-
-/// The models of a role, in the order in which they are tried.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ModelSpec {
-    /// Tried in this order: the next one when a provider fails before its first content.
-    #[schemars(length(min = 1, max = 16))]
-    pub candidates: Vec<Candidate>,
-}
-
-/// In which order candidates are tried. Ties are decided by the order of declaration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    /// By the estimated price of the request at hand, the cheapest first.
-    #[default]
-    CostOptimized,
-    /// By the average time to the first token, the fastest first; those not measured yet come before.
-    LatencyOptimized,
-    /// By the `quality` of the Provider's model, the highest first.
-    QualityFirst,
-    /// Each in its turn.
-    RoundRobin,
-    /// In the order of declaration, those that have what the request needs.
-    CapabilityMatch,
-}
-
-/// One model at one provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Candidate {
-    /// The Provider, in the agent's own namespace.
-    pub provider_ref: ProviderRef,
-    /// The model's name at the provider; absent: the Provider's first model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
-    pub model: Option<String>,
-    /// Sampling parameters; absent ones are the provider's defaults.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<Parameters>,
-}
-
-/// Names a Provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProviderRef {
-    /// Name of the Provider.
-    #[schemars(length(min = 1, max = 50))]
-    pub name: String,
-}
-
-/// Sampling parameters, passed on as written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Parameters {
-    /// Randomness of the choice of tokens; 0 is the least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 2.0))]
-    pub temperature: Option<f64>,
-    /// Only the likeliest tokens that together have this probability.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub top_p: Option<f64>,
-    /// The most tokens of one reply.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_tokens: Option<u32>,
-    /// Texts that end a reply.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
-    pub stop: Vec<String>,
-    /// Seed of the sampling, where the server has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<i64>,
-    /// The vendor's own parameters, merged into the request as written.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    #[schemars(schema_with = "free_form_schema")]
-    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What the model is told.
@@ -305,4 +237,25 @@ pub struct AllowedCaller {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: Option<String>,
+}
+
+/// Which further doors open to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Expose {
+    /// `/v1/chat/completions` and `/v1/models`, where the agent's name is the model's.
+    #[serde(default = "Expose::default_openai")]
+    pub openai: bool,
+}
+
+impl Expose {
+    fn default_openai() -> bool {
+        true
+    }
+}
+
+impl Default for Expose {
+    fn default() -> Self {
+        Self { openai: Self::default_openai() }
+    }
 }

@@ -38,8 +38,14 @@ pub mod condition {
     pub const RECONCILING: &str = "Reconciling";
     /// No progress without an edit; absent when false.
     pub const STALLED: &str = "Stalled";
-    /// Every Secret key that the Provider names is present in the pods that use it.
+    /// Every Secret key that the Provider names is present in the pods that use it, and the server takes the credential.
     pub const CREDENTIALS_RESOLVED: &str = "CredentialsResolved";
+    /// The Provider's server answers.
+    pub const ENDPOINT_REACHABLE: &str = "EndpointReachable";
+    /// The server offers every model that is asked of it.
+    pub const MODELS_AVAILABLE: &str = "ModelsAvailable";
+    /// No model is left alone after too many failures.
+    pub const CIRCUIT_CLOSED: &str = "CircuitClosed";
 }
 
 /// Why a condition has its status. The set is closed: a reason that is not here is never written.
@@ -53,6 +59,8 @@ pub enum Reason {
     ProviderNotFound,
     /// A Provider that the Agent names exists, but is not valid by itself.
     ProviderNotAccepted,
+    /// A Provider of another namespace may not be used from the Agent's.
+    RefNotPermitted,
     /// The API server refused a child.
     ApplyFailed,
     /// Another manager owns a child of that name.
@@ -71,6 +79,18 @@ pub enum Reason {
     Suspended,
     /// A Secret or a key of it is missing; the last good value goes on being used.
     CredentialsMissing,
+    /// The server refuses the credential.
+    CredentialsRejected,
+    /// The server does not answer.
+    EndpointUnreachable,
+    /// The server does not offer a model that is asked of it.
+    ModelNotFound,
+    /// The server does not say which models it offers.
+    NoModelList,
+    /// A model is left alone for a while after too many failures.
+    CircuitOpen,
+    /// A model that the Agent may call cannot be called; the message names it.
+    ProviderUnavailable,
     /// A new generation is being worked on.
     NewGeneration,
     /// Pods are being replaced.
@@ -86,6 +106,7 @@ impl Reason {
         Self::Invalid,
         Self::ProviderNotFound,
         Self::ProviderNotAccepted,
+        Self::RefNotPermitted,
         Self::ApplyFailed,
         Self::Conflict,
         Self::Denied,
@@ -95,10 +116,22 @@ impl Reason {
         Self::PodsUnavailable,
         Self::Suspended,
         Self::CredentialsMissing,
+        Self::CredentialsRejected,
+        Self::EndpointUnreachable,
+        Self::ModelNotFound,
+        Self::NoModelList,
+        Self::CircuitOpen,
+        Self::ProviderUnavailable,
         Self::NewGeneration,
         Self::Rollout,
         Self::Unused,
     ];
+
+    /// The reason that stands in a condition; `None` for one of another release.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
 
     /// The reason as it stands in a condition.
     #[must_use]
@@ -108,6 +141,7 @@ impl Reason {
             Self::Invalid => "Invalid",
             Self::ProviderNotFound => "ProviderNotFound",
             Self::ProviderNotAccepted => "ProviderNotAccepted",
+            Self::RefNotPermitted => "RefNotPermitted",
             Self::ApplyFailed => "ApplyFailed",
             Self::Conflict => "Conflict",
             Self::Denied => "Denied",
@@ -117,6 +151,12 @@ impl Reason {
             Self::PodsUnavailable => "PodsUnavailable",
             Self::Suspended => "Suspended",
             Self::CredentialsMissing => "CredentialsMissing",
+            Self::CredentialsRejected => "CredentialsRejected",
+            Self::EndpointUnreachable => "EndpointUnreachable",
+            Self::ModelNotFound => "ModelNotFound",
+            Self::NoModelList => "NoModelList",
+            Self::CircuitOpen => "CircuitOpen",
+            Self::ProviderUnavailable => "ProviderUnavailable",
             Self::NewGeneration => "NewGeneration",
             Self::Rollout => "Rollout",
             Self::Unused => "Unused",

@@ -4,7 +4,7 @@
 //!  Agent ──providerRef──► Provider ──secretKeyRef──► Secret (mounted by the agent's pods)
 //! ```
 //!
-//! - An `Agent` names one or more `Provider`s of its own namespace, in the order in which they are tried.
+//! - An `Agent` names one or more `Provider`s: of its own namespace, or of another one that lets it.
 //! - A `Provider` names a model server and the Secret with its key. Nothing here ever holds a secret's value.
 //!
 //! The types are the single source: the YAML under `yaml/` is generated from them by `crdgen`, and a test
@@ -15,6 +15,7 @@
 
 mod agent;
 mod common;
+mod decimal;
 mod duration;
 pub mod manifest;
 mod provider;
@@ -26,6 +27,7 @@ use kube::CustomResourceExt;
 pub mod v1alpha1 {
     pub use crate::agent::*;
     pub use crate::common::*;
+    pub use crate::decimal::DecimalString;
     pub use crate::duration::DurationString;
     pub use crate::provider::*;
 }

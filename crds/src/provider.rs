@@ -1,13 +1,23 @@
 //! `Provider`: a model server and how to reach it.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+mod model;
+mod sharing;
+mod status;
+mod traffic;
+
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::common::{SecretKeyRef, conditions_schema};
-use crate::duration::DurationString;
+use crate::common::SecretKeyRef;
+
+pub use model::*;
+pub use sharing::*;
+pub use status::*;
+pub use traffic::*;
 
 /// A server that runs language models: where it is, how to log in, which models it has.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,26 +40,77 @@ use crate::duration::DurationString;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation."),
     validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters"),
 )]
+#[x_kube(validation = Rule::new("has(self.endpoint) || self.type in ['openai_compat', 'ollama']").message("endpoint is required for this type; only openai_compat and ollama have one of their own"))]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderSpec {
     /// The protocol that the server speaks.
     #[serde(rename = "type")]
     pub provider_type: ProviderType,
-    /// Base URL, the part before `/chat/completions`; without a path, `/v1` is added.
+    /// Base URL, the part before `/chat/completions` (for `ollama`: before `/api`); without a path, `/v1` is added (not for `ollama`). Absent: `https://api.openai.com/v1` for `openai_compat`, `http://localhost:11434` for `ollama`; the other types need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']").message("endpoint must be an absolute http or https URL, for example https://api.openai.com/v1"))]
     #[x_kube(validation = Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message("endpoint must not hold credentials; use spec.auth"))]
-    pub endpoint: String,
+    pub endpoint: Option<String>,
     /// How to log in; absent: no credentials are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<ProviderAuth>,
-    /// The models to offer; the first is the default of agents that name none.
+    /// Headers of every request, for example `OpenAI-Organization`; credentials belong in `auth`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 1024, "pattern": "^[ -~]*$"})))]
+    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[A-Za-z0-9_-]{1,128}$'))").message("headers must have names of 1 to 128 letters, digits, `-` and `_`"))]
+    #[x_kube(validation = Rule::new("!self.exists(name, name.matches('(?i)^(authorization|proxy-authorization)$'))").message("headers must not hold Authorization; credentials belong in spec.auth"))]
+    #[x_kube(validation = Rule::new("!self.exists(name, name.matches('(?i)^(host|connection|content-type|content-length|transfer-encoding)$'))").message("headers must not hold Host, Connection, Content-Type, Content-Length or Transfer-Encoding; each request has its own"))]
+    pub headers: BTreeMap<String, String>,
+    /// How the server proves who it is; absent: by the certificate authorities of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ProviderTls>,
+    /// The models to offer, with what is known of them; the first is the default of agents that name none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub models: Vec<ProviderModel>,
     /// How long to wait for what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<ProviderTimeouts>,
+    /// When a model that fails is left alone for a while.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreaker,
+    /// How often a call that fails is tried again.
+    #[serde(default)]
+    pub retry: ProviderRetry,
+    /// What one pod sends in a minute; absent: as much as there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<ProviderRateLimit>,
+    /// Requests of one pod at the same time.
+    #[serde(default = "ProviderSpec::default_max_concurrent_requests")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_concurrent_requests: u32,
+    /// Whose agents may use the Provider. One with credentials serves its own namespace only: pods mount the Secrets of theirs.
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
+}
+
+impl ProviderSpec {
+    fn default_max_concurrent_requests() -> u32 {
+        256
+    }
+
+    /// Where the server is: as written, else the vendor's own address.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref().or(match self.provider_type {
+            ProviderType::OpenaiCompat => Some("https://api.openai.com/v1"),
+            ProviderType::Ollama => Some("http://localhost:11434"),
+            ProviderType::Vllm | ProviderType::Llamacpp | ProviderType::HfTgi => None,
+        })
+    }
+
+    /// The Secret keys that it names: the credential, unless none is sent, and the certificate authorities.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretKeyRef> {
+        let auth = self.auth.as_ref().filter(|auth| auth.scheme != AuthScheme::None);
+        let credential = auth.and_then(|auth| auth.secret_key_ref.as_ref());
+        credential.into_iter().chain(self.tls.as_ref().and_then(|tls| tls.ca_secret_key_ref.as_ref()))
+    }
 }
 
 /// The protocols of model servers.
@@ -66,18 +127,6 @@ pub enum ProviderType {
     HfTgi,
     /// Ollama, by its own API.
     Ollama,
-}
-
-/// What a model can do beside answering text with text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Capability {
-    /// It asks for tools.
-    Tools,
-    /// It sees images.
-    Vision,
-    /// Its server holds it to a JSON schema.
-    JsonSchema,
 }
 
 /// Credentials of a provider: a Secret's key and where it goes in the request.
@@ -111,49 +160,14 @@ pub enum AuthScheme {
     None,
 }
 
-/// A model that the server offers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProviderModel {
-    /// The name by which the server knows it.
-    #[schemars(length(min = 1, max = 256))]
-    pub name: String,
-}
-
-/// Bounds of the waits of one model call.
+/// How a server proves who it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ProviderTimeouts {
-    /// Until the connection stands, TLS included (default 5s).
+pub struct ProviderTls {
+    /// The Secret's key that holds the certificate authorities (PEM) to trust in place of the image's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('10m')").message("timeouts.connect must be between 10ms and 10m"))]
-    pub connect: Option<DurationString>,
-    /// Until the first content arrives, before the next candidate is tried (default 30s); the last candidate has `total`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("timeouts.firstToken must be between 10ms and 1h"))]
-    pub first_token: Option<DurationString>,
-    /// Between two pieces of a stream (default 30s).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("timeouts.stall must be between 10ms and 1h"))]
-    pub stall: Option<DurationString>,
-    /// The whole call (default 120s).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("timeouts.total must be between 10ms and 1h"))]
-    pub total: Option<DurationString>,
-}
-
-/// What the operator knows of a Provider.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProviderStatus {
-    /// The generation that the status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// What holds and what does not: `Ready`, `Accepted`, `CredentialsResolved`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "conditions_schema")]
-    pub conditions: Vec<Condition>,
-    /// How many agents use it.
-    #[serde(default)]
-    pub agents: u32,
+    pub ca_secret_key_ref: Option<SecretKeyRef>,
+    /// Believe any certificate: for trials only, because the credential may then reach somebody else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_verify: bool,
 }

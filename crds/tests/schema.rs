@@ -71,7 +71,8 @@ fn only_the_vendor_parameters_are_free_form() {
             free.push(path.to_owned());
         }
     });
-    assert_eq!(free, ["Agent.spec.model.candidates[].parameters.extra"]);
+    let extra = ["Agent.spec.model", "Agent.spec.roles[]"].map(|role| format!("{role}.candidates[].parameters.extra"));
+    assert_eq!(free, extra);
 }
 
 #[test]

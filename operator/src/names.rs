@@ -1,5 +1,10 @@
 //! The names of everything that the operator makes, in one place.
 
+use std::collections::BTreeSet;
+
+use astromesh_crds::v1alpha1::Agent;
+use kube::ResourceExt as _;
+
 /// The field manager of every write, the value of `app.kubernetes.io/managed-by`, and the reporter of Events.
 pub const MANAGER: &str = "astromesh-operator";
 /// What the operator last applied: the SHA-256 of the desired object, on each child.
@@ -75,6 +80,28 @@ impl ObjectKey {
     pub fn of(object: &impl kube::ResourceExt) -> Self {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
     }
+}
+
+/// The providers that an agent names, in every role.
+#[must_use]
+pub fn providers_of(agent: &Agent) -> BTreeSet<ObjectKey> {
+    candidates_of(agent).map(|(provider, _)| provider).collect()
+}
+
+/// The models of a provider that an agent names by name, in every role.
+#[must_use]
+pub fn models_of(agent: &Agent, provider: &ObjectKey) -> BTreeSet<String> {
+    candidates_of(agent).filter(|(named, _)| named == provider).filter_map(|(_, model)| model).collect()
+}
+
+fn candidates_of(agent: &Agent) -> impl Iterator<Item = (ObjectKey, Option<String>)> {
+    let own = agent.namespace().unwrap_or_default();
+    let roles = std::iter::once(&agent.spec.model).chain(agent.spec.roles.values());
+    roles.flat_map(|role| &role.candidates).map(move |candidate| {
+        let reference = &candidate.provider_ref;
+        let namespace = reference.namespace.clone().unwrap_or_else(|| own.clone());
+        (ObjectKey { namespace, name: reference.name.clone() }, candidate.model.clone())
+    })
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! What the watches of one scope know.
 
+use std::collections::BTreeMap;
+
+use agent_pod_config::{NamespaceLabels, permits};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::applier::ChildKind;
-use crate::names::ObjectKey;
+use crate::names::{ObjectKey, providers_of};
 
 /// The stores of one scope.
 #[derive(Clone)]
@@ -20,6 +24,8 @@ pub struct Stores {
     pub providers: Store<Provider>,
     /// Every pod that the operator's Deployments made.
     pub pods: Store<Pod>,
+    /// The metadata of every namespace; absent where the operator may not see namespaces.
+    pub namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
     /// The metadata of every child.
     pub children: ChildStores,
     /// Set when every store has been filled once.
@@ -65,7 +71,14 @@ impl Stores {
     /// Stores that have not been filled yet.
     #[must_use]
     pub fn new(agents: Store<Agent>, providers: Store<Provider>, pods: Store<Pod>, children: ChildStores) -> Self {
-        Self { agents, providers, pods, children, filled: CancellationToken::new() }
+        Self { agents, providers, pods, namespaces: None, children, filled: CancellationToken::new() }
+    }
+
+    /// The same with the namespaces.
+    #[must_use]
+    pub fn with_namespaces(mut self, namespaces: Option<Store<PartialObjectMeta<Namespace>>>) -> Self {
+        self.namespaces = namespaces;
+        self
     }
 
     /// Waits until [`Stores::fill`] has seen every store filled once.
@@ -82,6 +95,9 @@ impl Stores {
         self.agents.wait_until_ready().await?;
         self.providers.wait_until_ready().await?;
         self.pods.wait_until_ready().await?;
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.wait_until_ready().await?;
+        }
         self.children.config_maps.wait_until_ready().await?;
         self.children.service_accounts.wait_until_ready().await?;
         self.children.services.wait_until_ready().await?;
@@ -90,16 +106,31 @@ impl Stores {
         Ok(())
     }
 
-    /// The agents that name a provider, in order.
+    /// The agents that name a provider, in order, whether or not they may.
     #[must_use]
-    pub fn users(&self, provider: &ObjectKey) -> Vec<ObjectKey> {
-        let uses = |agent: &Agent| {
-            agent.metadata.namespace.as_deref() == Some(&provider.namespace)
-                && agent.spec.model.candidates.iter().any(|candidate| candidate.provider_ref.name == provider.name)
-        };
-        let mut users: Vec<_> =
-            self.agents.state_filter(uses).iter().map(|agent| ObjectKey::of(agent.as_ref())).collect();
-        users.sort();
-        users
+    pub fn naming(&self, provider: &ObjectKey) -> Vec<ObjectKey> {
+        let names = |agent: &Agent| providers_of(agent).contains(provider);
+        let mut naming: Vec<_> =
+            self.agents.state_filter(names).iter().map(|agent| ObjectKey::of(agent.as_ref())).collect();
+        naming.sort();
+        naming
+    }
+
+    /// The agents that name a provider and may use it, in order.
+    #[must_use]
+    pub fn users(&self, provider: &Provider) -> Vec<ObjectKey> {
+        let mut naming = self.naming(&ObjectKey::of(provider));
+        naming.retain(|agent| permits(provider, &agent.namespace, &self.labels(&agent.namespace)));
+        naming
+    }
+
+    /// The labels of a namespace; empty where they are not known.
+    #[must_use]
+    pub fn labels(&self, namespace: &str) -> NamespaceLabels {
+        let known = self.namespaces.as_ref().and_then(|namespaces| namespaces.get(&ObjectRef::new(namespace)));
+        known.map_or_else(BTreeMap::new, |known| {
+            let labels = known.labels().iter().map(|(label, value)| (label.clone(), value.clone())).collect();
+            BTreeMap::from([(namespace.to_owned(), labels)])
+        })
     }
 }

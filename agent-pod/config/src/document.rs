@@ -403,7 +403,8 @@ impl Document {
     /// The Secrets' keys that the document names, each once, in order.
     #[must_use]
     pub fn secrets(&self) -> Vec<SecretKey> {
-        let mut secrets: Vec<_> = self.providers.values().flat_map(ProviderDocument::secrets).cloned().collect();
+        let mut secrets: Vec<_> =
+            self.providers.values().flat_map(ProviderDocument::secrets).map(|(_, key)| key.clone()).collect();
         secrets.sort();
         secrets.dedup();
         secrets
@@ -411,10 +412,11 @@ impl Document {
 }
 
 impl ProviderDocument {
-    /// The Secrets' keys that it names.
-    pub fn secrets(&self) -> impl Iterator<Item = &SecretKey> {
-        let credential = self.auth.as_ref().map(|auth| &auth.secret);
-        credential.into_iter().chain(self.tls.as_ref().and_then(|tls| tls.ca.as_ref()))
+    /// The Secrets' keys that it names, each with the path of the field that names it.
+    pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretKey)> {
+        let credential = self.auth.as_ref().map(|auth| ("auth.secret", &auth.secret));
+        let authorities = self.tls.as_ref().and_then(|tls| tls.ca.as_ref()).map(|key| ("tls.ca", key));
+        credential.into_iter().chain(authorities)
     }
 }
 

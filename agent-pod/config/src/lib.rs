@@ -18,7 +18,10 @@ mod document;
 mod state;
 mod trust;
 
-pub use compile::{Compilation, ObjectId, Problem, ProblemKind, Resources, compile};
+pub use compile::{
+    Compilation, NAMESPACE_NAME_LABEL, NamespaceLabels, ObjectId, Problem, ProblemKind, Resources, compile, permits,
+    provider_problem,
+};
 pub use document::*;
 pub use state::*;
 pub use trust::Trust;

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests")]
 
-use agent_pod_config::{Compilation, Document, ProblemKind, Resources, compile};
+use std::collections::BTreeMap;
+
+use agent_pod_config::{Compilation, Document, NamespaceLabels, ProblemKind, Resources, compile};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 fn agent_value() -> Value {
@@ -13,17 +16,23 @@ fn agent_value() -> Value {
         "apiVersion": "astromesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": "support", "namespace": "shop"},
         "spec": {
             "identity": {"displayName": "Support", "description": "Answers"},
-            "model": {"candidates": [
+            "model": {"strategy": "quality_first", "requires": ["tools", "json_schema"], "candidates": [
                 {"providerRef": {"name": "openai"}, "model": "gpt-4o-mini",
                  "parameters": {"temperature": 0.2, "topP": 0.9, "maxTokens": 1024, "stop": ["END"], "seed": 7,
                                 "extra": {"b": {"z": 1, "a": [true, null]}, "a": "x"}}},
                 {"providerRef": {"name": "local"}, "model": "llama"},
             ]},
+            "roles": {
+                "planner": {"strategy": "round_robin", "requires": ["vision"],
+                            "candidates": [{"providerRef": {"name": "local"}, "model": "thinker", "parameters": {"temperature": 0.5}}]},
+                "stage:draft": {"candidates": [{"providerRef": {"name": "shared", "namespace": "models"}}]},
+            },
+            "expose": {"openai": false},
             "prompts": {"system": "You are {{ identity.displayName }}."},
             "orchestration": {"pattern": "react", "maxIterations": 7, "timeout": "90s"},
             "memory": {"conversational": {"backend": "in_memory", "strategy": "sliding_window", "maxTurns": 12, "ttl": "24h"}},
             "access": {"mode": "service_account", "allowed": [{"serviceAccount": "app", "namespace": "front"}, {"namespace": "ops"}]},
-            "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
+            "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxQueuedRuns": 5, "queueTimeout": "7s", "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
                         "image": "example.com/agent-pod:1", "nodeSelector": {"disk": "ssd"}, "podLabels": {"team": "a"}},
         },
     })
@@ -35,8 +44,31 @@ fn provider_value(name: &str) -> Value {
         "spec": {
             "type": "openai_compat", "endpoint": format!("https://{name}.example.com/v1"),
             "auth": {"scheme": "header", "header": "api-key", "secretKeyRef": {"name": name, "key": "key"}},
-            "models": [{"name": "first"}, {"name": "second"}],
+            "headers": {"X-Team": "shop"},
+            "tls": {"caSecretKeyRef": {"name": "authorities", "key": "ca.crt"}, "insecureSkipVerify": true},
+            "models": [
+                {"name": "first", "contextWindow": 128_000, "capabilities": ["vision", "tools"], "quality": 60,
+                 "price": {"inputPerMillion": "0.150", "outputPerMillion": "0.60", "cachedInputPerMillion": "0.075"}},
+                {"name": "second", "capabilities": []},
+                {"name": "third"},
+            ],
             "timeouts": {"connect": "1s", "firstToken": "2s", "stall": "3s", "total": "4s"},
+            "circuitBreaker": {"failureThreshold": 5, "cooldown": "30s"},
+            "retry": {"maxAttempts": 3, "budgetPercent": 10},
+            "rateLimit": {"requestsPerMinute": 60, "tokensPerMinute": 90_000},
+            "maxConcurrentRequests": 16,
+            "allowedNamespaces": {"from": "Same"},
+        },
+    })
+}
+
+/// One without credentials that lets the namespaces of a team in.
+fn shared_value() -> Value {
+    json!({
+        "apiVersion": "astromesh.io/v1alpha1", "kind": "Provider", "metadata": {"name": "shared", "namespace": "models"},
+        "spec": {
+            "type": "ollama", "models": [{"name": "small"}],
+            "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}},
         },
     })
 }
@@ -47,8 +79,18 @@ fn parse<T: serde::de::DeserializeOwned>(value: Value) -> T {
 
 fn compiled(agents: &[Value], providers: &[Value]) -> Compilation {
     let agents: Vec<Agent> = agents.iter().cloned().map(parse).collect();
-    let providers: Vec<Provider> = providers.iter().cloned().map(parse).collect();
-    compile(Resources { agents: &agents.iter().collect::<Vec<_>>(), providers: &providers.iter().collect::<Vec<_>>() })
+    let providers: Vec<Provider> = providers.iter().cloned().chain([shared_value()]).map(parse).collect();
+    compile_with(&agents, &providers, &labels())
+}
+
+fn labels() -> NamespaceLabels {
+    let labels = BTreeMap::from([("team".to_owned(), "shop".to_owned())]);
+    ["shop", "zoo"].map(|namespace| (namespace.to_owned(), labels.clone())).into()
+}
+
+fn compile_with(agents: &[Agent], providers: &[Provider], namespaces: &NamespaceLabels) -> Compilation {
+    let (agents, providers): (Vec<_>, Vec<_>) = (agents.iter().collect(), providers.iter().collect());
+    compile(Resources { agents: &agents, providers: &providers, namespaces })
 }
 
 fn full() -> (Value, [Value; 2]) {
@@ -94,7 +136,10 @@ fn a_candidate_without_a_model_takes_the_providers_first() {
 fn providers_that_nobody_uses_are_left_out() {
     let (agent, [openai, local]) = full();
     let compilation = compiled(&[agent], &[openai, local, provider_value("unused")]);
-    assert_eq!(compilation.document.providers.keys().collect::<Vec<_>>(), ["shop/local", "shop/openai"]);
+    assert_eq!(
+        compilation.document.providers.keys().collect::<Vec<_>>(),
+        ["models/shared", "shop/local", "shop/openai"]
+    );
 }
 
 #[test]
@@ -115,6 +160,138 @@ fn a_provider_of_another_namespace_is_not_found() {
     let (agent, [mut openai, local]) = full();
     openai["metadata"]["namespace"] = json!("other");
     assert_eq!(compiled(&[agent], &[openai, local]).problems[0].kind, ProblemKind::ProviderNotFound);
+}
+
+fn sharing(allowed: Value, auth: Value) -> Provider {
+    let mut provider = shared_value();
+    provider["spec"]["allowedNamespaces"] = allowed;
+    provider["spec"]["auth"] = auth;
+    parse(provider)
+}
+
+fn borrower() -> Agent {
+    parse(json!({
+        "apiVersion": "astromesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": "support", "namespace": "shop"},
+        "spec": {"model": {"candidates": [{"providerRef": {"name": "shared", "namespace": "models"}}]}, "prompts": {"system": "x"}},
+    }))
+}
+
+#[rstest]
+#[case::everybody(json!({"from": "All"}), Value::Null, "")]
+#[case::by_label(json!({"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}}), Value::Null, "")]
+#[case::no_credential_sent(json!({"from": "All"}), json!({"scheme": "none", "secretKeyRef": {"name": "s", "key": "k"}}), "")]
+#[case::nobody(json!({"from": "Same"}), Value::Null, "serves its own namespace only")]
+#[case::one_label_of_two(json!({"from": "Selector", "selector": {"matchLabels": {"team": "shop", "tier": "gold"}}}), Value::Null, "and `shop` has not those of its spec.allowedNamespaces")]
+#[case::another_value(json!({"from": "Selector", "selector": {"matchLabels": {"team": "zoo"}}}), Value::Null, "and `shop` has not those of its spec.allowedNamespaces")]
+#[case::a_secret(json!({"from": "All"}), json!({"secretKeyRef": {"name": "s", "key": "k"}}), "has a Secret (`s`), which pods of another namespace cannot mount")]
+fn another_namespaces_provider_needs_its_consent(#[case] allowed: Value, #[case] auth: Value, #[case] refusal: &str) {
+    let compilation = compile_with(&[borrower()], &[sharing(allowed, auth)], &labels());
+    if refusal.is_empty() {
+        assert_eq!(compilation.problems, []);
+        assert_eq!(compilation.document.agents["support"].model.candidates[0].provider, "models/shared");
+        return;
+    }
+    let problem = &compilation.problems[0];
+    assert_eq!(problem.kind, ProblemKind::RefNotPermitted);
+    assert_eq!(problem.path, "spec.model.candidates[0].providerRef.namespace");
+    assert!(problem.message.starts_with("Provider `shared` of namespace `models` "), "{problem}");
+    assert!(problem.message.contains(refusal), "{problem}");
+    assert!(compilation.document.agents.is_empty());
+}
+
+#[test]
+fn labels_that_are_not_known_let_nobody_in() {
+    let compilation = compile_with(&[borrower()], &[parse(shared_value())], &NamespaceLabels::new());
+    let problem = &compilation.problems[0];
+    assert_eq!(problem.kind, ProblemKind::RefNotPermitted);
+    assert!(problem.message.contains("those of `shop` are not known here"), "{problem}");
+}
+
+#[test]
+fn a_reference_to_its_own_namespace_asks_nobody() {
+    let mut agent = borrower();
+    agent.metadata.namespace = Some("models".into());
+    let provider = sharing(json!({"from": "Same"}), json!({"secretKeyRef": {"name": "s", "key": "k"}}));
+    assert_eq!(compile_with(&[agent], &[provider], &NamespaceLabels::new()).problems, []);
+}
+
+#[test]
+fn problems_of_a_role_have_its_path() {
+    let (mut agent, providers) = full();
+    agent["spec"]["roles"]["planner"]["candidates"][0]["providerRef"]["name"] = json!("nowhere");
+    agent["spec"]["roles"]["stage:draft"]["candidates"][0]["parameters"] = json!({"extra": {"response_format": {}}});
+    let compilation = compiled(&[agent], &providers);
+    let paths: Vec<_> = compilation.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "spec.roles.planner.candidates[0].providerRef.name",
+            "spec.roles.stage:draft.candidates[0].parameters.extra.response_format"
+        ]
+    );
+}
+
+#[rstest]
+fn what_every_request_says_itself_is_not_the_vendors(
+    #[values("model", "messages", "stream", "stream_options", "tools", "tool_choice", "response_format")] key: &str,
+) {
+    let (mut agent, providers) = full();
+    agent["spec"]["model"]["candidates"][0]["parameters"]["extra"] = json!({key: 1});
+    let compilation = compiled(&[agent], &providers);
+    assert_eq!(compilation.problems[0].path, format!("spec.model.candidates[0].parameters.extra.{key}"));
+}
+
+#[rstest]
+#[case("openai_compat", Ok("https://api.openai.com/v1"))]
+#[case("ollama", Ok("http://localhost:11434"))]
+#[case("vllm", Err("spec.endpoint is missing"))]
+#[case("llamacpp", Err("spec.endpoint is missing"))]
+#[case("hf_tgi", Err("spec.endpoint is missing"))]
+fn vendors_have_an_endpoint_of_their_own(#[case] provider_type: &str, #[case] expected: Result<&str, &str>) {
+    let (agent, [mut openai, local]) = full();
+    openai["spec"].as_object_mut().unwrap().remove("endpoint");
+    openai["spec"]["type"] = json!(provider_type);
+    let compilation = compiled(&[agent], &[openai, local]);
+    match expected {
+        Ok(endpoint) => assert_eq!(compilation.document.providers["shop/openai"].endpoint, endpoint),
+        Err(message) => {
+            assert_eq!(compilation.problems[0].kind, ProblemKind::ProviderInvalid);
+            assert!(compilation.problems[0].message.contains(message), "{:?}", compilation.problems);
+        }
+    }
+}
+
+#[test]
+fn equal_numbers_and_sets_give_equal_bytes() {
+    let (agent, [openai, local]) = full();
+    let before = compiled(std::slice::from_ref(&agent), &[openai.clone(), local.clone()]).document.to_bytes();
+    let mut same = openai;
+    same["spec"]["models"][0]["price"] =
+        json!({"inputPerMillion": "00.15", "outputPerMillion": "0.6", "cachedInputPerMillion": "0.07500"});
+    same["spec"]["models"][0]["capabilities"] = json!(["tools", "vision"]);
+    let mut agent = agent;
+    agent["spec"]["model"]["requires"] = json!(["json_schema", "tools"]);
+    assert_eq!(before, compiled(&[agent], &[same, local]).document.to_bytes());
+}
+
+#[test]
+fn a_list_without_capabilities_is_not_an_absent_one() {
+    let (agent, providers) = full();
+    let document = compiled(&[agent], &providers).document;
+    let models = &document.providers["shop/openai"].models;
+    assert_eq!(models["second"].capabilities, Some(Vec::new()));
+    assert_eq!(models["third"].capabilities, None);
+}
+
+#[rstest]
+#[case(json!({}), 512)]
+#[case(json!({"maxConcurrentRuns": 10}), 20)]
+#[case(json!({"maxConcurrentRuns": 10, "maxQueuedRuns": 0}), 0)]
+fn twice_as_many_runs_wait_as_proceed(#[case] runtime: Value, #[case] queued: u32) {
+    let (mut agent, providers) = full();
+    agent["spec"]["runtime"] = runtime;
+    let limits = compiled(&[agent], &providers).document.agents["support"].limits.clone();
+    assert_eq!((limits.max_queued_runs, limits.queue_timeout_ms), (queued, 5_000));
 }
 
 #[test]
@@ -144,6 +321,7 @@ fn two_agents_of_one_name_are_a_problem_that_names_the_other_namespace() {
     let mut twin = agent_value();
     twin["metadata"]["namespace"] = json!("zoo");
     twin["spec"]["model"]["candidates"] = json!([{"providerRef": {"name": "openai"}}]);
+    twin["spec"]["roles"] = json!({});
     let mut zoo_provider = provider_value("openai");
     zoo_provider["metadata"]["namespace"] = json!("zoo");
     let [openai, local] = providers;
@@ -184,6 +362,14 @@ fn changed(path: &str, value: &Value) -> Value {
         Value::String(text) if path.ends_with("/type") => {
             json!(if text == "llamacpp" { "openai_compat" } else { "llamacpp" })
         }
+        Value::String(text) if path.ends_with("/strategy") => {
+            json!(if text == "round_robin" { "capability_match" } else { "round_robin" })
+        }
+        // Not the other member of the set.
+        Value::String(text) if path.contains("/requires/") || path.contains("/capabilities/") => {
+            json!(if path.contains("/requires/") && text != "vision" { "vision" } else { "json_schema" })
+        }
+        Value::String(text) if path.contains("/price/") => json!(format!("{text}1")),
         Value::String(text) if path.ends_with("/scheme") => json!(if text == "bearer" { "header" } else { "bearer" }),
         Value::String(text) if text.ends_with('s') || text.ends_with('h') => {
             match text[..text.len() - 1].parse::<u32>() {
@@ -208,7 +394,11 @@ proptest! {
         let leaf = edited.pointer_mut(path).unwrap();
         *leaf = changed(path, leaf);
         // A reference that leads nowhere has no document at all; one to another provider has another document.
-        let other = [openai.clone(), local.clone(), provider_value("openaix"), provider_value("localx")];
+        let mut elsewhere = [shared_value(), shared_value()];
+        elsewhere[0]["metadata"]["name"] = json!("sharedx");
+        elsewhere[1]["metadata"]["namespace"] = json!("modelsx");
+        let [named, spaced] = elsewhere;
+        let other = [openai.clone(), local.clone(), provider_value("openaix"), provider_value("localx"), named, spaced];
         let before = compiled(&[agent], &other).document.revision();
         let after = compiled(&[edited], &other);
         prop_assert_eq!(&after.problems, &[]);
@@ -222,8 +412,8 @@ proptest! {
         agent["spec"]["model"]["candidates"][0].as_object_mut().unwrap().remove("model");
         let mut found = Vec::new();
         leaves("/spec", &openai["spec"], &mut found);
-        // Only the first model is a default; the others are there to be named.
-        found.retain(|path| !path.starts_with("/spec/models/1"));
+        // Who may use it is for the operator to judge.
+        found.retain(|path| !path.starts_with("/spec/allowedNamespaces"));
         let path = index.get(&found);
         let mut edited = openai.clone();
         let leaf = edited.pointer_mut(path).unwrap();

@@ -1,13 +1,16 @@
 //! What a run says while it goes on, and its answer. The serialized forms are the wire's.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorBody, RunError};
 use crate::message::{Message, ToolCall};
 use crate::model::{Parameters, ResponseFormat, ToolChoice};
+use crate::money::Money;
 use crate::tool::ToolSpec;
-use crate::usage::Usage;
+use crate::usage::{Tokens, Usage};
 
 /// What a caller asks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -89,7 +92,7 @@ pub struct Status {
 }
 
 /// The answer of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunAnswer {
     /// Id of the run.
@@ -126,10 +129,11 @@ pub struct RunAnswer {
 }
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// The model had its answer.
+    #[default]
     Stop,
     /// The most model calls were made; the answer is the best so far.
     StepLimit,
@@ -174,6 +178,22 @@ pub struct Attempt {
     /// Until its first content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_to_first_token_ms: Option<u64>,
+    /// The same and what it used, for metrics.
+    #[serde(skip)]
+    pub measures: Measures,
+}
+
+/// What was measured of a try.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// The whole call.
+    pub duration: Duration,
+    /// Until its first content.
+    pub first: Option<Duration>,
+    /// What it used; nothing where nothing came.
+    pub tokens: Tokens,
+    /// What that costs.
+    pub cost: Money,
 }
 
 impl TurnEvent {
@@ -187,6 +207,15 @@ impl TurnEvent {
             Self::ToolResult { .. } => "tool_result",
             Self::Done(_) => "done",
             Self::Error(_) => "error",
+        }
+    }
+
+    /// Whether it ends its run.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Done(_) | Self::Error(_) => true,
+            Self::Status(_) | Self::Token(_) | Self::ToolCall { .. } | Self::ToolResult { .. } => false,
         }
     }
 

@@ -27,9 +27,11 @@ pub mod access;
 pub mod error;
 pub mod event;
 pub mod message;
+pub mod money;
 pub mod ports;
 pub mod usage;
 
+pub mod admission;
 pub mod service;
 
 #[cfg(any(test, feature = "testing"))]

@@ -2,10 +2,10 @@
 
 mod react;
 
-use crate::agent::{Agent, Events, Ledger};
+use crate::agent::Turn;
 use crate::error::RunError;
 use crate::event::Finish;
-use crate::message::Message;
+use crate::message::{Message, ToolCall};
 
 /// The patterns and their settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct PatternEnd {
     pub finish: Finish,
     /// What was said since the question: tool calls, their results, the answer.
     pub transcript: Vec<Message>,
+    /// Whether a model's token limit cut the answer off.
+    pub truncated: bool,
+    /// The calls of the caller's own tools with which it ended.
+    pub client_calls: Vec<ToolCall>,
 }
 
 impl Pattern {
@@ -41,15 +45,9 @@ impl Pattern {
     ///
     /// # Errors
     /// As the router: no candidate gave a reply.
-    pub async fn execute(
-        self,
-        agent: &Agent,
-        conversation: Vec<Message>,
-        ledger: &mut Ledger,
-        events: &Events,
-    ) -> Result<PatternEnd, RunError> {
+    pub async fn execute(self, turn: &mut Turn<'_>, conversation: Vec<Message>) -> Result<PatternEnd, RunError> {
         match self {
-            Self::React { iterations_max } => react::run(agent, conversation, iterations_max, (ledger, events)).await,
+            Self::React { iterations_max } => react::run(turn, conversation, iterations_max).await,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use agent_pod_config::{Document, Resources, Trust, compile, revision_of};
+use agent_pod_config::{Document, NamespaceLabels, Resources, Trust, compile, revision_of};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -61,7 +61,8 @@ fn document_with_key(url: &str, prompt: &str, access: &str, secret: &str) -> Vec
                  "auth": {"secretKeyRef": {"name": secret, "key": "api-key"}}},
     }))
     .unwrap();
-    compile(Resources { agents: &[&agent], providers: &[&provider] }).document.to_bytes()
+    let namespaces = NamespaceLabels::new();
+    compile(Resources { agents: &[&agent], providers: &[&provider], namespaces: &namespaces }).document.to_bytes()
 }
 
 fn trust() -> Vec<u8> {

@@ -21,10 +21,18 @@ pub struct RuntimeSpec {
     /// What a pod requests and may use; each absent half has a default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// Runs at the same time in one pod; one more is answered with 429.
+    /// Runs at the same time in one pod; one more waits for a place.
     #[serde(default = "RuntimeSpec::default_max_concurrent_runs")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_concurrent_runs: u32,
+    /// Runs that wait for a place in one pod; one more is answered with 429. 0: none waits. Absent: twice `maxConcurrentRuns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_queued_runs: Option<u32>,
+    /// How long a run waits for a place before it is answered with 429.
+    #[serde(default = "RuntimeSpec::default_queue_timeout")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('10m')").message("runtime.queueTimeout must be at most 10m"))]
+    pub queue_timeout: DurationString,
     /// The largest request body, in bytes.
     #[serde(default = "RuntimeSpec::default_max_body_bytes")]
     #[schemars(range(min = 1024, max = 268_435_456))]
@@ -72,6 +80,10 @@ impl RuntimeSpec {
         256
     }
 
+    fn default_queue_timeout() -> DurationString {
+        "5s".into()
+    }
+
     fn default_max_body_bytes() -> u32 {
         10_485_760
     }
@@ -91,6 +103,8 @@ impl Default for RuntimeSpec {
             replicas: Self::default_replicas(),
             resources: None,
             max_concurrent_runs: Self::default_max_concurrent_runs(),
+            max_queued_runs: None,
+            queue_timeout: Self::default_queue_timeout(),
             max_body_bytes: Self::default_max_body_bytes(),
             drain_timeout: Self::default_drain_timeout(),
             endpoint_delay: Self::default_endpoint_delay(),

@@ -32,7 +32,7 @@ pub struct AgentStatus {
     /// Where to call the agent from inside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<AgentEndpoints>,
-    /// The models in the order in which they are tried, as `provider/model`.
+    /// The models as `provider/model`: those of the default role as declared, then those of the other roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
 }
@@ -59,4 +59,7 @@ pub struct AgentEndpoints {
     pub run: String,
     /// Many turns over one WebSocket.
     pub web_socket: String,
+    /// Base URL for OpenAI's clients; absent when `expose.openai` is false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openai: Option<String>,
 }

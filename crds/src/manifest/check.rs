@@ -95,7 +95,7 @@ pub fn without_nulls(object: &Value) -> Value {
     }
 }
 
-/// Lists that are maps by a key hold each key once.
+/// Lists that are maps by a key hold each key once, lists that are sets each value.
 fn duplicate_problems(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     if let (Some(properties), Some(fields)) = (schema.get("properties").and_then(Value::as_object), value.as_object()) {
         for (name, field) in fields {
@@ -104,9 +104,15 @@ fn duplicate_problems(schema: &Value, value: &Value, path: &str, problems: &mut 
             }
         }
     }
+    if let (Some(inner), Some(entries)) = (schema.get("additionalProperties"), value.as_object()) {
+        for (key, entry) in entries {
+            duplicate_problems(inner, entry, &join(path, key), problems);
+        }
+    }
     let Some(items) = value.as_array() else { return };
     let mut seen = HashSet::new();
     let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+    let is_set = schema.get("x-kubernetes-list-type").and_then(Value::as_str) == Some("set");
     for (index, item) in items.iter().enumerate() {
         let path = format!("{path}[{index}]");
         if let Some(keys) = keys {
@@ -115,6 +121,9 @@ fn duplicate_problems(schema: &Value, value: &Value, path: &str, problems: &mut 
                 let message = "a second entry of the same name; remove or rename one".to_owned();
                 problems.push(Problem { path: path.clone(), message });
             }
+        }
+        if is_set && !seen.insert(item.to_string()) {
+            problems.push(Problem { path: path.clone(), message: "is in the list twice; remove one".to_owned() });
         }
         if let Some(inner) = schema.get("items") {
             duplicate_problems(inner, item, &path, problems);

@@ -8,18 +8,18 @@ use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Config;
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{agent, provider};
 use crate::labels::MANAGED_SELECTOR;
 use crate::metrics::Metrics;
-use crate::names::{AGENT_LABEL, ObjectKey, agent_of};
+use crate::names::{AGENT_LABEL, ObjectKey, agent_of, providers_of};
 use crate::pods;
 use crate::scope::Scope;
 use crate::stores::{ChildStores, Stores};
@@ -30,6 +30,7 @@ pub(super) struct Watches {
     agents: Watch<Agent>,
     providers: Watch<Provider>,
     pods: Watch<Pod>,
+    namespaces: Option<Watch<PartialObjectMeta<Namespace>>>,
     config_maps: Watch<PartialObjectMeta<ConfigMap>>,
     service_accounts: Watch<PartialObjectMeta<ServiceAccount>>,
     services: Watch<PartialObjectMeta<Service>>,
@@ -53,6 +54,8 @@ impl Watches {
             agents: Watch::new(scope.api(client()), Config::default(), |_| {}),
             providers: Watch::new(scope.api(client()), Config::default(), |_| {}),
             pods: Watch::new(scope.api(client()), managed(), pods::prune),
+            namespaces: (*scope == Scope::Cluster)
+                .then(|| Watch::new(Api::all(client()), Config::default(), prune_namespace)),
             config_maps: Watch::new(scope.api(client()), managed(), prune_child),
             service_accounts: Watch::new(scope.api(client()), managed(), prune_child),
             services: Watch::new(scope.api(client()), managed(), prune_child),
@@ -68,10 +71,11 @@ impl Watches {
             deployments: self.deployments.store.clone(),
         };
         Stores::new(self.agents.store.clone(), self.providers.store.clone(), self.pods.store.clone(), children)
+            .with_namespaces(self.namespaces.as_ref().map(|watch| watch.store.clone()))
     }
 
     pub(super) fn start(self, routes: &Routes, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
-        let Self { agents, providers, pods, config_maps, service_accounts, services, deployments } = self;
+        let Self { agents, providers, pods, namespaces, config_maps, service_accounts, services, deployments } = self;
         let mut spawn = |name, watch: BoxFuture<'static, ()>| {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -86,6 +90,10 @@ impl Watches {
         spawn("the watch of agents", agents.run(metrics(), queues(), agent_wakes).boxed());
         spawn("the watch of providers", providers.run(metrics(), queues(), provider_wakes).boxed());
         spawn("the watch of pods", pods.run(metrics(), queues(), pod_wakes).boxed());
+        if let Some(namespaces) = namespaces {
+            let wakes = namespace_wakes(Arc::clone(&routes.agents));
+            spawn("the watch of namespaces", namespaces.run(metrics(), queues(), wakes).boxed());
+        }
         spawn("the watch of config maps", config_maps.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of service accounts", service_accounts.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of services", services.run(metrics(), queues(), child_wakes).boxed());
@@ -98,15 +106,19 @@ fn prune_child<K>(child: &mut PartialObjectMeta<K>) {
     child.metadata.labels = None;
 }
 
+/// Of a namespace only its labels matter.
+fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
+    namespace.metadata.annotations = None;
+}
+
 /// An agent wakes itself when more than its status has changed, and the providers that it names always.
 fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes + Send {
     let mut seen = Seen::default();
-    let mut named = HashMap::<ObjectKey, BTreeSet<String>>::new();
+    let mut named = HashMap::<ObjectKey, BTreeSet<ObjectKey>>::new();
     move |touched| {
         let agent = touched.object();
         let key = ObjectKey::of(agent);
-        let now: BTreeSet<_> =
-            agent.spec.model.candidates.iter().map(|candidate| candidate.provider_ref.name.clone()).collect();
+        let now = providers_of(agent);
         let mut wakes = Wakes::default();
         let before = match touched {
             Touched::Present(agent) => {
@@ -122,8 +134,8 @@ fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes
             }
         };
         // Those that it named before have lost a user.
-        let concerned = now.union(before.as_ref().unwrap_or(&now)).map(|name| reference(name, &key.namespace));
-        wakes.providers.extend(concerned);
+        let concerned = now.union(before.as_ref().unwrap_or(&now));
+        wakes.providers.extend(concerned.map(|provider| reference(&provider.name, &provider.namespace)));
         wakes
     }
 }
@@ -143,8 +155,33 @@ fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>)
                 ctx.forget(provider);
             }
         }
-        let users = ctx.stores.users(&ObjectKey::of(touched.object()));
-        wakes.agents.extend(users.iter().map(|user| reference(&user.name, &user.namespace)));
+        let naming = ctx.stores.naming(&ObjectKey::of(touched.object()));
+        wakes.agents.extend(naming.iter().map(|agent| reference(&agent.name, &agent.namespace)));
+        wakes
+    }
+}
+
+/// Labels of a namespace decide whose providers its agents may use: both are woken when they change.
+fn namespace_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<PartialObjectMeta<Namespace>>) -> Wakes + Send {
+    let mut seen = Seen::default();
+    move |touched| {
+        let mut wakes = Wakes::default();
+        let namespace = touched.object();
+        match touched {
+            Touched::Present(_) if !seen.has_changed(namespace) => return wakes,
+            Touched::Present(_) => {}
+            Touched::Gone(_) => seen.forget(namespace),
+        }
+        let name = namespace.name_any();
+        let agents = ctx.stores.agents.state_filter(|agent| agent.metadata.namespace.as_ref() == Some(&name));
+        for agent in agents {
+            let foreign = providers_of(&agent).into_iter().filter(|provider| provider.namespace != name);
+            let before = wakes.providers.len();
+            wakes.providers.extend(foreign.map(|provider| reference(&provider.name, &provider.namespace)));
+            if wakes.providers.len() > before {
+                wakes.agents.push(ObjectRef::from_obj(agent.as_ref()));
+            }
+        }
         wakes
     }
 }

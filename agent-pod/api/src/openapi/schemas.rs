@@ -160,7 +160,17 @@ pub struct Usage {
     pub tokens_out: u64,
     /// Cached tokens of all prompts.
     pub tokens_cached: u64,
-    /// The same by model, in the order of their first call.
+    /// What it cost by the prices of the Providers, as a decimal number.
+    #[schema(example = "0.0000846")]
+    pub cost: String,
+    /// The currency of `cost`.
+    #[schema(example = "USD")]
+    pub currency: String,
+    /// Whether some server did not count, so that these are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub estimated: Option<bool>,
+    /// The same by model and role, in the order of their first call.
     pub by_model: Vec<ModelUsage>,
 }
 
@@ -182,6 +192,9 @@ pub struct ModelUsage {
     pub tokens_out: u64,
     /// Cached tokens of its prompts.
     pub tokens_cached: u64,
+    /// What it cost, as a decimal number.
+    #[schema(example = "0.0000846")]
+    pub cost: String,
 }
 
 /// One try of one provider.

@@ -3,34 +3,25 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
-use super::{Agent, AgentMemory, Events, Identity, Ledger};
+use super::recall::Recall;
+use super::{Agent, Events, Identity, Ledger, Turn};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
-use crate::memory::{SessionKey, SessionLock, StoreError, StoredTurn};
 use crate::message::{Message, Role};
+use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
-
-/// How long a turn waits for its memory to read or write; then it goes on without.
-const STORE_WAIT: Duration = Duration::from_secs(2);
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
 pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
-    let Booking { identity, ledger, .. } = &mut booking;
-    let result = match timeout(limit, story(agent, &request, identity, ledger, &events)).await {
-        Ok(result) => result,
-        Err(_) => Err(RunError::new(
-            ErrorCode::DeadlineExceeded,
-            format!(
-                "the run did not end within {} s; ask for less, or raise spec.orchestration.timeout",
-                limit.as_secs_f64()
-            ),
-        )),
-    };
+    let Booking { identity, ledger, started, .. } = &mut booking;
+    let deadline = *started + limit;
+    let turn = Turn { agent, request: &request, identity, deadline, ledger, events: &events };
+    let result = timeout_at(deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
@@ -45,23 +36,41 @@ pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity,
 }
 
 /// The story of a turn.
-async fn story(
-    agent: &Agent,
-    request: &TurnRequest,
-    identity: &Identity,
-    ledger: &mut Ledger,
-    events: &Events,
-) -> Result<RunAnswer, RunError> {
-    events.send(begun(agent, identity)).await;
-    let mut memory = Recall::begin(agent, identity, ledger).await;
+async fn story(mut turn: Turn<'_>) -> Result<RunAnswer, RunError> {
+    let Turn { agent, request, identity, .. } = turn;
+    turn.events.send(begun(agent, identity)).await;
+    let mut memory = Recall::begin(&mut turn).await;
     let system = agent.system.render(&variables(agent, request, identity)).map_err(prompt_failed)?;
-    let question = Message::new(Role::User, request.query.clone());
-    let mut conversation = vec![Message::new(Role::System, system)];
-    conversation.append(&mut memory.history);
-    conversation.push(question.clone());
-    let end = agent.pattern.execute(agent, conversation, ledger, events).await?;
-    memory.remember(agent, question, &end, ledger).await;
-    Ok(answer(agent, identity, end, ledger))
+    let question = question(request);
+    let conversation = conversation(request, system, &mut memory.history, &question);
+    let end = agent.pattern.execute(&mut turn, conversation).await?;
+    memory.remember(agent, question, &end, turn.ledger).await;
+    Ok(answer(agent, identity, end, turn.ledger))
+}
+
+fn question(request: &TurnRequest) -> Message {
+    Message { images: request.images.clone(), ..Message::new(Role::User, request.query.clone()) }
+}
+
+/// The system prompt, what was said before, and the question. A caller of the chat completions API brings all but the first.
+fn conversation(
+    request: &TurnRequest,
+    mut system: String,
+    history: &mut Vec<Message>,
+    question: &Message,
+) -> Vec<Message> {
+    let Some(chat) = request.chat.as_deref() else {
+        let mut conversation = vec![Message::new(Role::System, system)];
+        conversation.append(history);
+        conversation.push(question.clone());
+        return conversation;
+    };
+    // One system message, because chat templates of many models take no second one.
+    for text in &chat.system {
+        system.push_str("\n\n");
+        system.push_str(text);
+    }
+    std::iter::once(Message::new(Role::System, system)).chain(chat.messages.iter().cloned()).collect()
 }
 
 fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
@@ -115,65 +124,8 @@ fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) 
         attempts: ledger.attempts.clone(),
         degraded: ledger.degraded.clone(),
         trace_id: identity.trace_id.clone(),
-        truncated: false,
-        client_calls: Vec::new(),
-    }
-}
-
-/// The memory of one turn: what was said before, and the session's lock until the turn has been stored.
-struct Recall<'a> {
-    memory: Option<(&'a AgentMemory, SessionKey, SessionLock)>,
-    history: Vec<Message>,
-}
-
-impl<'a> Recall<'a> {
-    /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
-    async fn begin(agent: &'a Agent, identity: &Identity, ledger: &mut Ledger) -> Self {
-        let none = Self { memory: None, history: Vec::new() };
-        let Some(memory) = &agent.memory else { return none };
-        let key =
-            SessionKey { agent: format!("{}/{}", agent.namespace, agent.name), session: identity.session_id.clone() };
-        // The lock waits for another turn of the session, which the run's deadline bounds.
-        let lock = match memory.store.lock(&key).await {
-            Ok(lock) => lock,
-            Err(error) => {
-                degrade(ledger, &error);
-                return none;
-            }
-        };
-        match in_time(memory.store.load(&key, memory.settings.turns_max)).await {
-            Ok(turns) => {
-                let history = turns.into_iter().flat_map(|turn| turn.messages).collect();
-                Self { memory: Some((memory, key, lock)), history }
-            }
-            Err(error) => {
-                degrade(ledger, &error);
-                none
-            }
-        }
-    }
-
-    /// Stores the turn and gives the session free.
-    async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &mut Ledger) {
-        let Some((memory, key, lock)) = self.memory else { return };
-        let mut messages = vec![question];
-        messages.extend(end.transcript.iter().cloned());
-        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp() };
-        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings)).await {
-            degrade(ledger, &error);
-        }
-        drop(lock);
-    }
-}
-
-async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
-}
-
-fn degrade(ledger: &mut Ledger, error: &StoreError) {
-    tracing::warn!(cause = %error, "conversation memory failed, going on without");
-    if !ledger.degraded.iter().any(|what| what == "memory") {
-        ledger.degraded.push("memory".to_owned());
+        truncated: end.truncated,
+        client_calls: end.client_calls,
     }
 }
 
@@ -194,6 +146,7 @@ impl Drop for Booking<'_> {
             trace_id: &self.identity.trace_id,
             outcome: self.outcome,
             usage: &self.ledger.usage,
+            attempts: &self.ledger.attempts,
             duration: self.started.elapsed(),
         });
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_config::{Compilation, Document, Resources, SecretKey, compile};
+use agent_pod_config::{Compilation, Document, NAMESPACE_NAME_LABEL, NamespaceLabels, Resources, SecretKey, compile};
 use agent_pod_infra::secret::SecretId;
 use kube::core::ObjectMeta;
 use secrecy::SecretString;
@@ -76,7 +76,9 @@ impl Folder {
 pub fn compile_manifests(manifests: &Manifests) -> (Document, Vec<ManifestProblem>) {
     let agents: Vec<_> = manifests.agents.iter().map(|(_, agent)| agent).collect();
     let providers: Vec<_> = manifests.providers.iter().map(|(_, provider)| provider).collect();
-    let Compilation { document, problems } = compile(Resources { agents: &agents, providers: &providers });
+    let namespaces = namespaces(manifests);
+    let resources = Resources { agents: &agents, providers: &providers, namespaces: &namespaces };
+    let Compilation { document, problems } = compile(resources);
     let mut all = manifests.problems.clone();
     for problem in problems {
         // Two agents of one name are at odds with each other: both files are named.
@@ -98,6 +100,12 @@ pub fn compile_manifests(manifests: &Manifests) -> (Document, Vec<ManifestProble
     }
     all.sort();
     (document, all)
+}
+
+/// All that is known of namespaces without a cluster: their names.
+fn namespaces(manifests: &Manifests) -> NamespaceLabels {
+    let names = manifests.agents.iter().map(|(_, agent)| agent.metadata.namespace.as_deref().unwrap_or("default"));
+    names.map(|name| (name.to_owned(), BTreeMap::from([(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned())]))).collect()
 }
 
 /// `ASTROMESH_SECRET_<NAME>_<KEY>`: upper case, every other character as `_`.

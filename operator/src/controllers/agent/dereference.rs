@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use agent_pod_config::NamespaceLabels;
 use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
 use super::Context;
-use crate::names::{AGENT_LABEL, ObjectKey};
+use crate::names::{AGENT_LABEL, ObjectKey, providers_of};
 use crate::pods::PodView;
 use crate::trust::TrustBundle;
 
@@ -22,6 +23,8 @@ pub struct Inputs {
     pub previous: AgentStatus,
     /// The providers that it names and that exist.
     pub providers: Vec<Arc<Provider>>,
+    /// The labels of its namespace, where they are known.
+    pub namespaces: NamespaceLabels,
     /// Its pods that are not being deleted, by name.
     pub pods: Vec<PodView>,
     /// The cluster's token keys; absent until they are read.
@@ -32,13 +35,9 @@ pub struct Inputs {
 #[must_use]
 pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
     let key = ObjectKey::of(agent.as_ref());
-    let mut names: Vec<_> =
-        agent.spec.model.candidates.iter().map(|candidate| candidate.provider_ref.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let providers = names
+    let providers = providers_of(&agent)
         .into_iter()
-        .filter_map(|name| ctx.stores.providers.get(&ObjectRef::new(name).within(&key.namespace)))
+        .filter_map(|provider| ctx.stores.providers.get(&ObjectRef::new(&provider.name).within(&provider.namespace)))
         .filter(|provider| provider.metadata.deletion_timestamp.is_none())
         .collect();
     let mut pods: Vec<_> = ctx
@@ -56,6 +55,7 @@ pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
     Inputs {
         previous: ctx.statuses.live(agent.as_ref(), agent.status.as_ref()),
         trust: ctx.trust.borrow().clone(),
+        namespaces: ctx.stores.labels(&key.namespace),
         agent,
         key,
         providers,

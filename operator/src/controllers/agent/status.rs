@@ -1,8 +1,8 @@
 //! What happened → the status. Pure: the same facts give the same status, byte for byte.
 
+mod degraded;
 mod rollout;
 
-use agent_pod_config::SecretPresence;
 use astromesh_crds::v1alpha1::{AgentEndpoints, AgentStatus, Reason, RevisionStatus, condition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +12,7 @@ pub use rollout::Rollout;
 use super::dereference::Inputs;
 use super::observe::Observation;
 use super::validate::{Refusal, Target, Validated};
-use crate::conditions::{Conditions, Status, Verdict, find};
+use crate::conditions::{Conditions, Status, Verdict};
 use crate::{labels, names};
 
 /// How far a reconciliation came.
@@ -71,7 +71,7 @@ pub fn verdicts(stage: &Stage<'_>, previous: &[Condition]) -> Verdicts {
             built(agent, failure.as_ref(), rollout.as_ref(), *observation)
         }
     };
-    verdicts.degraded = degraded(stage, previous);
+    verdicts.degraded = degraded::degraded(stage, previous);
     verdicts
 }
 
@@ -110,29 +110,35 @@ pub fn status(inputs: &Inputs, stage: &Stage<'_>, verdicts: &Verdicts, now: Time
         replicas: count(inputs.pods.len()),
         ready_replicas: count(inputs.pods.iter().filter(|pod| pod.ready).count()),
         selector: Some(labels::as_text(&labels::selector(&inputs.key.name))),
-        endpoints: Some(endpoints(&inputs.key)),
+        endpoints: Some(endpoints(&inputs.key, agent.spec.expose.openai)),
         models,
     }
 }
 
-fn endpoints(key: &names::ObjectKey) -> AgentEndpoints {
+fn endpoints(key: &names::ObjectKey, openai: bool) -> AgentEndpoints {
     let host = format!("{}.{}.svc", names::child(&key.name), key.namespace);
     let name = &key.name;
     AgentEndpoints {
         base: format!("http://{host}"),
         run: format!("http://{host}/v1/agents/{name}/run"),
         web_socket: format!("ws://{host}/v1/ws/agent/{name}"),
+        openai: openai.then(|| format!("http://{host}/v1")),
     }
 }
 
+/// Those of the default role as declared, then those of the other roles, each once.
 fn models(agent: &Validated) -> Vec<String> {
-    let candidates = agent.document.agents.values().flat_map(|agent| &agent.model.candidates);
-    candidates
-        .map(|candidate| {
-            let provider = candidate.provider.rsplit_once('/').map_or(candidate.provider.as_str(), |(_, name)| name);
-            format!("{provider}/{}", candidate.model)
-        })
-        .collect()
+    let roles =
+        agent.document.agents.values().flat_map(|agent| std::iter::once(&agent.model).chain(agent.roles.values()));
+    let mut models = Vec::new();
+    for candidate in roles.flat_map(|role| &role.candidates) {
+        let provider = candidate.provider.rsplit_once('/').map_or(candidate.provider.as_str(), |(_, name)| name);
+        let model = format!("{provider}/{}", candidate.model);
+        if !models.contains(&model) {
+            models.push(model);
+        }
+    }
+    models
 }
 
 const ACCEPTED: &str = "the spec is valid";
@@ -252,31 +258,6 @@ fn available(agent: &Validated, wanted: i32, rollout: Option<&Rollout>, observat
         Some(_) | None if observation.ready().next().is_none() => no_pods(observation),
         Some(_) | None => Verdict::fails(Reason::PodsUnavailable, "fewer pods are available than asked for"),
     }
-}
-
-/// While pods are being replaced, an old one may miss what the new ones have; while none is ready, nothing is known.
-fn degraded(stage: &Stage<'_>, previous: &[Condition]) -> Option<Verdict> {
-    let carried = || {
-        let before = find(previous, condition::DEGRADED)?;
-        Some(Verdict::present(Reason::CredentialsMissing, before.message.as_str()))
-    };
-    let Stage::Built { agent, rollout: Some(rollout), observation: Some(observation), .. } = stage else {
-        return carried();
-    };
-    if !rollout.is_complete(agent.replicas_wanted()) || observation.ready().next().is_none() {
-        return carried();
-    }
-    let named = agent.document.secrets();
-    let missing: Vec<_> = observation
-        .secrets()
-        .into_iter()
-        .filter(|(key, presence)| *presence == SecretPresence::Missing && named.contains(key))
-        .map(|(key, _)| format!("Secret `{}` has no key `{}`", key.name, key.key))
-        .collect();
-    (!missing.is_empty()).then(|| {
-        let message = format!("{}; a value that was there before goes on being used", missing.join(", "));
-        Verdict::present(Reason::CredentialsMissing, message)
-    })
 }
 
 fn reconciling(loaded: &Verdict, failure: Option<&(Reason, String)>, rolling: bool) -> Option<Verdict> {

@@ -68,7 +68,8 @@ pub struct Refusal {
 pub fn validate(inputs: &Inputs, default_image: &str) -> Result<Validated, Refusal> {
     let agent = &inputs.agent;
     let providers: Vec<_> = inputs.providers.iter().map(Arc::as_ref).collect();
-    let compilation = compile(Resources { agents: &[agent], providers: &providers });
+    let resources = Resources { agents: &[agent], providers: &providers, namespaces: &inputs.namespaces };
+    let compilation = compile(resources);
     let mut refusal = refusal_of(&compilation.problems);
     if let Some(why) = names::invalid_agent_name(&agent.name_any()) {
         let name = format!("metadata.name: {why}");
@@ -105,8 +106,12 @@ fn refusal_of(problems: &[Problem]) -> Refusal {
         (!texts.is_empty()).then(|| texts.join("; "))
     };
     refusal.invalid = texts(ProblemKind::Invalid);
-    let missing = texts(ProblemKind::ProviderNotFound).map(|text| (Reason::ProviderNotFound, text));
-    refusal.unresolved =
-        missing.or_else(|| texts(ProblemKind::ProviderInvalid).map(|text| (Reason::ProviderNotAccepted, text)));
+    // Each sort has its reason; the first one that occurs is told.
+    let sorts = [
+        (ProblemKind::ProviderNotFound, Reason::ProviderNotFound),
+        (ProblemKind::RefNotPermitted, Reason::RefNotPermitted),
+        (ProblemKind::ProviderInvalid, Reason::ProviderNotAccepted),
+    ];
+    refusal.unresolved = sorts.into_iter().find_map(|(kind, reason)| Some((reason, texts(kind)?)));
     refusal
 }
