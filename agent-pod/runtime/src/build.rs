@@ -18,9 +18,10 @@ use agent_pod_core::ports::{Environment, RunObserver};
 use agent_pod_core::prompt::Prompt;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentSummary};
 use agent_pod_core::tool::ToolSet;
-use agent_pod_infra::model::chat_completions::{
-    AuthScheme, AuthSettings, ChatCompletions, ChatCompletionsSettings, Dialect,
-};
+use agent_pod_infra::http::TlsSettings;
+use agent_pod_infra::model::chat_completions::{ChatCompletions, Dialect};
+use agent_pod_infra::model::ollama::Ollama;
+use agent_pod_infra::model::server::{AuthScheme, AuthSettings, ServerSettings, ServerSettingsError};
 use agent_pod_infra::secret::{SecretId, SecretStore};
 use astromesh_crds::v1alpha1 as crd;
 
@@ -143,25 +144,30 @@ impl Builder {
                 adapters.insert(key.clone(), (provider.clone(), Arc::clone(adapter)));
                 continue;
             }
-            match ChatCompletions::new(&self.settings(provider)) {
+            match self.adapter(provider) {
                 Ok(adapter) => {
-                    adapters.insert(key.clone(), (provider.clone(), Arc::new(adapter) as Arc<dyn Model>));
+                    adapters.insert(key.clone(), (provider.clone(), adapter));
                 }
-                Err(error) => problems.push(problem(format!("providers.{key}.endpoint"), error.to_string())),
+                Err(error) => problems.push(problem(format!("providers.{key}.{}", error.field()), error.to_string())),
             }
         }
         adapters
     }
 
-    fn settings(&self, provider: &ProviderDocument) -> ChatCompletionsSettings {
-        ChatCompletionsSettings {
-            dialect: match provider.provider_type {
-                crd::ProviderType::OpenaiCompat
-                | crd::ProviderType::Vllm
-                | crd::ProviderType::HfTgi
-                | crd::ProviderType::Ollama => Dialect::OpenAiCompat,
-                crd::ProviderType::Llamacpp => Dialect::LlamaCpp,
-            },
+    fn adapter(&self, provider: &ProviderDocument) -> Result<Arc<dyn Model>, ServerSettingsError> {
+        let settings = self.settings(provider);
+        let dialect = match provider.provider_type {
+            crd::ProviderType::Ollama => return Ok(Arc::new(Ollama::new(&settings)?)),
+            crd::ProviderType::OpenaiCompat => Dialect::OpenAiCompat,
+            crd::ProviderType::Vllm => Dialect::Vllm,
+            crd::ProviderType::Llamacpp => Dialect::LlamaCpp,
+            crd::ProviderType::HfTgi => Dialect::HfTgi,
+        };
+        Ok(Arc::new(ChatCompletions::new(dialect, &settings)?))
+    }
+
+    fn settings(&self, provider: &ProviderDocument) -> ServerSettings {
+        ServerSettings {
             endpoint: provider.endpoint.clone(),
             auth: provider.auth.as_ref().and_then(|auth| {
                 let id = SecretId { name: auth.secret.name.clone(), key: auth.secret.key.clone() };
@@ -171,6 +177,13 @@ impl Builder {
                     crd::AuthScheme::None => return None,
                 };
                 Some(AuthSettings { scheme, secret: self.secrets.handle(&id) })
+            }),
+            headers: provider.headers.clone().into_iter().collect(),
+            tls: provider.tls.as_ref().map(|tls| TlsSettings {
+                ca: tls.ca.as_ref().map(|ca| {
+                    self.secrets.handle(&SecretId { name: ca.name.clone(), key: ca.key.clone() })
+                }),
+                insecure_skip_verify: tls.insecure_skip_verify,
             }),
             connect_timeout: Duration::from_millis(provider.timeouts.connect_ms),
         }
