@@ -135,9 +135,7 @@ impl Builder {
         let path = format!("agents.{name}");
         let prompts = prompts::compile(agent, &path)?;
         let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
-        let output = output
-            .transpose()
-            .map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
+        let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
         let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;
         let mut roles = BTreeMap::new();
         for (role, model) in &agent.roles {

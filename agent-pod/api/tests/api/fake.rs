@@ -239,7 +239,7 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         steps: vec![Step {
             index: 1,
             step_type: "tool",
-        agent: None,
+            agent: None,
             name: "get_order".to_owned(),
             arguments: json!({"id": 7}),
             result: "shipped".to_owned(),

@@ -22,6 +22,7 @@ pub fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Time
     let body = serde_json::from_slice(body).unwrap_or_default();
     let mut error = with_words(kind_of(status), status.as_str(), &body);
     error.retry_after = retry_after(status, headers, now);
+    error.status = Some(status.as_u16());
     error
 }
 

@@ -15,8 +15,13 @@ pub(super) fn compile(agent: &AgentDocument, path: &str) -> Result<Prompts, Reje
     let branches = branches.filter_map(|(index, branch)| Some((branch_template(index), branch.prompt.as_ref()?)));
     let context = prompts.context.iter().map(|context| (CONTEXT.to_owned(), context));
     let named = prompts.templates.iter().map(|(name, text)| (name.clone(), text));
-    let all: Vec<(String, &String)> =
-        [(SYSTEM.to_owned(), &prompts.system)].into_iter().chain(context).chain(named).chain(stages).chain(branches).collect();
+    let all: Vec<(String, &String)> = [(SYSTEM.to_owned(), &prompts.system)]
+        .into_iter()
+        .chain(context)
+        .chain(named)
+        .chain(stages)
+        .chain(branches)
+        .collect();
     Prompts::compile(all.iter().map(|(name, text)| (name.as_str(), text.as_str())))
         .map_err(|(name, error)| problem(format!("{path}.{}", field(&name)), error.to_string()))
 }
