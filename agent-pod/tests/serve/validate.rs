@@ -54,3 +54,29 @@ fn a_file_that_is_not_there_is_a_problem() {
     assert_eq!(code, Some(1));
     assert!(out.contains("/nonexistent/agent.yaml: cannot be read"), "{out}");
 }
+
+#[test]
+fn a_provider_of_another_namespace_is_asked_for_its_consent() {
+    let verdict = |label: &str| {
+        let folder = Folder::new();
+        let allowed =
+            format!("{{from: Selector, selector: {{matchLabels: {{kubernetes.io/metadata.name: {label}}}}}}}");
+        folder.write(
+            "provider.yaml",
+            &format!(
+                "apiVersion: astromesh.io/v1alpha1\nkind: Provider\nmetadata: {{name: echo, namespace: models}}\nspec:\n  type: ollama\n  models: [{{name: m}}]\n  allowedNamespaces: {allowed}\n"
+            ),
+        );
+        folder.write(
+            "agent.yaml",
+            "apiVersion: astromesh.io/v1alpha1\nkind: Agent\nmetadata: {name: borrower}\nspec:\n  model: {candidates: [{providerRef: {name: echo, namespace: models}}]}\n  prompts: {system: hello}\n",
+        );
+        validate(&[folder.path()])
+    };
+    assert_eq!(verdict("default").0, Some(0));
+    let (code, out) = verdict("other");
+    assert_eq!(code, Some(1));
+    let refused =
+        "Agent/borrower: spec.model.candidates[0].providerRef.namespace: Provider `echo` of namespace `models`";
+    assert!(out.contains(refused), "{out}");
+}
