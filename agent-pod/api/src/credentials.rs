@@ -12,6 +12,14 @@ use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 
+/// An agent that a caller may call, and who that is where the agent asks for it.
+pub(crate) struct Admitted {
+    /// The agent.
+    pub(crate) agent: Arc<AgentHandle>,
+    /// The caller that its token proves; none where the agent asks for no token.
+    pub(crate) caller: Option<Caller>,
+}
+
 /// The peer and the bearer token of a call.
 pub(crate) struct Credentials {
     /// How the call arrived.
@@ -30,14 +38,14 @@ impl Credentials {
     /// # Errors
     /// `unauthenticated` or `forbidden`; `agent_not_found` only for callers that may call some agent here, so that
     /// nobody else can find out names.
-    pub(crate) fn agent(&self, agents: &dyn AgentService, name: &str) -> Result<Arc<AgentHandle>, RunError> {
+    pub(crate) fn agent(&self, agents: &dyn AgentService, name: &str) -> Result<Admitted, RunError> {
         let Some(agent) = agents.agent(name) else {
             self.agents(agents)?;
             let message = format!("there is no agent `{name}` here; GET /v1/agents lists those that you may call");
             return Err(RunError::new(ErrorCode::AgentNotFound, message));
         };
-        agent.access.check(self.arrival, self.token(), &*agents.verifier())?;
-        Ok(agent)
+        let caller = agent.access.check(self.arrival, self.token(), &*agents.verifier())?;
+        Ok(Admitted { agent, caller })
     }
 
     /// The agents that the caller may call.

@@ -73,7 +73,8 @@ pub(crate) fn report(error: &RunError) {
     }
 }
 
-fn headers(error: &RunError) -> HeaderMap {
+/// The headers that go with an error.
+pub(crate) fn headers(error: &RunError) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(wait) = error.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));

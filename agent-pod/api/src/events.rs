@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use agent_pod_core::error::{ErrorCode, RunError};
-use agent_pod_core::event::TurnEvent;
+use agent_pod_core::event::{RunAnswer, TurnEvent};
 use agent_pod_core::service::Run;
 use axum::http::HeaderName;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 
 use crate::error::{X_RUN_ID, report};
 
@@ -20,36 +20,48 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Tells nginx, and those who follow it, not to collect the stream.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The events of a run up to exactly one `done` or `error`. The run is dropped as soon as that has come out.
+/// The events of a run up to exactly one `done` or `error`. The run is dropped as soon as that has come out. A failure
+/// is reported by whoever sends it on.
 pub(crate) fn until_end(run: Run) -> BoxStream<'static, TurnEvent> {
     stream::unfold(Some(run), |run| async {
         let mut run = run?;
         let event = run.events.next().await.unwrap_or_else(|| broken_off(&run.run_id));
-        if let TurnEvent::Error(error) = &event {
-            report(error);
-        }
-        let rest = (!is_end(&event)).then_some(run);
+        let rest = (!event.is_end()).then_some(run);
         Some((event, rest))
     })
     .boxed()
 }
 
-/// Whether this event ends its run.
-pub(crate) fn is_end(event: &TurnEvent) -> bool {
-    match event {
-        TurnEvent::Done(_) | TurnEvent::Error(_) => true,
-        TurnEvent::Status(_) | TurnEvent::Token(_) | TurnEvent::ToolCall { .. } | TurnEvent::ToolResult { .. } => false,
+/// The answer of the run at its end.
+///
+/// # Errors
+/// As the run's `error` event, with the run's id.
+pub(crate) async fn whole_answer(run: Run) -> Result<RunAnswer, RunError> {
+    let run_id = run.run_id.clone();
+    run.answer().await.map_err(|error| RunError { run_id: error.run_id.or(Some(run_id)), ..error })
+}
+
+/// Logs the event if it is a failure that is not the caller's.
+pub(crate) fn report_failure(event: &TurnEvent) {
+    if let TurnEvent::Error(error) = event {
+        report(error);
     }
 }
 
 /// The run as server-sent events. Dropping the response drops the run.
 pub(crate) fn server_sent_events(run: Run) -> Response {
-    let headers =
-        [(CACHE_CONTROL, "no-cache".to_owned()), (X_ACCEL_BUFFERING, "no".to_owned()), (X_RUN_ID, run.run_id.clone())];
-    let events = until_end(run).zip(stream::iter(1_u64..)).map(|(event, id)| {
-        Ok::<_, Infallible>(Event::default().event(event.name()).id(id.to_string()).data(event.to_json()))
-    });
-    (headers, Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
+    let run_id = run.run_id.clone();
+    let events = until_end(run).inspect(report_failure).zip(stream::iter(1_u64..));
+    let framed =
+        events.map(|(event, id)| Event::default().event(event.name()).id(id.to_string()).data(event.to_json()));
+    event_stream(run_id, framed)
+}
+
+/// Server-sent events as an answer that nobody on the way holds back.
+pub(crate) fn event_stream(run_id: String, events: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let headers = [(CACHE_CONTROL, "no-cache".to_owned()), (X_ACCEL_BUFFERING, "no".to_owned()), (X_RUN_ID, run_id)];
+    let stream = Sse::new(events.map(Ok::<_, Infallible>));
+    (headers, stream.keep_alive(KeepAlive::new().interval(KEEP_ALIVE))).into_response()
 }
 
 fn broken_off(run_id: &str) -> TurnEvent {

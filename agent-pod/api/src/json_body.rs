@@ -13,19 +13,29 @@ use serde_json::Value;
 /// How long a body may take to arrive: the 10 MiB of the default limit at about 1.4 Mbit/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A body that has been read.
+#[derive(Debug)]
+pub(crate) struct JsonBody {
+    /// What it says.
+    pub(crate) value: Value,
+    /// How long it was.
+    pub(crate) bytes: usize,
+}
+
 /// The JSON of a request of at most `bytes_max` bytes.
 ///
 /// # Errors
 /// `unsupported_media_type`, `body_too_large`, `invalid_json`; `deadline_exceeded` for a body that dribbles in.
-pub(crate) async fn read_json(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Value, RunError> {
+pub(crate) async fn read_json(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<JsonBody, RunError> {
     require_json_type(headers)?;
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes_max)) {
         return Err(too_large(bytes_max));
     }
     let bytes = tokio::time::timeout(BODY_TIMEOUT, read(body, bytes_max)).await.map_err(|_elapsed| too_slow())??;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| RunError::new(ErrorCode::InvalidJson, format!("the body is not JSON: {error}")))
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|error| RunError::new(ErrorCode::InvalidJson, format!("the body is not JSON: {error}")))?;
+    Ok(JsonBody { value, bytes: bytes.len() })
 }
 
 /// No content type at all is taken for JSON: the original system's clients leave it out.
@@ -57,7 +67,8 @@ async fn read(body: Body, bytes_max: usize) -> Result<Bytes, RunError> {
     Ok(bytes.freeze())
 }
 
-fn too_large(bytes_max: usize) -> RunError {
+/// A body of more than `bytes_max` bytes.
+pub(crate) fn too_large(bytes_max: usize) -> RunError {
     let message = format!("the body exceeds the {bytes_max} bytes that this agent takes; send less");
     RunError::new(ErrorCode::BodyTooLarge, message)
 }

@@ -1,5 +1,6 @@
 //! The OpenAPI document, made of the handlers' own documentation.
 
+pub mod chat;
 pub(crate) mod failures;
 pub mod schemas;
 
@@ -30,9 +31,15 @@ pub(crate) fn base_document() -> OpenApi {
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(crate::routes::docs::show),
-    components(schemas(schemas::ErrorAnswer, schemas::RunEvent)),
+    components(schemas(
+        schemas::ErrorAnswer,
+        schemas::RunEvent,
+        chat::ChatErrorAnswer,
+        crate::openai::stream::ChatCompletionChunk,
+    )),
     tags(
         (name = "agents", description = "What there is to call, and the call."),
+        (name = "openai", description = "Agents for the clients of the chat completions API."),
         (name = "pod", description = "The pod itself."),
     ),
     security(("bearer" = [])),

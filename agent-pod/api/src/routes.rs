@@ -1,6 +1,7 @@
 //! The routes of the public port. Each is documented where it is handled; `/openapi.json` is made of that.
 
 mod agents;
+mod chat;
 pub(crate) mod docs;
 mod health;
 mod sockets;
@@ -33,9 +34,12 @@ pub(crate) fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::show))
         .routes(routes!(agents::run))
         .routes(routes!(sockets::connect))
+        .routes(routes!(chat::complete))
+        .routes(routes!(chat::models))
+        .routes(routes!(chat::model))
 }
 
-/// The `{name}` of a route.
+/// The agent that a route names.
 pub(crate) struct AgentName(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for AgentName {

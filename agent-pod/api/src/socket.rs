@@ -4,7 +4,7 @@ mod client_message;
 mod conversation;
 mod wire;
 
-pub(crate) use conversation::Conversation;
+pub(crate) use conversation::{Conversation, draining};
 
 use axum::extract::ws::WebSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -37,8 +37,15 @@ async fn converse(
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let stopping = shutdown.is_cancelled();
-        if stopping && !conversation.is_running() {
-            return End::Restart;
+        if stopping {
+            if let Some(last) = conversation.stop()
+                && let Err(end) = wire.send(&last).await
+            {
+                return end;
+            }
+            if !conversation.is_busy() {
+                return End::Restart;
+            }
         }
         let done = tokio::select! {
             message = wire.receive() => match message {

@@ -1,23 +1,34 @@
 //! An agent, built and ready: immutable, shared by its runs, replaced as a whole on a reload.
 
+mod act;
+mod ask;
+mod ledger;
+mod recall;
+mod rendering;
+mod structured;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::event::{Attempt, Step, TurnEvent, TurnRequest};
+use crate::event::{TurnEvent, TurnRequest};
 use crate::memory::{ConversationSettings, ConversationStore};
 use crate::model::router::Router;
+use crate::output::OutputSchema;
 use crate::pattern::Pattern;
 use crate::ports::{Environment, RunObserver};
-use crate::prompt::Prompt;
+use crate::prompt::Prompts;
 use crate::service::{Run, RunOptions};
 use crate::tool::ToolSet;
-use crate::usage::Usage;
+
+pub use ask::Asking;
+pub use ledger::{Booked, Ledger};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -32,14 +43,16 @@ pub struct Agent {
     pub display_name: Option<String>,
     /// One sentence of purpose.
     pub description: Option<String>,
-    /// The system prompt.
-    pub system: Prompt,
-    /// Its models.
-    pub router: Router,
+    /// Its prompts.
+    pub prompts: Prompts,
+    /// Its models by role.
+    pub models: Models,
     /// Its tools.
     pub tools: ToolSet,
     /// How a run proceeds.
     pub pattern: Pattern,
+    /// What form its answers have as data.
+    pub output: Option<OutputSchema>,
     /// The whole run.
     pub timeout: Duration,
     /// What it remembers; none: nothing.
@@ -48,6 +61,28 @@ pub struct Agent {
     pub environment: Arc<dyn Environment>,
     /// Told of every run that ends.
     pub observer: Arc<dyn RunObserver>,
+}
+
+/// The models of an agent.
+#[derive(Clone)]
+pub struct Models {
+    /// For every job that has no model of its own.
+    pub default: Router,
+    /// For single jobs, by role.
+    pub roles: BTreeMap<String, Router>,
+}
+
+impl Models {
+    /// The models of a role, else the default ones.
+    #[must_use]
+    pub fn of(&self, role: &str) -> &Router {
+        self.roles.get(role).unwrap_or(&self.default)
+    }
+
+    /// All of them, the default ones first.
+    pub fn all(&self) -> impl Iterator<Item = &Router> {
+        std::iter::once(&self.default).chain(self.roles.values())
+    }
 }
 
 /// What an agent remembers, and where.
@@ -59,37 +94,67 @@ pub struct AgentMemory {
     pub settings: ConversationSettings,
 }
 
-/// What a run has used and done so far.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Tokens.
-    pub usage: Usage,
-    /// Every provider that was tried.
-    pub attempts: Vec<Attempt>,
-    /// What happened on the way.
-    pub steps: Vec<Step>,
-    /// What was missing.
-    pub degraded: Vec<String>,
-}
-
 /// Where a run says what happens.
 #[derive(Clone)]
-pub struct Events(mpsc::Sender<TurnEvent>);
+pub struct Events {
+    sender: mpsc::Sender<TurnEvent>,
+    /// Whether somebody reads along; else only the end is told.
+    streaming: bool,
+    /// Whether what is said is the answer, and not on the way to it.
+    aloud: bool,
+}
 
 impl Events {
     /// Says it, waiting for a slow reader.
     pub async fn send(&self, event: TurnEvent) {
-        // A reader that is gone drops the run itself in the same moment: there is nobody left to tell.
-        drop(self.0.send(event).await);
+        if self.streaming || event.is_end() {
+            // A reader that is gone drops the run itself in the same moment: there is nobody left to tell.
+            drop(self.sender.send(event).await);
+        }
+    }
+
+    /// The same for a part of the run whose text is not the answer.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        Self { aloud: false, ..self.clone() }
+    }
+
+    /// Says a piece of the answer. Returns whether it has gone out, so that it cannot be taken back.
+    pub async fn token(&self, text: String) -> bool {
+        let goes_out = self.streaming && self.aloud;
+        if goes_out {
+            self.send(TurnEvent::Token(text)).await;
+        }
+        goes_out
     }
 }
 
 /// Which run this is.
 #[derive(Clone, Debug)]
-struct Identity {
-    run_id: String,
-    session_id: String,
-    trace_id: String,
+pub struct Identity {
+    /// Id of the run.
+    pub run_id: String,
+    /// The session.
+    pub session_id: String,
+    /// Id of the trace.
+    pub trace_id: String,
+}
+
+/// A run under way, as its pattern sees it. Parts of it that go on at the same time share it.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// The agent.
+    pub agent: &'a Agent,
+    /// What is asked.
+    pub request: &'a TurnRequest,
+    /// Which run it is.
+    pub identity: &'a Identity,
+    /// When it ends at the latest, with everything that it calls.
+    pub deadline: Instant,
+    /// What it has used and done so far.
+    pub ledger: &'a Ledger,
+    /// Where it says what happens.
+    pub events: &'a Events,
 }
 
 impl Agent {
@@ -106,7 +171,8 @@ impl Agent {
         let run_id = identity.run_id.clone();
         let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
-            turn::run(&self, request, identity, limit, Events(sender)).await;
+            let events = Events { sender, streaming: options.streaming, aloud: true };
+            turn::run(&self, request, identity, limit, events).await;
             drop(held);
         };
         let told = stream::poll_fn(move |context| receiver.poll_recv(context));

@@ -20,6 +20,7 @@ pub mod pattern;
 pub mod model;
 
 pub mod memory;
+pub mod output;
 pub mod prompt;
 pub mod tool;
 
@@ -27,9 +28,11 @@ pub mod access;
 pub mod error;
 pub mod event;
 pub mod message;
+pub mod money;
 pub mod ports;
 pub mod usage;
 
+pub mod admission;
 pub mod service;
 
 #[cfg(any(test, feature = "testing"))]

@@ -1,6 +1,17 @@
 //! The port to language models, and the router over several of them.
 
 pub mod router;
+pub mod strategy;
+
+pub mod breaker;
+pub mod rate;
+pub mod retry;
+
+pub mod estimate;
+
+mod attempt;
+mod candidate;
+pub(crate) mod failures;
 
 use std::fmt;
 use std::time::Duration;
@@ -137,6 +148,8 @@ pub struct ModelError {
     pub message: String,
     /// When the server wants to be asked again.
     pub retry_after: Option<Duration>,
+    /// The status of the answer, where the server gave one.
+    pub status: Option<u16>,
 }
 
 /// Whose fault a failed call is.
@@ -184,6 +197,6 @@ impl ModelError {
     /// An error of `kind` with a phrase that a caller may see.
     #[must_use]
     pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), retry_after: None, status: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::event::Attempt;
 use crate::usage::Usage;
 
 /// Clock and source of ids of a turn.
@@ -37,6 +38,8 @@ pub struct RunRecord<'a> {
     pub outcome: &'static str,
     /// What it used, also when it failed.
     pub usage: &'a Usage,
+    /// Every provider that was tried.
+    pub attempts: &'a [Attempt],
     /// How long it took.
     pub duration: Duration,
 }

@@ -1,14 +1,22 @@
 //! Scripted ports: whole turns without a network and with a stopped clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream;
 
+use crate::agent::Models;
 use crate::message::Message;
+use crate::model::breaker::BreakerSettings;
+use crate::model::rate::RateSettings;
+use crate::model::retry::RetrySettings;
+use crate::model::router::{Candidate, Facts, ModelState, ProviderLoad, Router, RouterSettings, Timeouts};
+use crate::model::strategy::{Capabilities, Strategy};
 use crate::model::{Model, ModelError, ModelEvent, ModelRequest, ModelStream, Parameters, ResponseFormat, ToolChoice};
+use crate::money::Price;
 use crate::ports::{Environment, RunObserver, RunRecord};
 use crate::tool::ToolSpec;
 
@@ -19,6 +27,8 @@ pub enum Scripted {
     Event(ModelEvent),
     /// The stream breaks with this.
     Broken(ModelError),
+    /// The stream says nothing for so long.
+    Pause(Duration),
     /// The stream says nothing more, for ever.
     Silence,
 }
@@ -89,10 +99,14 @@ impl Model for ScriptedModel {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(Recorded::of(request));
         let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let events = next.expect("the script has an entry for every call")?;
-        let stream = stream::iter(events).then(|scripted| async {
+        let stream = stream::iter(events).filter_map(|scripted| async {
             match scripted {
-                Scripted::Event(event) => Ok(event),
-                Scripted::Broken(error) => Err(error),
+                Scripted::Event(event) => Some(Ok(event)),
+                Scripted::Broken(error) => Some(Err(error)),
+                Scripted::Pause(time) => {
+                    tokio::time::sleep(time).await;
+                    None
+                }
                 Scripted::Silence => futures::future::pending().await,
             }
         });
@@ -102,6 +116,41 @@ impl Model for ScriptedModel {
     async fn models(&self) -> Result<Vec<String>, ModelError> {
         Ok(vec!["m".to_owned()])
     }
+}
+
+/// A candidate over this model: free, able to use tools, with the default bounds.
+#[must_use]
+pub fn candidate(provider: &str, port: Arc<dyn Model>) -> Candidate {
+    let seconds = Duration::from_secs;
+    Candidate {
+        provider: provider.to_owned(),
+        namespace: "shop".to_owned(),
+        model: "m".to_owned(),
+        parameters: Parameters::default(),
+        timeouts: Timeouts { first_token: seconds(30), stall: seconds(30), total: seconds(120) },
+        retry: RetrySettings { attempts_max: 2, budget_percent: 20 },
+        facts: Facts {
+            capabilities: Capabilities { tools: true, ..Capabilities::default() },
+            price: Some(Price::default()),
+            ..Facts::default()
+        },
+        port,
+        state: Arc::new(ModelState::new(BreakerSettings { failures_max: 3, cooldown: seconds(60) })),
+        load: Arc::new(ProviderLoad::new(256, RateSettings::default())),
+    }
+}
+
+/// Models with this one role.
+#[must_use]
+pub fn models(strategy: Strategy, candidates: Vec<Candidate>) -> Models {
+    let settings = RouterSettings {
+        role: "default".to_owned(),
+        strategy,
+        requires: Capabilities::default(),
+        candidates,
+        rotation: Arc::default(),
+    };
+    Models { default: Router::new(settings), roles: BTreeMap::new() }
 }
 
 /// A clock that stands still, and ids that count.

@@ -31,19 +31,23 @@ pub trait Tool: Send + Sync {
 
 /// The tools of an agent by name.
 #[derive(Clone, Default)]
-pub struct ToolSet(BTreeMap<String, Arc<dyn Tool>>);
+pub struct ToolSet {
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+    specs: Arc<[ToolSpec]>,
+}
 
 impl ToolSet {
     /// The set of these tools; a later one of the same name wins.
     #[must_use]
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        Self(tools.into_iter().map(|tool| (tool.spec().name, tool)).collect())
+        let tools: BTreeMap<_, _> = tools.into_iter().map(|tool| (tool.spec().name, tool)).collect();
+        Self { specs: tools.values().map(|tool| tool.spec()).collect(), tools }
     }
 
     /// The tools as the model sees them, by name.
     #[must_use]
-    pub fn specs(&self) -> Vec<ToolSpec> {
-        self.0.values().map(|tool| tool.spec()).collect()
+    pub fn specs(&self) -> &[ToolSpec] {
+        &self.specs
     }
 
     /// Carries out a call; a tool that does not exist is a failure that the model is told of.
@@ -51,7 +55,7 @@ impl ToolSet {
     /// # Errors
     /// The tool's sentence for the model.
     pub async fn call(&self, name: &str, arguments: &Value) -> Result<String, String> {
-        match self.0.get(name) {
+        match self.tools.get(name) {
             Some(tool) => tool.call(arguments).await,
             None => Err(format!("there is no tool `{name}`")),
         }

@@ -1,6 +1,8 @@
-//! Tokens: what one call used, and what a run adds up to.
+//! Tokens and cost: what one call used, and what a run adds up to.
 
 use serde::Serialize;
+
+use crate::money::Money;
 
 /// Tokens of one model call, as the server counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub struct Tokens {
     pub cached: u64,
 }
 
-/// Tokens of a run.
+/// Tokens and cost of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -23,11 +25,27 @@ pub struct Usage {
     pub tokens_out: u64,
     /// Cached tokens of all prompts.
     pub tokens_cached: u64,
-    /// The same by model, in the order of their first call.
+    /// What it cost by the prices of the Providers; models without a price cost nothing.
+    pub cost: Money,
+    /// The currency of `cost`.
+    pub currency: Currency,
+    /// Whether some server did not count, for example because its reply broke off, so that these are estimates.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+    /// The same by model and role, in the order of their first call.
     pub by_model: Vec<ModelUsage>,
 }
 
-/// Tokens of one model within a run.
+/// The currency of prices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum Currency {
+    /// US dollars.
+    #[default]
+    #[serde(rename = "USD")]
+    UsDollar,
+}
+
+/// Tokens and cost of one model in one role within a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelUsage {
@@ -36,8 +54,8 @@ pub struct ModelUsage {
     /// Name of the model.
     pub model: String,
     /// The role in which it was called.
-    pub role: &'static str,
-    /// Calls that it answered.
+    pub role: String,
+    /// Calls of which some reply came.
     pub calls: u64,
     /// Tokens of its prompts.
     pub tokens_in: u64,
@@ -45,32 +63,54 @@ pub struct ModelUsage {
     pub tokens_out: u64,
     /// Cached tokens of its prompts.
     pub tokens_cached: u64,
+    /// What it cost.
+    pub cost: Money,
+}
+
+/// One call to book.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Name of the Provider.
+    pub provider: &'a str,
+    /// Name of the model.
+    pub model: &'a str,
+    /// The role in which it was called.
+    pub role: &'a str,
+    /// What it used.
+    pub tokens: Tokens,
+    /// What that costs.
+    pub cost: Money,
+    /// Whether the tokens are an estimate of ours.
+    pub estimated: bool,
 }
 
 impl Usage {
     /// Books one call.
-    pub fn add(&mut self, provider: &str, model: &str, tokens: Tokens) {
+    pub fn add(&mut self, call: Call<'_>) {
+        let Call { provider, model, role, tokens, cost, estimated } = call;
         self.tokens_in += tokens.input;
         self.tokens_out += tokens.output;
         self.tokens_cached += tokens.cached;
-        let known = self.by_model.iter().position(|entry| entry.provider == provider && entry.model == model);
-        let index = known.unwrap_or_else(|| {
-            self.by_model.push(ModelUsage {
+        self.cost += cost;
+        self.estimated |= estimated;
+        let same = |entry: &&mut ModelUsage| entry.provider == provider && entry.model == model && entry.role == role;
+        let entry = match self.by_model.iter_mut().find(same) {
+            Some(entry) => entry,
+            None => self.by_model.push_mut(ModelUsage {
                 provider: provider.to_owned(),
                 model: model.to_owned(),
-                role: "default",
+                role: role.to_owned(),
                 calls: 0,
                 tokens_in: 0,
                 tokens_out: 0,
                 tokens_cached: 0,
-            });
-            self.by_model.len() - 1
-        });
-        if let Some(entry) = self.by_model.get_mut(index) {
-            entry.calls += 1;
-            entry.tokens_in += tokens.input;
-            entry.tokens_out += tokens.output;
-            entry.tokens_cached += tokens.cached;
-        }
+                cost: Money::default(),
+            }),
+        };
+        entry.calls += 1;
+        entry.tokens_in += tokens.input;
+        entry.tokens_out += tokens.output;
+        entry.tokens_cached += tokens.cached;
+        entry.cost += cost;
     }
 }

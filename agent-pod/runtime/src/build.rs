@@ -1,52 +1,42 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
+mod models;
+mod prompts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use agent_pod_config::{
-    AccessDocument, AgentDocument, CandidateDocument, Document, ParametersDocument, ProviderDocument, RejectedProblem,
-};
+use agent_pod_config::{AccessDocument, AgentDocument, Document, RejectedProblem};
 use agent_pod_core::access::{AccessPolicy, AllowedCaller};
+use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::{Agent, AgentMemory};
 use agent_pod_core::memory::{ConversationSettings, ConversationStore};
-use agent_pod_core::model::router::{Candidate, Health, Router, Timeouts};
-use agent_pod_core::model::{Model, Parameters};
-use agent_pod_core::pattern::Pattern;
+use agent_pod_core::model::router::Candidate;
+use agent_pod_core::output::OutputSchema;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentSummary};
 use agent_pod_core::tool::ToolSet;
-use agent_pod_infra::model::chat_completions::{
-    AuthScheme, AuthSettings, ChatCompletions, ChatCompletionsSettings, Dialect,
-};
-use agent_pod_infra::secret::{SecretId, SecretStore};
+use agent_pod_infra::secret::SecretStore;
 use astromesh_crds::v1alpha1 as crd;
 
+use self::models::{Models, Servers, Within};
+use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
 use crate::runtime::Mode;
 
-/// Builds snapshots, and keeps what outlives them: stores, connections of unchanged providers, health, counts.
+/// The role of an agent's own model.
+const DEFAULT_ROLE: &str = "default";
+
+/// Builds snapshots, and keeps what outlives them: stores, connections of unchanged providers, what is known of models,
+/// the gates of agents.
 pub struct Builder {
     mode: Mode,
-    secrets: SecretStore,
     conversations: Arc<dyn ConversationStore>,
     environment: Arc<dyn Environment>,
     observer: Arc<dyn RunObserver>,
-    adapters: Adapters,
-    health: HashMap<(String, String), Arc<Health>>,
-    in_flight: HashMap<String, Arc<AtomicU32>>,
-}
-
-/// The adapters of a document's providers, by their key in it.
-type Adapters = HashMap<String, (ProviderDocument, Arc<dyn Model>)>;
-
-/// What an agent is built within.
-struct Within<'a> {
-    document: &'a Document,
-    adapters: &'a Adapters,
-    revision: &'a str,
+    models: Models,
+    gates: HashMap<String, Gate>,
 }
 
 /// A document's agents, built beside those that serve; nothing has changed until [`Builder::take_over`].
@@ -55,7 +45,7 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// What cannot be built, by path: `agents.<name>…`, `providers.<key>…`. An agent with a problem is not in the snapshot.
     pub problems: Vec<RejectedProblem>,
-    adapters: Adapters,
+    servers: Servers,
 }
 
 /// The ports that a builder gives to its agents.
@@ -76,13 +66,11 @@ impl Builder {
     pub fn new(mode: Mode, ports: Ports) -> Self {
         Self {
             mode,
-            secrets: ports.secrets,
             conversations: ports.conversations,
             environment: ports.environment,
             observer: ports.observer,
-            adapters: HashMap::new(),
-            health: HashMap::new(),
-            in_flight: HashMap::new(),
+            models: Models::new(ports.secrets),
+            gates: HashMap::new(),
         }
     }
 
@@ -92,14 +80,14 @@ impl Builder {
         let mut entries = BTreeMap::new();
         let mut models: BTreeMap<(String, String), ModelEntry> = BTreeMap::new();
         let revision = document.revision();
-        let adapters = self.adapters(document, &mut problems);
+        let servers = self.models.servers(document, &mut problems);
         for (name, agent) in &document.agents {
-            let within = Within { document, adapters: &adapters, revision: &revision };
-            match self.entry(name, agent, &within) {
+            let key = agent_key(&agent.namespace, name);
+            let within = Within { document, servers: &servers, agent: &key };
+            match self.entry(name, agent, &within, &revision) {
                 Ok(entry) => {
-                    for candidate in entry.agent.router.candidates() {
-                        let key = (format!("{}/{}", candidate.namespace, candidate.provider), candidate.model.clone());
-                        models.entry(key).or_insert_with(|| model_entry(candidate));
+                    for candidate in entry.agent.models.all().flat_map(|router| router.candidates()) {
+                        models.entry(model_key(candidate)).or_insert_with(|| model_entry(candidate));
                     }
                     entries.insert(name.clone(), entry);
                 }
@@ -114,78 +102,47 @@ impl Builder {
             loaded_at: self.environment.timestamp(),
             entries,
             models: models.into_values().collect(),
+            endpoints: endpoints(document, &servers),
             drain_timeout: longest(|agent| agent.limits.drain_timeout_ms),
             endpoint_delay: longest(|agent| agent.limits.endpoint_delay_ms),
         };
-        Built { snapshot, problems, adapters }
+        Built { snapshot, problems, servers }
     }
 
     /// From now on this serves: forgets what only its predecessor needed.
     pub fn take_over(&mut self, built: Built) -> Snapshot {
-        let Built { snapshot, adapters, problems: _ } = built;
-        self.adapters = adapters;
+        let Built { snapshot, servers, problems: _ } = built;
         let models: BTreeSet<_> =
             snapshot.models.iter().map(|m| (format!("{}/{}", m.namespace, m.provider), m.model.clone())).collect();
-        self.health.retain(|key, _| models.contains(key));
-        // A run that outlives its agent holds its own count.
-        let agents: BTreeSet<_> = snapshot.entries.values().map(|entry| counter_key(&entry.agent)).collect();
-        self.in_flight.retain(|key, _| agents.contains(key));
+        // A run that outlives its agent holds its own gate.
+        let agents: BTreeSet<_> =
+            snapshot.entries.values().map(|entry| agent_key(&entry.agent.namespace, &entry.agent.name)).collect();
+        for entry in snapshot.entries.values() {
+            entry.gate.configure(entry.gate_settings);
+        }
+        self.gates.retain(|key, _| agents.contains(key));
+        self.models.take_over(servers, &models, &agents);
         snapshot
     }
 
-    /// One adapter per provider; those of unchanged providers go on, with their open connections.
-    fn adapters(&self, document: &Document, problems: &mut Vec<RejectedProblem>) -> Adapters {
-        let mut adapters = HashMap::new();
-        for (key, provider) in &document.providers {
-            if let Some((known, adapter)) = self.adapters.get(key)
-                && known == provider
-            {
-                adapters.insert(key.clone(), (provider.clone(), Arc::clone(adapter)));
-                continue;
-            }
-            match ChatCompletions::new(&self.settings(provider)) {
-                Ok(adapter) => {
-                    adapters.insert(key.clone(), (provider.clone(), Arc::new(adapter) as Arc<dyn Model>));
-                }
-                Err(error) => problems.push(problem(format!("providers.{key}.endpoint"), error.to_string())),
-            }
-        }
-        adapters
-    }
-
-    fn settings(&self, provider: &ProviderDocument) -> ChatCompletionsSettings {
-        ChatCompletionsSettings {
-            dialect: match provider.provider_type {
-                crd::ProviderType::OpenaiCompat
-                | crd::ProviderType::Vllm
-                | crd::ProviderType::HfTgi
-                | crd::ProviderType::Ollama => Dialect::OpenAiCompat,
-                crd::ProviderType::Llamacpp => Dialect::LlamaCpp,
-            },
-            endpoint: provider.endpoint.clone(),
-            auth: provider.auth.as_ref().and_then(|auth| {
-                let id = SecretId { name: auth.secret.name.clone(), key: auth.secret.key.clone() };
-                let scheme = match auth.scheme {
-                    crd::AuthScheme::Bearer => AuthScheme::Bearer,
-                    crd::AuthScheme::Header => AuthScheme::Header(auth.header.clone().unwrap_or_default()),
-                    crd::AuthScheme::None => return None,
-                };
-                Some(AuthSettings { scheme, secret: self.secrets.handle(&id) })
-            }),
-            connect_timeout: Duration::from_millis(provider.timeouts.connect_ms),
-        }
-    }
-
-    fn entry(&mut self, name: &str, agent: &AgentDocument, within: &Within<'_>) -> Result<Entry, RejectedProblem> {
+    fn entry(
+        &mut self,
+        name: &str,
+        agent: &AgentDocument,
+        within: &Within<'_>,
+        revision: &str,
+    ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
-        let system = Prompt::compile(&agent.prompts.system)
-            .map_err(|error| problem(format!("{path}.prompts.system"), error.to_string()))?;
-        let mut candidates = Vec::new();
-        for (index, candidate) in agent.model.candidates.iter().enumerate() {
-            let path = format!("{path}.model.candidates[{index}].provider");
-            candidates.push(self.candidate(candidate, within).ok_or_else(|| {
-                problem(path, format!("provider `{}` is not in the document or cannot be built", candidate.provider))
-            })?);
+        let prompts = prompts::compile(agent, &path)?;
+        let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
+        let output = output
+            .transpose()
+            .map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
+        let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;
+        let mut roles = BTreeMap::new();
+        for (role, model) in &agent.roles {
+            let router = self.models.router(role, model, &format!("{path}.roles.{role}"), within)?;
+            roles.insert(role.clone(), router);
         }
         let orchestration = &agent.orchestration;
         let built = Agent {
@@ -193,48 +150,33 @@ impl Builder {
             namespace: agent.namespace.clone(),
             display_name: agent.identity.display_name.clone(),
             description: agent.identity.description.clone(),
-            system,
-            router: Router::new(candidates),
+            prompts,
+            output,
+            models: agent_pod_core::agent::Models { default, roles },
             tools: ToolSet::default(),
-            pattern: match orchestration.pattern {
-                crd::Pattern::React => Pattern::React { iterations_max: orchestration.max_iterations },
-            },
+            pattern: prompts::pattern(orchestration),
             timeout: Duration::from_millis(orchestration.timeout_ms),
             memory: self.memory(agent),
             environment: Arc::clone(&self.environment),
             observer: Arc::clone(&self.observer),
         };
-        let counter = self.in_flight.entry(counter_key(&built)).or_default();
+        let gate_settings = GateSettings {
+            runs_max: agent.limits.max_concurrent_runs,
+            queued_max: agent.limits.max_queued_runs,
+            wait_max: Duration::from_millis(agent.limits.queue_timeout_ms),
+        };
+        let gate = self.gates.entry(within.agent.to_owned()).or_insert_with(|| Gate::new(gate_settings));
         Ok(Entry {
             handle: Arc::new(AgentHandle {
-                openai: agent.expose.openai,
-                details: details(&built, within.revision, agent.suspended),
+                details: details(&built, revision, agent.suspended),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),
+                openai: agent.expose.openai,
             }),
-            runs_max: agent.limits.max_concurrent_runs,
             suspended: agent.suspended,
-            in_flight: Arc::clone(counter),
+            gate: gate.clone(),
+            gate_settings,
             agent: Arc::new(built),
-        })
-    }
-
-    fn candidate(&mut self, candidate: &CandidateDocument, within: &Within<'_>) -> Option<Candidate> {
-        let provider = within.document.providers.get(&candidate.provider)?;
-        let (_, adapter) = within.adapters.get(&candidate.provider)?;
-        let health = self.health.entry((candidate.provider.clone(), candidate.model.clone())).or_default();
-        Some(Candidate {
-            provider: provider.name.clone(),
-            namespace: provider.namespace.clone(),
-            model: candidate.model.clone(),
-            parameters: parameters(&candidate.parameters),
-            timeouts: Timeouts {
-                first_token: Duration::from_millis(provider.timeouts.first_token_ms),
-                stall: Duration::from_millis(provider.timeouts.stall_ms),
-                total: Duration::from_millis(provider.timeouts.total_ms),
-            },
-            port: Arc::clone(adapter),
-            health: Arc::clone(health),
         })
     }
 
@@ -251,8 +193,25 @@ impl Builder {
     }
 }
 
-fn counter_key(agent: &Agent) -> String {
-    format!("{}/{}", agent.namespace, agent.name)
+fn agent_key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
+/// A model, by the provider's key in the document and its name.
+fn model_key(candidate: &Candidate) -> (String, String) {
+    (format!("{}/{}", candidate.namespace, candidate.provider), candidate.model.clone())
+}
+
+fn endpoints(document: &Document, servers: &Servers) -> Vec<Endpoint> {
+    let built = document.providers.iter().filter_map(|(key, provider)| Some((provider, servers.get(key)?)));
+    built
+        .map(|(provider, server)| Endpoint {
+            name: provider.name.clone(),
+            namespace: provider.namespace.clone(),
+            adapter: Arc::clone(&server.adapter),
+            health: Arc::clone(&server.health),
+        })
+        .collect()
 }
 
 fn problem(path: String, message: String) -> RejectedProblem {
@@ -264,7 +223,7 @@ fn model_entry(candidate: &Candidate) -> ModelEntry {
         provider: candidate.provider.clone(),
         namespace: candidate.namespace.clone(),
         model: candidate.model.clone(),
-        health: Arc::clone(&candidate.health),
+        state: Arc::clone(&candidate.state),
     }
 }
 
@@ -279,9 +238,12 @@ fn details(agent: &Agent, revision: &str, suspended: bool) -> AgentDetails {
             revision: revision.to_owned(),
             status: if suspended { "suspended" } else { "ready" },
         },
-        models: agent.router.candidates().iter().map(|c| format!("{}/{}", c.provider, c.model)).collect(),
-        tools: agent.tools.specs().into_iter().map(|tool| tool.name).collect(),
-        roles: vec!["default".to_owned()],
+        models: agent.models.default.candidates().iter().map(|c| format!("{}/{}", c.provider, c.model)).collect(),
+        tools: agent.tools.specs().iter().map(|tool| tool.name.clone()).collect(),
+        roles: std::iter::once(DEFAULT_ROLE)
+            .chain(agent.models.roles.keys().map(String::as_str))
+            .map(ToOwned::to_owned)
+            .collect(),
     }
 }
 
@@ -303,16 +265,5 @@ fn access(document: Option<&AccessDocument>, namespace: &str, mode: Mode) -> Acc
             namespace: namespace.to_owned(),
             service_account: None,
         }]),
-    }
-}
-
-fn parameters(document: &ParametersDocument) -> Parameters {
-    Parameters {
-        temperature: document.temperature,
-        top_p: document.top_p,
-        max_tokens: document.max_tokens,
-        stop: document.stop.clone(),
-        seed: document.seed,
-        extra: document.extra.clone().into_iter().collect(),
     }
 }

@@ -13,6 +13,8 @@
 //! - Conversations, secrets, health and run counts outlive a reload; agents do not.
 
 pub mod build;
+pub mod discovery;
+pub mod idempotency;
 pub mod manifests;
 pub mod metrics;
 pub mod registry;

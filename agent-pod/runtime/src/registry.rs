@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_pod_core::access::TokenVerifier;
+use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::Agent;
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnRequest;
-use agent_pod_core::model::router::Health;
+use agent_pod_core::model::router::ModelState;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::discovery::Endpoint;
+use crate::idempotency::{Idempotency, Scope};
 
 /// An agent that serves, with what its doors need.
 pub struct Entry {
@@ -20,12 +25,23 @@ pub struct Entry {
     pub agent: Arc<Agent>,
     /// As the doors see it.
     pub handle: Arc<AgentHandle>,
-    /// Runs at the same time.
-    pub runs_max: u32,
     /// Whether it answers nothing.
     pub suspended: bool,
-    /// Runs under way; shared with the entry's predecessors, so that a reload does not forget them.
-    pub in_flight: Arc<AtomicU32>,
+    /// Lets runs in; shared with the entry's predecessors, so that a reload forgets none.
+    pub gate: Gate,
+    /// What the gate shall let in from when this entry serves.
+    pub gate_settings: GateSettings,
+}
+
+impl Entry {
+    /// Starts a run as soon as there is a place for it.
+    async fn begin(&self, request: TurnRequest, options: RunOptions, deadline: Instant) -> Result<Run, RunError> {
+        let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
+        let place = self.gate.enter(lane, deadline).await?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let options = RunOptions { timeout: Some(left), ..options };
+        Ok(Arc::clone(&self.agent).start(request, options, place))
+    }
 }
 
 /// A model at a provider that some agent uses.
@@ -36,8 +52,8 @@ pub struct ModelEntry {
     pub namespace: String,
     /// The model.
     pub model: String,
-    /// How its last call ended.
-    pub health: Arc<Health>,
+    /// What the pod has learnt of it.
+    pub state: Arc<ModelState>,
 }
 
 /// Everything that one revision serves.
@@ -50,6 +66,8 @@ pub struct Snapshot {
     pub entries: BTreeMap<String, Entry>,
     /// The models that they call.
     pub models: Vec<ModelEntry>,
+    /// The servers that these are at.
+    pub endpoints: Vec<Endpoint>,
     /// The longest `drainTimeout` of its agents.
     pub drain_timeout: Duration,
     /// The longest `endpointDelay` of its agents.
@@ -61,6 +79,7 @@ pub struct Registry {
     snapshot: ArcSwapOption<Snapshot>,
     verifier: ArcSwap<Box<dyn TokenVerifier>>,
     draining: AtomicBool,
+    idempotency: Idempotency,
 }
 
 impl Registry {
@@ -71,6 +90,7 @@ impl Registry {
             snapshot: ArcSwapOption::empty(),
             verifier: ArcSwap::from_pointee(verifier),
             draining: AtomicBool::new(false),
+            idempotency: Idempotency::default(),
         }
     }
 
@@ -104,9 +124,18 @@ impl Registry {
     /// Runs under way.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
+        self.count(Gate::running)
+    }
+
+    /// Runs that wait for a place.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.count(Gate::queued)
+    }
+
+    fn count(&self, of: fn(&Gate) -> u32) -> u64 {
         let snapshot = self.snapshot.load();
-        let Some(snapshot) = snapshot.as_ref() else { return 0 };
-        snapshot.entries.values().map(|entry| u64::from(entry.in_flight.load(Ordering::Relaxed))).sum()
+        snapshot.iter().flat_map(|snapshot| snapshot.entries.values()).map(|entry| u64::from(of(&entry.gate))).sum()
     }
 }
 
@@ -122,21 +151,22 @@ impl AgentService for Registry {
         snapshot.as_ref()?.entries.get(name).map(|entry| Arc::clone(&entry.handle))
     }
 
-    async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
+    async fn start(&self, agent: &str, request: TurnRequest, mut options: RunOptions) -> Result<Run, RunError> {
         let snapshot = self.snapshot.load_full();
         let entry =
             snapshot.as_ref().and_then(|snapshot| snapshot.entries.get(agent)).ok_or_else(|| not_found(agent))?;
         if entry.suspended {
             return Err(suspended(agent));
         }
-        if !request.images.is_empty() {
-            return Err(RunError::new(
-                ErrorCode::UnsupportedContent,
-                "no model of this agent takes images; send the question as text",
-            ));
-        }
-        let permit = Permit::take(&entry.in_flight, entry.runs_max)?;
-        Ok(Arc::clone(&entry.agent).start(request, options, permit))
+        // One deadline from here on: time in the queue is time of the run.
+        let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
+        let deadline = Instant::now() + limit;
+        let Some(key) = options.idempotency.take() else {
+            return entry.begin(request, options, deadline).await;
+        };
+        let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
+        let scope = Scope { agent, caller: options.caller.clone() };
+        self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline)).await
     }
 
     fn verifier(&self) -> Arc<dyn TokenVerifier> {
@@ -164,29 +194,4 @@ fn not_found(agent: &str) -> RunError {
 fn suspended(agent: &str) -> RunError {
     RunError::new(ErrorCode::Suspended, format!("agent `{agent}` is suspended; unset spec.suspend to let it answer"))
         .retry_after(Duration::from_secs(60))
-}
-
-/// A place among the runs of an agent, given back when it is dropped.
-struct Permit(Arc<AtomicU32>);
-
-impl Permit {
-    fn take(in_flight: &Arc<AtomicU32>, runs_max: u32) -> Result<Self, RunError> {
-        let more = |now: u32| (now < runs_max).then_some(now + 1);
-        match in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(Self(Arc::clone(in_flight))),
-            Err(_) => Err(RunError::new(
-                ErrorCode::Overloaded,
-                format!(
-                    "{runs_max} runs of this agent are under way, as many as this pod takes on; try again in a second"
-                ),
-            )
-            .retry_after(Duration::from_secs(1))),
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_config::{
-    AgentState, Document, PodState, ProviderDocument, ProviderState, Rejected, RejectedProblem, SecretKey,
-    SecretPresence, SecretState, Trust, revision_of,
+    AgentState, Document, EndpointState, PodState, ProviderState, Rejected, RejectedProblem, SecretKey, SecretPresence,
+    SecretState, Trust, revision_of,
 };
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::ports::RunObserver;
@@ -16,7 +16,10 @@ use agent_pod_infra::environment::SystemEnvironment;
 use agent_pod_infra::memory::in_process::InProcessStore;
 use agent_pod_infra::secret::{Presence, SecretId, SecretStore};
 
+use jiff::Timestamp;
+
 use crate::build::{Builder, Ports};
+use crate::discovery::Endpoint;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -121,20 +124,22 @@ impl Runtime {
             return Vec::new();
         }
         let known = served.secrets();
-        let missing = |provider: &ProviderDocument| {
-            let key = provider.auth.as_ref()?.secret.clone();
+        let missing = |key: &SecretKey| {
             let id = SecretId { name: key.name.clone(), key: key.key.clone() };
-            (!known.contains(&key) && self.secrets.get(&id).is_none()).then_some(key)
+            !known.contains(key) && self.secrets.get(&id).is_none()
         };
-        let problem = |(name, key): (&String, SecretKey)| RejectedProblem {
+        let problem = |name: &str, field: &str, key: &SecretKey| RejectedProblem {
             file: None,
-            path: format!("providers.{name}.auth.secret"),
+            path: format!("providers.{name}.{field}"),
             message: format!(
                 "key `{}` of Secret `{}` is not mounted in this pod; one that has it takes over",
                 key.key, key.name
             ),
         };
-        document.providers.iter().filter_map(|(name, provider)| Some((name, missing(provider)?))).map(problem).collect()
+        let named = document.providers.iter().flat_map(|(name, provider)| {
+            provider.secrets().filter(|(_, key)| missing(key)).map(move |(field, key)| problem(name, field, key))
+        });
+        named.collect()
     }
 
     /// Loads a folder's document: an agent that cannot be served as it stands there goes on as it was.
@@ -227,7 +232,7 @@ impl Runtime {
             rejected: loader.rejected.clone(),
             agents: snapshot.iter().flat_map(|s| s.entries.values()).map(agent_state).collect(),
             providers: snapshot.iter().flat_map(|s| &s.models).map(provider_state).collect(),
-            endpoints: Vec::new(),
+            endpoints: snapshot.iter().flat_map(|s| &s.endpoints).map(endpoint_state).collect(),
             secrets: self
                 .secrets
                 .states()
@@ -243,7 +248,7 @@ impl Runtime {
                 })
                 .collect(),
             in_flight: self.registry.in_flight(),
-            queued: 0,
+            queued: self.registry.queued(),
             draining: self.registry.draining(),
         }
     }
@@ -266,7 +271,8 @@ fn carry_over(document: &mut Document, served: &Document, declared: &Declared) {
             continue;
         }
         document.agents.insert(name.clone(), agent.clone());
-        for candidate in &agent.model.candidates {
+        let candidates = agent.roles.values().chain([&agent.model]).flat_map(|model| &model.candidates);
+        for candidate in candidates {
             if let Some(provider) = served.providers.get(&candidate.provider) {
                 document.providers.entry(candidate.provider.clone()).or_insert_with(|| provider.clone());
             }
@@ -288,15 +294,28 @@ fn agent_state(entry: &crate::registry::Entry) -> AgentState {
 }
 
 fn provider_state(model: &crate::registry::ModelEntry) -> ProviderState {
-    let report = model.health.report();
+    let report = model.state.report();
+    let until = |wait: Duration| Timestamp::now().checked_add(wait).ok().map(|time| format!("{time:.0}"));
     ProviderState {
         name: model.provider.clone(),
         namespace: model.namespace.clone(),
         model: model.model.clone(),
-        circuit: "closed".to_owned(),
-        cooling_until: None,
+        circuit: report.circuit.as_str().to_owned(),
+        cooling_until: report.cooling.and_then(until),
         last_error: report.last_error.map(|kind| kind.as_str().to_owned()),
-        latency_ms: report.time_to_first_token.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        latency_ms: report.latency.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
+    let report = endpoint.health.report();
+    EndpointState {
+        name: endpoint.name.clone(),
+        namespace: endpoint.namespace.clone(),
+        reachable: report.reachable,
+        error: report.error.as_ref().map(|error| error.kind.as_str().to_owned()),
+        message: report.error.map(|error| error.message),
+        models: report.models,
     }
 }
 
@@ -310,7 +329,7 @@ impl AdminService for Runtime {
     }
 
     fn metrics(&self) -> String {
-        self.metrics.encode(self.registry.in_flight())
+        self.metrics.encode(&self.registry)
     }
 
     fn may_read_state(&self, token: Option<&str>) -> Result<(), RunError> {

@@ -7,8 +7,9 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr};
-use utoipa::{IntoResponses, PartialSchema as _, ToSchema as _};
+use utoipa::{IntoResponses, PartialSchema as _, ToSchema};
 
+use super::chat::ChatErrorAnswer;
 use super::schemas::ErrorAnswer;
 use crate::error::status;
 
@@ -26,11 +27,17 @@ const OF_BODY: &[ErrorCode] =
 const OF_RUN: &[ErrorCode] = &[
     ErrorCode::UnsupportedContent,
     ErrorCode::ProviderRejected,
+    ErrorCode::IdempotencyInProgress,
+    ErrorCode::IdempotencyMismatch,
+    ErrorCode::ContextTooLong,
     ErrorCode::Overloaded,
+    ErrorCode::AllCoolingDown,
     ErrorCode::AllProvidersFailed,
+    ErrorCode::NoCapableProvider,
     ErrorCode::ProviderUnauthorized,
     ErrorCode::ProviderModelNotFound,
     ErrorCode::Draining,
+    ErrorCode::AllCircuitsOpen,
     ErrorCode::Suspended,
     ErrorCode::DeadlineExceeded,
 ];
@@ -50,46 +57,81 @@ pub(crate) struct RunFailures;
 /// Failures of the handshake.
 pub(crate) struct SocketFailures;
 
+/// Failures of the list of models.
+pub(crate) struct ModelsFailures;
+
+/// Failures of one model's description.
+pub(crate) struct ModelFailures;
+
+/// Failures of a chat completion.
+pub(crate) struct ChatFailures;
+
 impl IntoResponses for ListFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        by_status(&[EVERYWHERE])
+        by_status::<ErrorAnswer>(&[EVERYWHERE])
     }
 }
 
 impl IntoResponses for ShowFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        by_status(&[EVERYWHERE, OF_AGENT])
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT])
     }
 }
 
 impl IntoResponses for RunFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        by_status(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_RUN])
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_RUN])
     }
 }
 
 impl IntoResponses for SocketFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        by_status(&[EVERYWHERE, OF_AGENT, OF_HANDSHAKE])
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_HANDSHAKE])
     }
 }
 
-fn by_status(groups: &[&[ErrorCode]]) -> BTreeMap<String, RefOr<Response>> {
-    let mut codes: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+impl IntoResponses for ModelsFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ChatErrorAnswer>(&[EVERYWHERE])
+    }
+}
+
+impl IntoResponses for ModelFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ChatErrorAnswer>(&[EVERYWHERE, OF_AGENT])
+    }
+}
+
+impl IntoResponses for ChatFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ChatErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_RUN])
+    }
+}
+
+fn by_status<Answer: ToSchema>(groups: &[&[ErrorCode]]) -> BTreeMap<String, RefOr<Response>> {
+    let mut codes: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in groups.iter().copied().flatten() {
-        codes.entry(status(*code).as_u16()).or_default().push(format!("`{}`", code.as_str()));
+        codes.entry(status(*code).as_u16()).or_default().push(*code);
     }
-    codes.into_iter().map(|(status, codes)| (status.to_string(), failure(status, &codes).into())).collect()
+    let response =
+        |(status, codes): (u16, Vec<ErrorCode>)| (status.to_string(), failure::<Answer>(status, &codes).into());
+    codes.into_iter().map(response).collect()
 }
 
-fn failure(status: u16, codes: &[String]) -> Response {
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorAnswer::name()))).build();
-    let mut response = ResponseBuilder::new().description(codes.join(", ")).content("application/json", content);
+fn failure<Answer: ToSchema>(status: u16, codes: &[ErrorCode]) -> Response {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Answer::name()))).build();
+    let mut response = ResponseBuilder::new().description(names.join(", ")).content("application/json", content);
     if matches!(status, 429 | 503) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
         let header =
             HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds until it may work again.")).build();
         response = response.header("Retry-After", header);
+    }
+    if codes.iter().any(|code| OF_RUN.contains(code)) {
+        let description = "Id of the run, where there was one.";
+        let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some(description)).build();
+        response = response.header("X-Run-Id", header);
     }
     if status == 401 {
         let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some("`Bearer`.")).build();

@@ -1,16 +1,16 @@
 //! `/v1/agents`: what there is to call, and the call.
 
 use agent_pod_core::error::RunError;
-use agent_pod_core::service::{AgentDetails, AgentSummary, Run};
+use agent_pod_core::service::{AgentDetails, AgentSummary, Run, RunOptions};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use super::AgentName;
-use crate::credentials::Credentials;
+use crate::credentials::{Admitted, Credentials};
 use crate::error::{ApiError, X_RUN_ID};
-use crate::events::server_sent_events;
+use crate::events::{server_sent_events, whole_answer};
 use crate::openapi::failures::{ListFailures, RunFailures, ShowFailures};
 use crate::openapi::schemas;
 use crate::run_call::RunCall;
@@ -47,8 +47,8 @@ pub(crate) async fn show(
     AgentName(name): AgentName,
     credentials: Credentials,
 ) -> Result<Json<AgentDetails>, ApiError> {
-    let agent = credentials.agent(&*state.agents, &name)?;
-    Ok(Json(agent.details.clone()))
+    let admitted = credentials.agent(&*state.agents, &name)?;
+    Ok(Json(admitted.agent.details.clone()))
 }
 
 /// Asks the agent.
@@ -62,6 +62,7 @@ pub(crate) async fn show(
     params(
         ("name" = String, Path, description = "Name of the agent."),
         ("X-Request-Timeout-Ms" = Option<u64>, Header, minimum = 1, description = "Deadline of the run; the shorter one of it and the agent's holds."),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The call is carried out once for this key, for 24 hours; a repeated call gets the stored answer."),
         ("traceparent" = Option<String>, Header, description = "The caller's trace, as in W3C trace context."),
     ),
     request_body = schemas::RunRequest,
@@ -70,7 +71,7 @@ pub(crate) async fn show(
             status = 200,
             description = "The answer, or the events of the run.",
             headers(("X-Run-Id" = String, description = "Id of the run.")),
-            content((schemas::RunAnswer = "application/json"), (schemas::RunEvent = "text/event-stream")),
+            content((schemas::RunAnswer = "application/json"), (schemas::RunEventFrame = "text/event-stream")),
         ),
         RunFailures,
     ),
@@ -81,17 +82,16 @@ pub(crate) async fn run(
     credentials: Credentials,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let agent = credentials.agent(&*state.agents, &name)?;
+    let Admitted { agent, caller } = credentials.agent(&*state.agents, &name)?;
     let (parts, body) = request.into_parts();
-    let call = RunCall::read(&parts.headers, body, agent.body_bytes_max).await?;
-    let run = state.agents.start(&name, call.turn, call.options).await?;
-    if call.stream { Ok(server_sent_events(run)) } else { Ok(answer(run).await?) }
+    let RunCall { turn, options } = RunCall::read(&parts.headers, body, agent.body_bytes_max).await?;
+    let streaming = options.streaming;
+    let run = state.agents.start(&name, turn, RunOptions { caller, ..options }).await?;
+    if streaming { Ok(server_sent_events(run)) } else { Ok(answer(run).await?) }
 }
 
 async fn answer(run: Run) -> Result<Response, RunError> {
     let run_id = run.run_id.clone();
-    match run.answer().await {
-        Ok(answer) => Ok(([(X_RUN_ID, run_id)], Json(answer)).into_response()),
-        Err(error) => Err(RunError { run_id: error.run_id.or(Some(run_id)), ..error }),
-    }
+    let answer = whole_answer(run).await?;
+    Ok(([(X_RUN_ID, run_id)], Json(answer)).into_response())
 }

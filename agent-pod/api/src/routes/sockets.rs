@@ -1,7 +1,5 @@
 //! `GET /v1/ws/agent/{name}`: the handshake. What follows is `socket`'s.
 
-use std::time::Duration;
-
 use agent_pod_core::error::{ErrorCode, RunError};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -10,11 +8,11 @@ use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::AgentName;
-use crate::credentials::Credentials;
+use crate::credentials::{Admitted, Credentials};
 use crate::error::ApiError;
+use crate::fields::validation_failed;
 use crate::openapi::failures::SocketFailures;
-use crate::run_call::validation_failed;
-use crate::socket::{Conversation, serve};
+use crate::socket::{Conversation, draining, serve};
 use crate::state::ApiState;
 use crate::turn_request::session_id_problem;
 
@@ -43,7 +41,7 @@ pub(crate) async fn connect(
     Query(parameters): Query<Vec<(String, String)>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let agent = credentials.agent(&*state.agents, &name)?;
+    let Admitted { agent, caller: _ } = credentials.agent(&*state.agents, &name)?;
     let session_id = session_id(parameters)?;
     let upgrade = upgrade.map_err(|_rejection| no_handshake())?;
     if state.shutdown.is_cancelled() {
@@ -78,9 +76,4 @@ fn session_id(parameters: Vec<(String, String)>) -> Result<Option<String>, RunEr
 
 fn no_handshake() -> RunError {
     RunError::new(ErrorCode::InvalidMessage, "this route opens a WebSocket: connect with a WebSocket client")
-}
-
-fn draining() -> RunError {
-    let error = RunError::new(ErrorCode::Draining, "this pod is stopping; connect again to reach another one");
-    error.retry_after(Duration::from_secs(1))
 }

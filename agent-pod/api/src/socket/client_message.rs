@@ -4,7 +4,8 @@ use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
 use agent_pod_core::event::TurnRequest;
 use serde_json::Value;
 
-use crate::turn_request::{parse_turn, problem};
+use crate::fields::{faulty, problem};
+use crate::turn_request::parse_turn;
 
 /// A message of the client.
 pub(super) enum ClientMessage {
@@ -36,7 +37,5 @@ impl ClientMessage {
 }
 
 fn invalid(problems: Vec<FieldProblem>) -> RunError {
-    let named: Vec<_> = problems.iter().map(|problem| format!("`{}` {}", problem.path, problem.message)).collect();
-    let message = format!("the message is not valid: {}", named.join("; "));
-    RunError { problems, ..RunError::new(ErrorCode::InvalidMessage, message) }
+    faulty(ErrorCode::InvalidMessage, "message", problems)
 }

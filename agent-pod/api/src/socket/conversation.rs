@@ -2,16 +2,19 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
-use agent_pod_core::service::{AgentService, RunOptions};
+use agent_pod_core::service::{AgentService, Run, RunOptions};
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
 
 use super::client_message::ClientMessage;
-use crate::credentials::Credentials;
-use crate::events::{is_end, until_end};
+use crate::credentials::{Admitted, Credentials};
+use crate::error::report;
+use crate::events::{report_failure, until_end};
 
 /// What is said on one WebSocket.
 pub(crate) struct Conversation {
@@ -20,14 +23,21 @@ pub(crate) struct Conversation {
     credentials: Credentials,
     /// Of the URL, else of the first run that was started without one.
     session_id: Option<String>,
-    run: Option<RunInFlight>,
+    turn: Option<Turn>,
 }
 
-struct RunInFlight {
-    run_id: String,
-    events: BoxStream<'static, TurnEvent>,
+/// The turn under way.
+struct Turn {
     /// Whether the session that the run makes up is to be the socket's.
     founds_session: bool,
+    phase: Phase,
+}
+
+enum Phase {
+    /// The run has not been let in yet: it may wait in a queue.
+    Starting(BoxFuture<'static, Result<Run, RunError>>),
+    /// The run is under way.
+    Running { run_id: String, events: BoxStream<'static, TurnEvent> },
 }
 
 impl Conversation {
@@ -38,12 +48,12 @@ impl Conversation {
         credentials: Credentials,
         session_id: Option<String>,
     ) -> Self {
-        Self { agents, agent, credentials, session_id, run: None }
+        Self { agents, agent, credentials, session_id, turn: None }
     }
 
-    /// Whether a run is in flight.
-    pub(crate) fn is_running(&self) -> bool {
-        self.run.is_some()
+    /// Whether a turn is under way, be it in the queue.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.turn.is_some()
     }
 
     /// Takes a message of the client; gives the event to answer it with at once, if there is one.
@@ -53,47 +63,99 @@ impl Conversation {
             Ok(ClientMessage::Cancel) => return self.cancel(),
             Err(error) => Err(error),
         };
-        outcome.err().map(|error| TurnEvent::Error(Box::new(error)))
+        outcome.err().map(failed)
     }
 
-    /// The next event of the run in flight; never comes without one. Nothing is lost when this future is dropped.
+    /// The next event of the turn under way; never comes without one. Nothing is lost when this future is dropped.
     pub(crate) async fn next_event(&mut self) -> TurnEvent {
         loop {
-            let Some(run) = &mut self.run else { return pending().await };
-            let Some(event) = run.events.next().await else {
-                self.run = None;
-                continue;
-            };
-            if let TurnEvent::Status(status) = &event
-                && run.founds_session
-            {
-                self.session_id.get_or_insert_with(|| status.session_id.clone());
+            let Some(turn) = &mut self.turn else { return pending().await };
+            match &mut turn.phase {
+                Phase::Starting(start) => match start.await {
+                    Ok(run) => turn.phase = Phase::running(run),
+                    Err(error) => {
+                        self.turn = None;
+                        report(&error);
+                        return failed(error);
+                    }
+                },
+                Phase::Running { events, .. } => match events.next().await {
+                    Some(event) => return self.told(event),
+                    None => self.turn = None,
+                },
             }
-            if is_end(&event) {
-                self.run = None;
-            }
-            return event;
         }
+    }
+
+    /// The pod stops: a run that is under way goes on to its end, one that still waits to be let in does not start.
+    /// Gives the event that says so.
+    pub(crate) fn stop(&mut self) -> Option<TurnEvent> {
+        let turn = self.turn.as_mut()?;
+        let Phase::Starting(start) = &mut turn.phase else { return None };
+        // It may have been let in without anybody having looked yet.
+        let error = match start.now_or_never() {
+            Some(Ok(run)) => {
+                turn.phase = Phase::running(run);
+                return None;
+            }
+            Some(Err(error)) => error,
+            None => draining(),
+        };
+        self.turn = None;
+        Some(failed(error))
     }
 
     /// Access is checked for each run: a socket may be older than a change of the agent's rules, and than its token.
     fn start(&mut self, mut request: TurnRequest) -> Result<(), RunError> {
-        if self.is_running() {
+        if self.is_busy() {
             let message = "a run is under way on this socket; wait for its end, or send {\"type\": \"cancel\"}";
             return Err(RunError::new(ErrorCode::Busy, message));
         }
-        self.credentials.agent(&*self.agents, &self.agent)?;
+        let Admitted { agent: _, caller } = self.credentials.agent(&*self.agents, &self.agent)?;
         request.session_id = request.session_id.or_else(|| self.session_id.clone());
         let founds_session = request.session_id.is_none();
-        let started = self.agents.start(&self.agent, request, RunOptions::default()).now_or_never();
-        let run = started.unwrap_or_else(|| Err(RunError::new(ErrorCode::Overloaded, "the agent is busy")))?;
-        self.run = Some(RunInFlight { run_id: run.run_id.clone(), events: until_end(run), founds_session });
+        let (agents, agent) = (Arc::clone(&self.agents), self.agent.clone());
+        let options = RunOptions { caller, streaming: true, ..RunOptions::default() };
+        let start = async move { agents.start(&agent, request, options).await };
+        self.turn = Some(Turn { founds_session, phase: Phase::Starting(start.boxed()) });
         Ok(())
     }
 
-    fn cancel(&mut self) -> Option<TurnEvent> {
-        let run = self.run.take()?;
-        let error = RunError::new(ErrorCode::Cancelled, "the run was cancelled by the client").in_run(&run.run_id);
-        Some(TurnEvent::Error(Box::new(error)))
+    fn told(&mut self, event: TurnEvent) -> TurnEvent {
+        report_failure(&event);
+        if let TurnEvent::Status(status) = &event
+            && self.turn.as_ref().is_some_and(|turn| turn.founds_session)
+        {
+            self.session_id.get_or_insert_with(|| status.session_id.clone());
+        }
+        if event.is_end() {
+            self.turn = None;
+        }
+        event
     }
+
+    fn cancel(&mut self) -> Option<TurnEvent> {
+        let turn = self.turn.take()?;
+        let error = RunError::new(ErrorCode::Cancelled, "the run was cancelled by the client");
+        Some(failed(match turn.phase {
+            Phase::Starting(_) => error,
+            Phase::Running { run_id, .. } => error.in_run(&run_id),
+        }))
+    }
+}
+
+impl Phase {
+    fn running(run: Run) -> Self {
+        Self::Running { run_id: run.run_id.clone(), events: until_end(run) }
+    }
+}
+
+/// What a client gets to hear where this pod no longer takes runs or sockets.
+pub(crate) fn draining() -> RunError {
+    let error = RunError::new(ErrorCode::Draining, "this pod is stopping; connect again to reach another one");
+    error.retry_after(Duration::from_secs(1))
+}
+
+fn failed(error: RunError) -> TurnEvent {
+    TurnEvent::Error(Box::new(error))
 }

@@ -1,9 +1,10 @@
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
-use agent_pod_core::event::TurnEvent;
+use agent_pod_core::event::{RunAnswer, TurnEvent};
+use agent_pod_core::message::ToolCall;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::client::{VERSION, call, get};
+use crate::client::{VERSION, call, get, post};
 use crate::fake::{FakeAgents, agent, answer, attempt, done, status, token};
 
 async fn document() -> Value {
@@ -26,8 +27,11 @@ async fn the_document_lists_every_route() {
         "get /v1/agents",
         "get /v1/agents/{name}",
         "get /v1/health",
+        "get /v1/models",
+        "get /v1/models/{model}",
         "get /v1/ws/agent/{name}",
         "post /v1/agents/{name}/run",
+        "post /v1/chat/completions",
     ];
     assert_eq!(operations, expected);
 }
@@ -37,7 +41,11 @@ async fn the_document_lists_every_route() {
 #[case("/v1/agents/{name}", "get", &["200", "401", "403", "404", "500"])]
 #[case("/v1/ws/agent/{name}", "get", &["101", "400", "401", "403", "404", "422", "500", "503"])]
 #[case("/v1/agents/{name}/run", "post",
-    &["200", "400", "401", "403", "404", "413", "415", "422", "429", "500", "502", "503", "504"])]
+    &["200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "500", "502", "503", "504"])]
+#[case("/v1/models", "get", &["200", "401", "403", "500"])]
+#[case("/v1/models/{model}", "get", &["200", "401", "403", "404", "500"])]
+#[case("/v1/chat/completions", "post",
+    &["200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "500", "502", "503", "504"])]
 #[tokio::test]
 async fn every_status_is_documented(#[case] path: &str, #[case] method: &str, #[case] expected: &[&str]) {
     let document = document().await;
@@ -90,6 +98,7 @@ async fn what_is_sent_is_what_is_documented() {
         ("AgentSummary", serde_json::to_value(&details.summary).unwrap()),
         ("AgentDetails", serde_json::to_value(&details).unwrap()),
         ("RunAnswer", serde_json::to_value(answer("ok")).unwrap()),
+        ("RunAnswer", serde_json::to_value(RunAnswer { truncated: true, ..answer("ok") }).unwrap()),
         ("ErrorAnswer", json!({"error": error_body})),
     ];
     for (name, sample) in &samples {
@@ -106,6 +115,39 @@ async fn what_is_sent_is_what_is_documented() {
     for event in &events {
         let sample = serde_json::from_str(&event.to_json()).unwrap();
         check(&document, &variant(&document, event.name()), &sample, event.name());
+    }
+}
+
+#[tokio::test]
+async fn what_the_chat_door_sends_is_what_is_documented() {
+    let document = document().await;
+    let calls = vec![ToolCall { id: "1".to_owned(), name: "n".to_owned(), arguments: json!({}) }];
+    let end = || TurnEvent::Done(Box::new(RunAnswer { client_calls: calls.clone(), ..answer("It") }));
+    let messages = json!([{"role": "user", "content": "q"}]);
+    let ask = |stream: bool, model: &str| {
+        let body =
+            json!({"model": model, "messages": messages, "stream": stream, "stream_options": {"include_usage": true}});
+        post("/v1/chat/completions", body.to_string())
+    };
+    let agents = FakeAgents::support();
+    agents.play([end()]);
+    agents.play([token("It"), end()]);
+    let whole = call(&agents, ask(false, "support")).await.json();
+    let chunks = call(&agents, ask(true, "support")).await.text;
+    let mut samples = vec![
+        ("ChatCompletion", whole),
+        ("ChatErrorAnswer", call(&agents, ask(false, "nobody")).await.json()),
+        ("ChatErrorAnswer", call(&agents, post("/v1/chat/completions", "{}")).await.json()),
+        ("ModelList", call(&agents, get("/v1/models")).await.json()),
+        ("ModelObject", call(&agents, get("/v1/models/support")).await.json()),
+    ];
+    let data = chunks.split_terminator("\n\n").filter_map(|frame| frame.strip_prefix("data: "));
+    samples.extend(
+        data.filter(|data| *data != "[DONE]").map(|data| ("ChatCompletionChunk", serde_json::from_str(data).unwrap())),
+    );
+    assert_eq!(samples.len(), 10);
+    for (name, sample) in &samples {
+        check(&document, &document["components"]["schemas"][name], sample, name);
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use agent_pod_core::access::{AccessPolicy, AllowedCaller, Caller, TokenVerifier};
 use agent_pod_core::error::{ErrorCode, RunError};
-use agent_pod_core::event::{Attempt, Finish, RunAnswer, Status, Step, TurnEvent, TurnRequest};
+use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Status, Step, TurnEvent, TurnRequest};
+use agent_pod_core::money::Price;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
-use agent_pod_core::usage::{Tokens, Usage};
+use agent_pod_core::usage::{Call, Tokens, Usage};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -25,8 +26,27 @@ pub(crate) struct FakeAgents {
 
 enum Script {
     Play(UnboundedReceiver<TurnEvent>, oneshot::Sender<()>),
+    /// Is let in when the receiver fires.
+    Queue(oneshot::Receiver<()>, oneshot::Sender<()>),
     Refuse(RunError),
     Panic,
+}
+
+/// A run that waits to be let in; the script that it then plays is the next one.
+pub(crate) struct Queued {
+    admit: oneshot::Sender<()>,
+    dropped: oneshot::Receiver<()>,
+}
+
+impl Queued {
+    pub(crate) fn admit(self) {
+        self.admit.send(()).expect("the run still waits");
+    }
+
+    /// Comes when the run has left the queue without having been let in.
+    pub(crate) async fn dropped(self) {
+        crate::client::within(self.dropped).await.unwrap_err();
+    }
 }
 
 /// The other end of a scripted run.
@@ -76,6 +96,24 @@ impl FakeAgents {
         events.into_iter().for_each(|event| control.emit(event));
     }
 
+    /// The next run waits until it is let in, then it plays the script that comes next.
+    pub(crate) fn queue(&self) -> Queued {
+        let (admit, admitted) = oneshot::channel();
+        let (guard, dropped) = oneshot::channel();
+        self.scripts.lock().unwrap().push_back(Script::Queue(admitted, guard));
+        Queued { admit, dropped }
+    }
+
+    /// Comes when so many runs have been asked for.
+    pub(crate) async fn asked_for(&self, count: usize) {
+        crate::client::within(async {
+            while self.starts().len() < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// The next run is refused.
     pub(crate) fn refuse(&self, error: RunError) {
         self.scripts.lock().unwrap().push_back(Script::Refuse(error));
@@ -102,26 +140,37 @@ impl AgentService for FakeAgents {
     }
 
     async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
-        let mut starts = self.starts.lock().unwrap();
-        starts.push((agent.to_owned(), request, options));
-        let run_id = format!("run-{}", starts.len());
-        drop(starts);
-        let script = self.scripts.lock().unwrap().pop_front().expect("the test has scripted this run");
-        match script {
-            Script::Play(events, guard) => {
+        let run_id = {
+            let mut starts = self.starts.lock().unwrap();
+            starts.push((agent.to_owned(), request, options));
+            format!("run-{}", starts.len())
+        };
+        loop {
+            let script = self.scripts.lock().unwrap().pop_front().expect("the test has scripted this run");
+            let Script::Queue(admitted, _guard) = script else { return script.begin(run_id) };
+            admitted.await.expect("the test lets the run in");
+        }
+    }
+
+    fn verifier(&self) -> Arc<dyn TokenVerifier> {
+        Arc::new(NamespaceTokens)
+    }
+}
+
+impl Script {
+    fn begin(self, run_id: String) -> Result<Run, RunError> {
+        match self {
+            Self::Play(events, guard) => {
                 let events = events.map(move |event| {
                     let _run_alive = &guard;
                     event
                 });
                 Ok(Run { run_id, events: events.boxed() })
             }
-            Script::Refuse(error) => Err(error),
-            Script::Panic => panic!("secret of the house"),
+            Self::Refuse(error) => Err(error),
+            Self::Queue(..) => unreachable!("the queue is over"),
+            Self::Panic => panic!("secret of the house"),
         }
-    }
-
-    fn verifier(&self) -> Arc<dyn TokenVerifier> {
-        Arc::new(NamespaceTokens)
     }
 }
 
@@ -176,7 +225,9 @@ pub(crate) fn done(text: &str) -> TurnEvent {
 /// An answer with something in every field.
 pub(crate) fn answer(text: &str) -> RunAnswer {
     let mut usage = Usage::default();
-    usage.add("openai", "gpt-4o-mini", Tokens { input: 412, output: 38, cached: 0 });
+    let tokens = Tokens { input: 412, output: 38, cached: 0 };
+    let cost = Price::parse("0.15", "0.60", None).unwrap().of(tokens);
+    usage.add(Call { provider: "openai", model: "gpt-4o-mini", role: "default", tokens, cost, estimated: false });
     RunAnswer {
         run_id: "run-1".to_owned(),
         agent: "support".to_owned(),
@@ -188,6 +239,7 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         steps: vec![Step {
             index: 1,
             step_type: "tool",
+        agent: None,
             name: "get_order".to_owned(),
             arguments: json!({"id": 7}),
             result: "shipped".to_owned(),
@@ -199,6 +251,8 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         degraded: vec!["memory".to_owned()],
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         truncated: false,
+        data: None,
+        data_error: None,
         client_calls: Vec::new(),
     }
 }
@@ -211,5 +265,6 @@ pub(crate) fn attempt() -> Attempt {
         message: Some("the provider answered 429".to_owned()),
         duration_ms: 640,
         time_to_first_token_ms: Some(210),
+        measures: Measures::default(),
     }
 }

@@ -10,6 +10,10 @@ mod access;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
+mod chat_streams;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod errors;

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use agent_pod_core::access::Caller;
 use agent_pod_core::event::TurnRequest;
+use agent_pod_core::service::RunOptions;
 use axum::body::Body;
 use axum::http::Request;
 use futures::stream;
@@ -9,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::client::{Server, VERSION, call, get, post, state, with_header, within};
-use crate::fake::{BODY_BYTES_MAX, FakeAgents, answer, done, status, token};
+use crate::client::{Server, VERSION, call, get, post, state, with_header};
+use crate::fake::{BODY_BYTES_MAX, FakeAgents, agent, answer, done, namespace, status, token};
 
 const RUN: &str = "/v1/agents/support/run";
 
@@ -37,7 +39,7 @@ async fn agents_are_listed_and_shown() {
 async fn a_run_gives_the_answer_and_its_id() {
     let agents = FakeAgents::support();
     agents.play([status("s-1"), token("It "), token("arrives."), done("It arrives.")]);
-    let body = json!({"query": "Where?", "sessionId": "s-1", "context": {"customer": "Ada"}, "images": ["data:,x"],
+    let body = json!({"query": "Where?", "sessionId": "s-1", "context": {"customer": "Ada"}, "images": ["data:image/png;base64,eA=="],
         "stream": false, "unknown": 1});
     let reply = call(&agents, post(RUN, body.to_string())).await;
     assert_eq!(reply.status, 200);
@@ -46,7 +48,7 @@ async fn a_run_gives_the_answer_and_its_id() {
     let (name, request, _options) = agents.starts().remove(0);
     let Value::Object(context) = json!({"customer": "Ada"}) else { unreachable!() };
     let session_id = Some("s-1".to_owned());
-    let images = vec!["data:,x".to_owned()];
+    let images = vec!["data:image/png;base64,eA==".to_owned()];
     assert_eq!(
         (name.as_str(), request),
         ("support", TurnRequest { query: "Where?".to_owned(), session_id, context, images, chat: None })
@@ -83,7 +85,8 @@ async fn what_is_not_json_is_400(#[case] body: &'static str) {
 #[case::number(r#"{"query": 7}"#, &["query"])]
 #[case::empty_session(r#"{"query": "q", "sessionId": ""}"#, &["sessionId"])]
 #[case::session_number(r#"{"query": "q", "session_id": 1}"#, &["session_id"])]
-#[case::image_number(r#"{"query": "q", "images": ["a", 1, ""]}"#, &["images[1]", "images[2]"])]
+#[case::images(r#"{"query": "q", "images": ["https://a.example/x.png", 1, "a", ""]}"#,
+    &["images[1]", "images[2]", "images[3]"])]
 #[case::all(r#"{"sessionId": 1, "context": [], "images": "a", "stream": "yes"}"#,
     &["query", "sessionId", "context", "images", "stream"])]
 #[tokio::test]
@@ -95,6 +98,112 @@ async fn json_of_the_wrong_shape_is_422_with_every_problem(#[case] body: &'stati
     let named: Vec<_> = problems.iter().map(|problem| problem["path"].as_str().unwrap()).collect();
     assert_eq!(named, paths);
     assert!(problems.iter().all(|problem| problem["message"].is_string()));
+}
+
+#[rstest]
+#[case::https("https://pictures.example/x.png?size=1", 200)]
+#[case::http_in_any_case("HTTP://pictures.example/x", 200)]
+#[case::data("data:image/png;base64,eA==", 200)]
+#[case::data_with_parameter("DATA:image/svg+xml;charset=utf-8;base64,eA==", 200)]
+#[case::no_host("https://", 422)]
+#[case::file("file:///etc/passwd", 422)]
+#[case::ftp("ftp://pictures.example/x.png", 422)]
+#[case::path("/x.png", 422)]
+#[case::data_of_no_image("data:text/html;base64,eA==", 422)]
+#[case::data_as_text("data:image/svg+xml,<svg/>", 422)]
+#[case::no_data("data:image/png;base64,", 422)]
+#[tokio::test]
+async fn images_are_web_addresses_or_base64_data(#[case] url: &str, #[case] expected: u16) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let answer = call(&agents, post(RUN, json!({"query": "q", "images": [url]}).to_string())).await;
+    assert_eq!(answer.status, expected);
+    if expected == 422 {
+        assert_eq!(answer.json()["error"]["details"]["problems"][0]["path"], "images[0]");
+    }
+}
+
+#[rstest]
+#[case(64, 200)]
+#[case(65, 422)]
+#[tokio::test]
+async fn a_question_has_at_most_64_images(#[case] count: usize, #[case] expected: u16) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let body = json!({"query": "q", "images": vec!["http://a/x"; count]});
+    assert_eq!(call(&agents, post(RUN, body.to_string())).await.status, expected);
+}
+
+/// The options of the run that the request has started.
+async fn options(request: Request<Body>) -> RunOptions {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    assert_eq!(call(&agents, request).await.status, 200);
+    agents.starts().remove(0).2
+}
+
+fn keyed(key: &str, body: &'static str) -> Request<Body> {
+    with_header(post(RUN, body), "idempotency-key", key)
+}
+
+#[tokio::test]
+async fn the_caller_is_told_on_where_the_agent_asks_for_one() {
+    let agents = FakeAgents::new([agent("support", namespace("shop"))]);
+    agents.play([done("ok")]);
+    let request = with_header(post(RUN, r#"{"query": "q"}"#), "authorization", "Bearer shop/web");
+    assert_eq!(call(&agents, request).await.status, 200);
+    let caller = Caller { namespace: "shop".to_owned(), service_account: "web".to_owned() };
+    assert_eq!(agents.starts().remove(0).2.caller, Some(caller));
+    assert_eq!(options(post(RUN, r#"{"query": "q"}"#)).await, RunOptions::default());
+}
+
+#[rstest]
+#[case::json(r#"{"query": "q"}"#, false)]
+#[case::events(r#"{"query": "q", "stream": true}"#, true)]
+#[tokio::test]
+async fn a_run_knows_whether_its_events_are_read(#[case] body: &'static str, #[case] expected: bool) {
+    assert_eq!(options(post(RUN, body)).await.streaming, expected);
+}
+
+#[tokio::test]
+async fn bodies_that_mean_the_same_have_one_fingerprint() {
+    let one = options(keyed("k-1", r#"{"query": "q", "context": {"a": 1, "b": [{"c": 2, "d": 3}]}}"#)).await;
+    let other = r#"{ "context": {"b": [ {"d":3, "c":2} ], "a": 1}, "sessionId": null, "query":"\u0071" }"#;
+    assert_eq!(options(keyed("k-1", other)).await, one);
+    assert_eq!(one.idempotency.as_ref().map(|idempotency| idempotency.key.as_str()), Some("k-1"));
+    for different in [
+        r#"{"query": "Q", "context": {"a": 1, "b": [{"c": 2, "d": 3}]}}"#,
+        r#"{"query": "q", "context": {"a": "1", "b": [{"c": 2, "d": 3}]}}"#,
+        r#"{"query": "q", "context": {"a": 1, "b": [{"c": 2}, {"d": 3}]}}"#,
+        r#"{"query": "q"}"#,
+    ] {
+        assert_ne!(options(keyed("k-1", different)).await.idempotency, one.idempotency, "{different}");
+    }
+}
+
+#[rstest]
+#[case::one("k", true)]
+#[case::longest(&"k".repeat(255), true)]
+#[case::any_visible("!~#-_=:/", true)]
+#[case::empty("", false)]
+#[case::too_long(&"k".repeat(256), false)]
+#[case::space("a b", false)]
+#[case::tab("a\tb", false)]
+#[tokio::test]
+async fn idempotency_keys_are_visible_ascii_of_at_most_255(#[case] key: &str, #[case] valid: bool) {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let answer = call(&agents, keyed(key, r#"{"query": "q"}"#)).await;
+    assert_eq!(answer.status, if valid { 200 } else { 422 });
+    if !valid {
+        assert_eq!(answer.json()["error"]["details"]["problems"][0]["path"], "Idempotency-Key");
+    }
+}
+
+#[tokio::test]
+async fn two_idempotency_keys_are_none() {
+    let request = with_header(keyed("k-1", r#"{"query": "q"}"#), "idempotency-key", "k-2");
+    assert_eq!(call(&FakeAgents::support(), request).await.failure(), (422, "validation_failed".to_owned()));
 }
 
 #[rstest]
@@ -205,21 +314,30 @@ async fn a_run_that_breaks_off_is_500() {
     assert_eq!(answer.header("x-run-id"), Some("run-1"));
 }
 
+/// A caller on a real connection that has asked and waits for the answer.
+async fn asking(server: &Server, agents: &FakeAgents) -> TcpStream {
+    let mut caller = TcpStream::connect(server.address).await.unwrap();
+    let body = r#"{"query": "q"}"#;
+    let head = format!("POST {RUN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    agents.asked_for(1).await;
+    caller
+}
+
 #[tokio::test]
 async fn a_caller_that_leaves_takes_its_run_along() {
     let agents = FakeAgents::support();
     let control = agents.script();
     let server = Server::start(state(agents.clone())).await;
-    let mut caller = TcpStream::connect(server.address).await.unwrap();
-    let body = r#"{"query": "q"}"#;
-    let head = format!("POST {RUN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
-    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    within(async {
-        while agents.starts().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    drop(caller);
+    drop(asking(&server, &agents).await);
     control.dropped().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_gives_up_its_place_in_the_queue() {
+    let agents = FakeAgents::support();
+    let queued = agents.queue();
+    let server = Server::start(state(agents.clone())).await;
+    drop(asking(&server, &agents).await);
+    queued.dropped().await;
 }

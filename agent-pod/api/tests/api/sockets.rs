@@ -2,21 +2,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
-use agent_pod_core::access::AccessPolicy;
+use agent_pod_core::access::{AccessPolicy, Caller};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnEvent;
+use agent_pod_core::service::RunOptions;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use rstest::rstest;
 use serde_json::json;
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::client::{Client, Server, state, within};
-use crate::fake::{BODY_BYTES_MAX, FakeAgents, agent, answer, done, namespace, status, token};
+use crate::fake::{BODY_BYTES_MAX, FakeAgents, Queued, agent, answer, done, namespace, status, token};
 
 const PATH: &str = "/v1/ws/agent/support";
 const QUERY: &str = r#"{"query": "q"}"#;
+const CANCEL: &str = r#"{"type": "cancel"}"#;
 
 async fn open(agents: &Arc<FakeAgents>) -> (ApiState, Server, Client) {
     let state = state(agents.clone());
@@ -71,6 +76,113 @@ async fn a_message_with_its_own_session_does_not_found_the_sockets() {
         client.hear().await;
     }
     assert_eq!(agents.starts()[1].1.session_id, None);
+}
+
+/// A socket whose first turn waits to be let in.
+async fn waiting() -> (Arc<FakeAgents>, ApiState, Server, Client, Queued) {
+    let agents = FakeAgents::support();
+    let queued = agents.queue();
+    let (state, server, mut client) = open(&agents).await;
+    client.say(QUERY).await;
+    agents.asked_for(1).await;
+    (agents, state, server, client, queued)
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_to_be_let_in_runs_when_it_is() {
+    let (agents, _state, _server, mut client, queued) = waiting().await;
+    agents.play([status("s-1"), done("ok")]);
+    queued.admit();
+    assert_eq!(client.hear().await["type"], "status");
+    assert_eq!(client.hear().await["answer"], "ok");
+}
+
+#[tokio::test]
+async fn a_query_beside_one_that_waits_is_busy() {
+    let (agents, _state, _server, mut client, queued) = waiting().await;
+    client.say(QUERY).await;
+    assert_eq!(client.hear().await["error"]["code"], "busy");
+    agents.play([done("ok")]);
+    queued.admit();
+    assert_eq!(client.hear().await["type"], "done");
+    assert_eq!(agents.starts().len(), 1);
+}
+
+#[tokio::test]
+async fn cancel_takes_a_turn_out_of_the_queue() {
+    let (agents, _state, _server, mut client, queued) = waiting().await;
+    client.say(CANCEL).await;
+    assert_eq!(client.hear().await["error"]["code"], "cancelled");
+    queued.dropped().await;
+    client.say(CANCEL).await;
+    agents.play([done("again")]);
+    client.say(QUERY).await;
+    assert_eq!(client.hear().await["answer"], "again", "exactly one event told of the cancellation");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_up_its_place_in_the_queue() {
+    let (_agents, state, _server, client, queued) = waiting().await;
+    drop(client);
+    queued.dropped().await;
+    state.sockets.close();
+    within(state.sockets.wait()).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_refused_after_its_wait_is_an_error_event_and_the_socket_stays() {
+    let (agents, _state, _server, mut client, queued) = waiting().await;
+    agents.refuse(RunError::new(ErrorCode::Overloaded, "too much"));
+    queued.admit();
+    assert_eq!(client.hear().await["error"]["code"], "overloaded");
+    agents.play([done("ok")]);
+    client.say(QUERY).await;
+    assert_eq!(client.hear().await["type"], "done");
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_does_not_start_when_the_pod_stops() {
+    let (_agents, state, _server, mut client, queued) = waiting().await;
+    state.shutdown.cancel();
+    let end = client.hear().await;
+    assert_eq!((&end["error"]["code"], &end["error"]["retryable"]), (&json!("draining"), &json!(true)));
+    assert_eq!(client.hear_close().await, 1012);
+    queued.dropped().await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_let_in_as_the_pod_stops_runs_to_its_end() {
+    let (agents, state, _server, mut client, queued) = waiting().await;
+    let control = agents.script();
+    queued.admit();
+    state.shutdown.cancel();
+    control.emit(done("ok"));
+    assert_eq!(client.hear().await["type"], "done");
+    assert_eq!(client.hear_close().await, 1012);
+}
+
+#[tokio::test]
+async fn a_frame_that_closes_the_socket_takes_a_turn_out_of_the_queue() {
+    let (_agents, _state, _server, mut client, queued) = waiting().await;
+    client.0.send(Message::Binary(Bytes::from_static(b"\0"))).await.unwrap();
+    assert_eq!(client.hear_close().await, 1003);
+    queued.dropped().await;
+}
+
+#[tokio::test]
+async fn runs_of_a_socket_stream_and_know_their_caller() {
+    let agents = FakeAgents::new([agent("support", namespace("shop"))]);
+    let server = Server::start(state(agents.clone())).await;
+    let mut request = format!("ws://{}{PATH}", server.address).into_client_request().unwrap();
+    request.headers_mut().insert("authorization", "Bearer shop/web".parse().unwrap());
+    let (socket, _response) = within(connect_async(request)).await.unwrap();
+    let mut client = Client(socket);
+    agents.play([done("ok")]);
+    client.say(QUERY).await;
+    client.hear().await;
+    let caller = Caller { namespace: "shop".to_owned(), service_account: "web".to_owned() };
+    let expected = RunOptions { caller: Some(caller), streaming: true, ..RunOptions::default() };
+    assert_eq!(agents.starts().remove(0).2, expected);
 }
 
 #[tokio::test]
@@ -191,6 +303,31 @@ async fn an_oversized_frame_closes_with_1009(#[case] length: usize) {
     let (_state, _server, mut client) = open(&FakeAgents::support()).await;
     client.say("x".repeat(length)).await;
     assert_eq!(client.hear_close().await, 1009);
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf_8_closes_with_1007_and_drops_the_run() {
+    let agents = FakeAgents::support();
+    let control = agents.script();
+    let (_state, _server, mut client) = open(&agents).await;
+    client.say(QUERY).await;
+    control.emit(token("It "));
+    client.hear().await;
+    let frame = Frame::message(Bytes::from_static(b"{\"query\": \"\xff\"}"), OpCode::Data(Data::Text), true);
+    client.0.send(Message::Frame(frame)).await.unwrap();
+    assert_eq!(client.hear_close().await, 1007);
+    control.dropped().await;
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_also_while_a_run_is_silent() {
+    let agents = FakeAgents::support();
+    let _control = agents.script();
+    let (_state, _server, mut client) = open(&agents).await;
+    client.say(QUERY).await;
+    client.0.send(Message::Ping(Bytes::from_static(b"hi"))).await.unwrap();
+    let frame = within(client.0.next()).await.unwrap().unwrap();
+    assert_eq!(frame, Message::Pong(Bytes::from_static(b"hi")));
 }
 
 #[tokio::test]

@@ -1,121 +1,99 @@
-//! The router: one reply from several candidates, in the order in which they are declared.
+//! The router: one reply from several candidates, in the order that a strategy gives them.
+//!
+//! ```text
+//!  Ask ─► who can (need) ─► who may (breaker, cooling, rate) ─► rank ─► try, retry ─► next one ⟲ ─► Reply
+//! ```
 //!
 //! A candidate that fails before the first piece of its reply has gone out is followed by the next one; afterwards the
 //! run ends with an error, because a caller cannot unread what it has read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelStream, Parameters};
+pub use super::attempt::Reply;
+use super::attempt::{Attempting, Deadline, Failure, Limits};
+use super::breaker::Permit;
+use super::candidate::lower;
+pub use super::candidate::{Candidate, Facts, HealthReport, ModelState, ProviderLoad, Timeouts};
+use super::estimate::request_tokens;
+use super::failures::{Failures, Unavailable, broken_off, deadline_exceeded, incapable, rejected};
+use super::retry::pause;
+use super::strategy::{CandidateView, Capabilities, Lack, Need, Strategy, rank};
+use super::{ModelErrorKind, ModelRequest, Parameters, ResponseFormat, ToolChoice};
 use crate::agent::{Events, Ledger};
-use crate::error::{ErrorCode, RunError};
-use crate::event::{Attempt, TurnEvent};
-use crate::message::{Message, ToolCall};
+use crate::error::RunError;
+use crate::message::Message;
 use crate::tool::ToolSpec;
-use crate::usage::Tokens;
 
-/// One model at one provider.
-#[derive(Clone)]
-pub struct Candidate {
-    /// Name of the Provider.
-    pub provider: String,
-    /// Namespace of the Provider.
-    pub namespace: String,
-    /// The model's name at the provider.
-    pub model: String,
-    /// Sampling parameters.
-    pub parameters: Parameters,
-    /// Bounds of the waits.
-    pub timeouts: Timeouts,
-    /// The adapter that calls it.
-    pub port: Arc<dyn Model>,
-    /// What the pod has learnt of it, shared by all agents that use it.
-    pub health: Arc<Health>,
-}
-
-/// Bounds of the waits of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Until the first content, while there is another candidate to turn to.
-    pub first_token: Duration,
-    /// Between two events of the stream.
-    pub stall: Duration,
-    /// The whole call.
-    pub total: Duration,
-}
-
-/// How the last call of a model ended.
-#[derive(Debug, Default)]
-pub struct Health(Mutex<HealthReport>);
-
-/// What [`Health`] knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HealthReport {
-    /// The last failure; none when the last call succeeded.
-    pub last_error: Option<ModelErrorKind>,
-    /// Time to the first content of the last success.
-    pub time_to_first_token: Option<Duration>,
-}
-
-impl Health {
-    /// What is known now.
-    #[must_use]
-    pub fn report(&self) -> HealthReport {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn succeeded(&self, first: Duration) {
-        let report = HealthReport { last_error: None, time_to_first_token: Some(first) };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = report;
-    }
-
-    fn failed(&self, kind: ModelErrorKind) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(kind);
-    }
-}
-
-/// A whole reply.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Reply {
-    /// Its text.
-    pub content: String,
-    /// The tools that it asks for.
-    pub tool_calls: Vec<ToolCall>,
-}
+/// A server that asks for more patience than this before another try is not tried again by the same call.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 
 /// The candidates of a role.
 #[derive(Clone)]
 pub struct Router {
-    candidates: Vec<Candidate>,
+    role: Arc<str>,
+    strategy: Strategy,
+    requires: Capabilities,
+    candidates: Arc<[Candidate]>,
+    /// Requests so far, for the strategy that takes turns.
+    rotation: Arc<AtomicUsize>,
 }
 
-/// How far a reply has come.
-#[derive(Default)]
-struct Progress {
-    /// When the first of it went out.
-    first_token: Option<Instant>,
-    /// What the server has counted so far.
-    tokens: Tokens,
+/// What a router is made of.
+pub struct RouterSettings {
+    /// The role that it serves; `default` for the agent's own model.
+    pub role: String,
+    /// In which order candidates are tried.
+    pub strategy: Strategy,
+    /// What every call needs.
+    pub requires: Capabilities,
+    /// The candidates as declared.
+    pub candidates: Vec<Candidate>,
+    /// Requests so far; shared with the router's predecessor, so that a reload begins no new rotation.
+    pub rotation: Arc<AtomicUsize>,
 }
 
-/// How one candidate failed.
-struct Failure {
-    error: ModelError,
-    /// Whether something of its reply has gone out already.
-    committed: bool,
+/// What is asked of a model, whichever it is.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// The conversation.
+    pub messages: &'a [Message],
+    /// The tools that it may ask for.
+    pub tools: &'a [ToolSpec],
+    /// Which of them it must, may or must not ask for.
+    pub tool_choice: Option<&'a ToolChoice>,
+    /// What form the reply shall have.
+    pub response_format: Option<&'a ResponseFormat>,
+    /// Whether a model that cannot be held to it may not serve; else it is asked without.
+    pub format_required: bool,
+    /// The caller's own sampling parameters.
+    pub parameters: Option<&'a Parameters>,
+    /// The run's.
+    pub deadline: Instant,
+    /// Differs between runs: spreads their retries.
+    pub seed: u64,
+}
+
+/// How a candidate ended that gave no reply.
+enum End {
+    /// The next one is tried.
+    Next,
+    /// The run ends.
+    Run(RunError),
 }
 
 impl Router {
-    /// A router over these candidates, tried in this order.
+    /// A router over these candidates.
     #[must_use]
-    pub fn new(candidates: Vec<Candidate>) -> Self {
-        Self { candidates }
+    pub fn new(settings: RouterSettings) -> Self {
+        let RouterSettings { role, strategy, requires, candidates, rotation } = settings;
+        Self { role: role.into(), strategy, requires, candidates: candidates.into(), rotation }
     }
 
-    /// The candidates in the order in which they are tried.
+    /// The candidates as declared.
     #[must_use]
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
@@ -124,176 +102,253 @@ impl Router {
     /// Gets one reply, streaming its text into `events` and booking every try in `ledger`.
     ///
     /// # Errors
-    /// `provider_rejected` when a provider finds the request at fault; `all_providers_failed`,
-    /// `provider_unauthorized` or `provider_model_not_found` when no candidate gave a reply.
-    pub async fn complete(
-        &self,
-        messages: &[Message],
-        tools: &[ToolSpec],
-        ledger: &mut Ledger,
-        events: &Events,
-    ) -> Result<Reply, RunError> {
-        let mut failures: Vec<(&Candidate, ModelError)> = Vec::new();
-        for (index, candidate) in self.candidates.iter().enumerate() {
-            let request = ModelRequest {
-                model: &candidate.model,
-                messages,
-                tools,
-                tool_choice: None,
-                response_format: None,
-                parameters: &candidate.parameters,
+    /// - Before any call: `no_capable_provider`, `unsupported_content` or `context_too_long` when no candidate can
+    ///   serve the request; `all_circuits_open` or `all_cooling_down` when none may be called now.
+    /// - `provider_rejected` when a provider finds the request at fault.
+    /// - `all_providers_failed`, `provider_unauthorized` or `provider_model_not_found` when no candidate gave a reply.
+    /// - `deadline_exceeded`.
+    pub async fn complete(&self, ask: &Ask<'_>, ledger: &Ledger, events: &Events) -> Result<Reply, RunError> {
+        let input_tokens = self.input_tokens(ask);
+        let (order, unavailable) = self.order(ask, input_tokens)?;
+        let mut failures = Failures::new(unavailable);
+        let count = order.len();
+        for (position, candidate) in order.into_iter().enumerate() {
+            if Instant::now() >= ask.deadline {
+                return Err(deadline_exceeded());
+            }
+            let limits = Limits { deadline: ask.deadline, last: position + 1 == count };
+            let permit = match candidate.state.breaker.acquire() {
+                Ok(permit) => permit,
+                // Somebody else probes it, or has opened it meanwhile.
+                Err(wait) => {
+                    failures.skipped(candidate, Unavailable::CircuitOpen(wait));
+                    continue;
+                }
             };
-            let last = index + 1 == self.candidates.len();
-            match candidate.attempt(&request, last, ledger, events).await {
-                Ok(reply) => return Ok(reply),
-                Err(Failure { error, committed: true }) => return Err(broken_off(candidate, &error)),
-                Err(Failure { error, .. }) if error.kind == ModelErrorKind::Rejected => {
-                    return Err(rejected(candidate, &error));
-                }
-                Err(Failure { error, .. }) => {
-                    tracing::info!(provider = %candidate.provider, model = %candidate.model, kind = %error.kind, cause = %error, "provider failed");
-                    failures.push((candidate, error));
-                }
-            }
-        }
-        Err(all_failed(&failures))
-    }
-}
-
-impl Candidate {
-    async fn attempt(
-        &self,
-        request: &ModelRequest<'_>,
-        last: bool,
-        ledger: &mut Ledger,
-        events: &Events,
-    ) -> Result<Reply, Failure> {
-        let started = Instant::now();
-        let mut progress = Progress::default();
-        let result = self.read(request, last, events, &mut progress).await;
-        let first = progress.first_token.map(|at| at - started);
-        match &result {
-            Ok(_) => self.health.succeeded(first.unwrap_or_default()),
-            Err(failure) => self.health.failed(failure.error.kind),
-        }
-        if first.is_some() {
-            ledger.usage.add(&self.provider, &self.model, progress.tokens);
-        }
-        let error = result.as_ref().err().map(|failure| &failure.error);
-        ledger.attempts.push(Attempt {
-            provider: self.provider.clone(),
-            model: self.model.clone(),
-            outcome: error.map_or("ok", |error| error.kind.as_str()),
-            message: error.map(ToString::to_string),
-            duration_ms: millis(started.elapsed()),
-            time_to_first_token_ms: first.map(millis),
-        });
-        result
-    }
-
-    /// Reads one reply to its end.
-    async fn read(
-        &self,
-        request: &ModelRequest<'_>,
-        last: bool,
-        events: &Events,
-        progress: &mut Progress,
-    ) -> Result<Reply, Failure> {
-        let end = Instant::now() + self.timeouts.total;
-        let first_end = if last { end } else { end.min(Instant::now() + self.timeouts.first_token) };
-        let mut reply = Reply::default();
-        let mut stream = timeout_at(first_end, self.port.call(request))
-            .await
-            .unwrap_or_else(|_| Err(too_slow("no answer")))
-            .map_err(|error| Failure { error, committed: false })?;
-        loop {
-            let limit =
-                if progress.first_token.is_some() { end.min(Instant::now() + self.timeouts.stall) } else { first_end };
-            let next = next_event(&mut stream, limit).await;
-            let committed = progress.first_token.is_some();
-            match next.map_err(|error| Failure { error, committed })? {
-                Some(ModelEvent::Content(text)) => {
-                    progress.first_token.get_or_insert_with(Instant::now);
-                    reply.content.push_str(&text);
-                    events.send(TurnEvent::Token(text)).await;
-                }
-                Some(ModelEvent::ToolCall(call)) => {
-                    progress.first_token.get_or_insert_with(Instant::now);
-                    reply.tool_calls.push(call);
-                }
-                Some(ModelEvent::Reasoning(_) | ModelEvent::Finish(_)) => {}
-                Some(ModelEvent::Tokens(counted)) => progress.tokens = counted,
-                None if committed => return Ok(reply),
+            let place = candidate.load.places.try_acquire().ok();
+            let _place = match place {
+                Some(place) => place,
+                None if limits.last => match timeout_at(ask.deadline, candidate.load.places.acquire()).await {
+                    Ok(Ok(place)) => place,
+                    Ok(Err(_)) | Err(_) => return Err(deadline_exceeded()),
+                },
                 None => {
-                    let error = ModelError::new(ModelErrorKind::Malformed, "empty answer");
-                    return Err(Failure { error, committed });
+                    failures.skipped(candidate, Unavailable::Busy);
+                    continue;
                 }
+            };
+            let call = CandidateCall { candidate, role: &self.role, ask, limits, input_tokens };
+            match call.run(permit, (ledger, events), &mut failures).await {
+                Ok(reply) => return Ok(reply),
+                Err(End::Run(error)) => return Err(error),
+                Err(End::Next) => {}
             }
         }
+        Err(failures.into_error())
+    }
+
+    /// Counted only where somebody wants to know: it costs a pass over the conversation.
+    fn input_tokens(&self, ask: &Ask<'_>) -> u64 {
+        let by_cost = self.strategy == Strategy::CostOptimized && self.candidates.len() > 1;
+        let bounded =
+            |candidate: &Candidate| candidate.facts.context_window.is_some() || candidate.load.rate.counts_tokens();
+        if by_cost || self.candidates.iter().any(bounded) { request_tokens(ask.messages, ask.tools) } else { 0 }
+    }
+
+    /// The candidates that can and may serve, in the order in which they are tried, and those that may not now.
+    fn order<'a>(
+        &'a self,
+        ask: &Ask<'_>,
+        input_tokens: u64,
+    ) -> Result<(Vec<&'a Candidate>, Vec<(&'a Candidate, Unavailable)>), RunError> {
+        let need = self.need(ask, input_tokens);
+        let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
+        let mut lacks: Vec<(&Candidate, Lack)> = Vec::new();
+        let mut unavailable = Vec::new();
+        let mut available: Vec<(&Candidate, CandidateView)> = Vec::new();
+        for candidate in &*self.candidates {
+            let view = candidate.view(input_tokens, output_max);
+            let expected = candidate.tokens_expected(input_tokens, output_max);
+            match (view.lack(&need), unavailable_now(candidate, expected)) {
+                (Some(lack), _) => lacks.push((candidate, lack)),
+                (None, Some(reason)) => unavailable.push((candidate, reason)),
+                (None, None) => available.push((candidate, view)),
+            }
+        }
+        if available.is_empty() {
+            let nobody_can = unavailable.is_empty();
+            let images = ask.messages.iter().any(|message| !message.images.is_empty());
+            return Err(if nobody_can { incapable(&lacks, images) } else { Failures::new(unavailable).into_error() });
+        }
+        let views: Vec<_> = available.iter().map(|(_, view)| *view).collect();
+        let rotation = match self.strategy {
+            Strategy::RoundRobin => self.rotation.fetch_add(1, Ordering::Relaxed),
+            Strategy::CostOptimized
+            | Strategy::LatencyOptimized
+            | Strategy::QualityFirst
+            | Strategy::CapabilityMatch => 0,
+        };
+        let ranked = rank(&views, self.strategy, rotation).into_iter().filter_map(|index| available.get(index));
+        let (mut order, aside): (Vec<_>, Vec<_>) = ranked
+            .map(|(candidate, _)| *candidate)
+            .partition(|candidate| !candidate.state.is_aside(candidate.port.credential_version()));
+        // What is misconfigured comes last: it is worth a try only where everything else has failed.
+        order.extend(aside);
+        Ok((order, unavailable))
+    }
+
+    fn need(&self, ask: &Ask<'_>, input_tokens: u64) -> Need {
+        let asked = Capabilities {
+            tools: !ask.tools.is_empty(),
+            vision: ask.messages.iter().any(|message| !message.images.is_empty()),
+            json_schema: ask.format_required && matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. })),
+        };
+        Need { capabilities: self.requires.and(asked), input_tokens }
     }
 }
 
-async fn next_event(stream: &mut ModelStream, limit: Instant) -> Result<Option<ModelEvent>, ModelError> {
-    match timeout_at(limit, stream.next()).await {
-        Ok(Some(event)) => event.map(Some),
-        Ok(None) => Ok(None),
-        Err(_) => Err(too_slow("stalled")),
+/// Why a candidate may not be called now.
+fn unavailable_now(candidate: &Candidate, tokens_expected: u64) -> Option<Unavailable> {
+    let state = &candidate.state;
+    state
+        .breaker
+        .wait()
+        .map(Unavailable::CircuitOpen)
+        .or_else(|| state.cooling().map(Unavailable::Cooling))
+        .or_else(|| candidate.load.rate.wait(tokens_expected).map(Unavailable::RateLimited))
+}
+
+/// One request at one candidate, with all its tries.
+struct CandidateCall<'a> {
+    candidate: &'a Candidate,
+    role: &'a str,
+    ask: &'a Ask<'a>,
+    limits: Limits,
+    input_tokens: u64,
+}
+
+impl<'a> CandidateCall<'a> {
+    async fn run(
+        &self,
+        permit: Permit,
+        (ledger, events): (&Ledger, &Events),
+        failures: &mut Failures<'a>,
+    ) -> Result<Reply, End> {
+        let parameters = self.parameters();
+        let request = ModelRequest {
+            model: &self.candidate.model,
+            messages: self.ask.messages,
+            tools: self.ask.tools,
+            tool_choice: self.ask.tool_choice,
+            response_format: self.response_format(),
+            parameters: parameters.as_ref().unwrap_or(&self.candidate.parameters),
+        };
+        let mut attempt = 1;
+        let failure = loop {
+            let input_tokens =
+                if self.input_tokens > 0 { self.input_tokens } else { request_tokens(request.messages, request.tools) };
+            let output_max = self.ask.parameters.and_then(|parameters| parameters.max_tokens);
+            let expected = self.candidate.tokens_expected(input_tokens, output_max);
+            let attempting = Attempting::begin(self.candidate, self.role, ledger, (input_tokens, expected));
+            match attempting.run(&request, self.limits, events).await {
+                Ok((reply, first)) => {
+                    self.candidate.state.succeeded(first);
+                    permit.success();
+                    return Ok(reply);
+                }
+                Err(failure) => {
+                    attempt += 1;
+                    let Some(wait) = self.again(&failure, attempt) else { break failure };
+                    sleep(wait).await;
+                }
+            }
+        };
+        self.settle(permit, &failure);
+        Err(self.end(failure, failures))
     }
-}
 
-fn too_slow(what: &str) -> ModelError {
-    ModelError::new(ModelErrorKind::Timeout, format!("timed out, {what}"))
-}
-
-fn rejected(candidate: &Candidate, error: &ModelError) -> RunError {
-    RunError::new(
-        ErrorCode::ProviderRejected,
-        format!(
-            "{} found the request at fault: {error}. Change the request; another try will fail too.",
-            candidate.provider
-        ),
-    )
-}
-
-fn broken_off(candidate: &Candidate, error: &ModelError) -> RunError {
-    let mut failure = RunError::new(
-        ErrorCode::AllProvidersFailed,
-        format!("{} broke off in the middle of its answer ({error}). Try again.", candidate.provider),
-    );
-    failure.retry_after = error.retry_after;
-    failure
-}
-
-fn all_failed(failures: &[(&Candidate, ModelError)]) -> RunError {
-    let all = |kind: ModelErrorKind| !failures.is_empty() && failures.iter().all(|(_, error)| error.kind == kind);
-    let list: Vec<String> =
-        failures.iter().map(|(candidate, error)| format!("{} ({error})", candidate.provider)).collect();
-    let list = list.join(", ");
-    let subject = match failures.len() {
-        1 => "The provider failed",
-        2 => "Both providers failed",
-        _ => "All providers failed",
-    };
-    if all(ModelErrorKind::Unauthorized) {
-        let message = format!("{subject}: {list}. Check the Secret that the Provider's spec.auth names.");
-        return RunError::new(ErrorCode::ProviderUnauthorized, message);
+    /// A server that has not said to hold its model to a schema is not asked to.
+    fn response_format(&self) -> Option<&'a ResponseFormat> {
+        let holds = |format: &&ResponseFormat| match format {
+            ResponseFormat::JsonObject => true,
+            ResponseFormat::JsonSchema { .. } => self.candidate.facts.capabilities.json_schema,
+        };
+        self.ask.response_format.filter(holds)
     }
-    if all(ModelErrorKind::NotFound) {
-        let message = format!("{subject}: {list}. Check the model's name and the Provider's endpoint.");
-        return RunError::new(ErrorCode::ProviderModelNotFound, message);
+
+    /// The pause before the next try, if there is one.
+    fn again(&self, failure: &Failure, attempt: u32) -> Option<Duration> {
+        let Failure { error, committed, deadline } = failure;
+        let retriable = match error.kind {
+            ModelErrorKind::Unavailable | ModelErrorKind::Malformed => true,
+            // One that says when it wants to be asked again is not asked before.
+            ModelErrorKind::RateLimited => error.retry_after.is_none(),
+            ModelErrorKind::Rejected
+            | ModelErrorKind::Unauthorized
+            | ModelErrorKind::NotFound
+            | ModelErrorKind::Timeout => false,
+        };
+        let settings = self.candidate.retry;
+        let asked = error.retry_after.unwrap_or_default();
+        if !retriable || *committed || deadline.is_some() || attempt > settings.attempts_max || asked > RETRY_AFTER_MAX
+        {
+            return None;
+        }
+        let wait = pause(attempt, self.ask.seed.wrapping_add(u64::from(attempt))).max(asked);
+        let in_time = Instant::now() + wait < self.ask.deadline;
+        (in_time && self.candidate.state.retries.take(settings.budget_percent)).then_some(wait)
     }
-    let wait = failures.iter().filter_map(|(_, error)| error.retry_after).min();
-    let again =
-        wait.map_or_else(|| "Try again later.".to_owned(), |wait| format!("Try again in {} s.", ceil_secs(wait)));
-    let mut error = RunError::new(ErrorCode::AllProvidersFailed, format!("{subject}: {list}. {again}"));
-    error.retry_after = wait;
-    error
-}
 
-fn ceil_secs(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
+    /// What the failure says of the provider.
+    fn settle(&self, permit: Permit, failure: &Failure) {
+        let Candidate { provider, model, state, port, .. } = self.candidate;
+        if failure.deadline == Some(Deadline::CallerInHurry) {
+            return;
+        }
+        let error = &failure.error;
+        tracing::info!(%provider, %model, kind = %error.kind, cause = %error, "provider failed");
+        state.failed(error, port.credential_version());
+        match error.kind {
+            ModelErrorKind::Unavailable | ModelErrorKind::Timeout | ModelErrorKind::Malformed => {
+                if permit.failure() {
+                    tracing::warn!(%provider, %model, "circuit opened: too many failures in a row");
+                }
+            }
+            ModelErrorKind::Rejected
+            | ModelErrorKind::Unauthorized
+            | ModelErrorKind::NotFound
+            | ModelErrorKind::RateLimited => {}
+        }
+    }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    fn end(&self, failure: Failure, failures: &mut Failures<'a>) -> End {
+        let Failure { error, committed, deadline } = failure;
+        if deadline.is_some() {
+            End::Run(deadline_exceeded())
+        } else if committed {
+            End::Run(broken_off(self.candidate, &error))
+        } else if error.kind == ModelErrorKind::Rejected {
+            End::Run(rejected(self.candidate, &error))
+        } else {
+            failures.failed(self.candidate, error);
+            End::Next
+        }
+    }
+
+    /// The candidate's parameters with the caller's over them; none where the caller has none.
+    fn parameters(&self) -> Option<Parameters> {
+        let own = &self.candidate.parameters;
+        let Parameters { temperature, top_p, max_tokens, stop, seed, extra } =
+            self.ask.parameters.filter(|parameters| **parameters != Parameters::default())?;
+        let mut merged = own.extra.clone();
+        merged.extend(extra.clone());
+        Some(Parameters {
+            temperature: temperature.or(own.temperature),
+            top_p: top_p.or(own.top_p),
+            max_tokens: lower(*max_tokens, own.max_tokens),
+            stop: if stop.is_empty() { own.stop.clone() } else { stop.clone() },
+            seed: seed.or(own.seed),
+            extra: merged,
+        })
+    }
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_core::agent::{Agent, AgentMemory};
+use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
-use agent_pod_core::model::router::{Candidate, Router, Timeouts};
-use agent_pod_core::model::{ModelEvent, Parameters};
+use agent_pod_core::model::ModelEvent;
+use agent_pod_core::model::retry::RetrySettings;
+use agent_pod_core::model::router::{Candidate, Timeouts};
+use agent_pod_core::model::strategy::Strategy;
 use agent_pod_core::pattern::Pattern;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
-use agent_pod_core::service::Run;
-use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel};
+use agent_pod_core::prompt::{Prompts, SYSTEM};
+use agent_pod_core::service::{Run, RunOptions};
+use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
 use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -63,21 +65,23 @@ impl Fixture {
 
     pub(crate) fn agent(&self) -> Arc<Agent> {
         let candidates = self.models.iter().map(|(provider, model)| Candidate {
-            provider: provider.clone(),
-            namespace: "shop".to_owned(),
-            model: "m".to_owned(),
-            parameters: Parameters::default(),
             timeouts: self.timeouts,
-            port: model.clone(),
-            health: Arc::default(),
+            retry: RetrySettings { attempts_max: 1, budget_percent: 20 },
+            ..candidate(provider, model.clone())
         });
+        self.agent_over(models(Strategy::CapabilityMatch, candidates.collect()))
+    }
+
+    /// The agent over these models.
+    pub(crate) fn agent_over(&self, models: Models) -> Arc<Agent> {
         Arc::new(Agent {
             name: "support".to_owned(),
             namespace: "shop".to_owned(),
             display_name: Some("Support".to_owned()),
             description: None,
-            system: Prompt::compile(&self.prompt).unwrap(),
-            router: Router::new(candidates.collect()),
+            prompts: Prompts::compile([(SYSTEM, self.prompt.as_str())]).unwrap(),
+            output: None,
+            models,
             tools: self.tools.clone(),
             pattern: Pattern::React { iterations_max: self.iterations_max },
             timeout: Duration::from_secs(120),
@@ -95,6 +99,11 @@ pub(crate) fn timeouts(first_token: u64, stall: u64, total: u64) -> Timeouts {
 
 pub(crate) fn ask(query: &str) -> TurnRequest {
     TurnRequest { query: query.to_owned(), ..TurnRequest::default() }
+}
+
+/// As the streaming doors start a run.
+pub(crate) fn streamed() -> RunOptions {
+    RunOptions { streaming: true, ..RunOptions::default() }
 }
 
 pub(crate) fn content(text: &str) -> Scripted {

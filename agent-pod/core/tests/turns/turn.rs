@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fixture::{Fixture, ask, content, events, timeouts};
+use crate::fixture::{Fixture, ask, content, events, streamed, timeouts};
 use agent_pod_core::error::ErrorCode;
 use agent_pod_core::event::{Finish, TurnEvent};
 use agent_pod_core::message::{Role, ToolCall};
@@ -30,7 +30,7 @@ async fn tokens_stream_in_order_and_join_to_the_answer() {
         Scripted::Event(ModelEvent::Tokens(Tokens { input: 12, output: 3, cached: 4 })),
     ])]);
     let fixture = Fixture::new([("openai", model)]);
-    let seen = events(fixture.agent().start(ask("Where?"), RunOptions::default(), ())).await;
+    let seen = events(fixture.agent().start(ask("Where?"), streamed(), ())).await;
     let names: Vec<_> = seen.iter().map(TurnEvent::name).collect();
     assert_eq!(names, ["status", "token", "token", "done"]);
     let TurnEvent::Done(answer) = seen.last().unwrap() else { panic!("{seen:?}") };
@@ -98,7 +98,7 @@ async fn a_stream_that_breaks_after_its_first_token_ends_with_an_error_and_no_ot
     ])]);
     let second = ScriptedModel::new([]);
     let fixture = Fixture::new([("first", first), ("second", second.clone())]);
-    let seen = events(fixture.agent().start(ask("hi"), RunOptions::default(), ())).await;
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
     let names: Vec<_> = seen.iter().map(TurnEvent::name).collect();
     assert_eq!(names, ["status", "token", "error"]);
     assert!(second.requests().is_empty());
@@ -164,7 +164,7 @@ async fn a_run_that_is_dropped_is_booked_as_cancelled_and_frees_what_it_held() {
     let model = ScriptedModel::new([Ok(vec![content("a"), Scripted::Silence])]);
     let fixture = Fixture::new([("only", model)]);
     let held = std::sync::Arc::new(());
-    let mut run = fixture.agent().start(ask("hi"), RunOptions::default(), held.clone());
+    let mut run = fixture.agent().start(ask("hi"), streamed(), held.clone());
     run.events.next().await.unwrap();
     assert_eq!(std::sync::Arc::strong_count(&held), 2);
     drop(run);
@@ -183,7 +183,7 @@ async fn react_carries_out_the_calls_of_one_reply_and_keeps_their_order() {
         pieces(&["Done."]),
     ]);
     let fixture = Fixture::new([("only", model.clone())]).tools();
-    let seen = events(fixture.agent().start(ask("hi"), RunOptions::default(), ())).await;
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
     let TurnEvent::Done(answer) = seen.last().unwrap() else { panic!("{seen:?}") };
     let steps: Vec<_> = answer.steps.iter().map(|s| (s.index, s.name.as_str(), s.ok, s.result.as_str())).collect();
     assert_eq!(
@@ -216,7 +216,7 @@ async fn react_asks_for_the_best_answer_when_its_calls_are_used_up() {
 async fn text_before_a_tool_call_is_part_of_the_answer_as_it_was_streamed() {
     let model = ScriptedModel::new([Ok(vec![content("Let me look."), call("c", "upper")]), pieces(&["It is 7."])]);
     let fixture = Fixture::new([("only", model)]).tools();
-    let seen = events(fixture.agent().start(ask("hi"), RunOptions::default(), ())).await;
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
     let joined: String =
         seen.iter().filter_map(|e| if let TurnEvent::Token(t) = e { Some(t.as_str()) } else { None }).collect();
     let TurnEvent::Done(answer) = seen.last().unwrap() else { panic!("{seen:?}") };

@@ -1,0 +1,97 @@
+//! What the headers of a call say about its run.
+
+use std::time::Duration;
+
+use agent_pod_core::error::FieldProblem;
+use agent_pod_core::service::{IdempotencyKey, RunOptions};
+use axum::http::HeaderMap;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::fields::problem;
+
+const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
+const TRACE_HEADER: &str = "traceparent";
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// The longest idempotency key, in characters.
+const KEY_CHARS_MAX: usize = 255;
+
+/// The headers that runs know of.
+pub(crate) struct CallHeaders {
+    trace_id: Option<String>,
+    timeout: Option<Duration>,
+    idempotency_key: Option<String>,
+    /// What is wrong with them.
+    pub(crate) problems: Vec<FieldProblem>,
+}
+
+impl CallHeaders {
+    /// Reads them.
+    pub(crate) fn read(headers: &HeaderMap) -> Self {
+        let (timeout, idempotency_key) = (timeout(headers), idempotency_key(headers));
+        let problems = timeout.as_ref().err().into_iter().chain(idempotency_key.as_ref().err()).cloned().collect();
+        let (timeout, idempotency_key) = (timeout.ok().flatten(), idempotency_key.ok().flatten());
+        Self { trace_id: trace_id(headers), timeout, idempotency_key, problems }
+    }
+
+    /// A hash of the body, where there is a key that needs it. Neither the order of fields nor white space matter.
+    pub(crate) fn fingerprint(&self, body: &Value) -> Option<[u8; 32]> {
+        self.idempotency_key.as_ref().map(|_key| fingerprint(body))
+    }
+
+    /// What they say as options of a run.
+    pub(crate) fn options(self, fingerprint: Option<[u8; 32]>, streaming: bool) -> RunOptions {
+        let idempotency =
+            self.idempotency_key.zip(fingerprint).map(|(key, fingerprint)| IdempotencyKey { key, fingerprint });
+        RunOptions { trace_id: self.trace_id, timeout: self.timeout, caller: None, idempotency, streaming }
+    }
+}
+
+/// Absent and null mean the same, therefore neither counts.
+fn fingerprint(body: &Value) -> [u8; 32] {
+    let mut canonical = body.clone();
+    if let Value::Object(fields) = &mut canonical {
+        fields.retain(|_name, value| !value.is_null());
+    }
+    canonical.sort_all_objects();
+    Sha256::digest(canonical.to_string()).into()
+}
+
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, FieldProblem> {
+    let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(None) };
+    match value.to_str().unwrap_or_default().trim().parse::<u64>() {
+        Ok(milliseconds) if milliseconds > 0 => Ok(Some(Duration::from_millis(milliseconds))),
+        Ok(_) | Err(_) => Err(problem("X-Request-Timeout-Ms", "must be a whole number of milliseconds above 0")),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldProblem> {
+    let mut values = headers.get_all(IDEMPOTENCY_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if values.next().is_none() && visible && (1..=KEY_CHARS_MAX).contains(&key.len()) {
+        return Ok(Some(key.to_owned()));
+    }
+    Err(problem("Idempotency-Key", "must come once and have 1 to 255 visible ASCII characters"))
+}
+
+/// The trace id of `version-traceid-parentid-flags`. A malformed header is ignored, as the standard wants it.
+fn trace_id(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(TRACE_HEADER).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let parts: Vec<_> = value.to_str().ok()?.trim().split('-').collect();
+    let [version, trace_id, parent_id, flags, rest @ ..] = parts.as_slice() else { return None };
+    let version_known = is_hex(version, 2) && *version != "ff" && (*version != "00" || rest.is_empty());
+    let ids_set = is_hex(trace_id, 32) && is_hex(parent_id, 16) && !is_zero(trace_id) && !is_zero(parent_id);
+    (version_known && ids_set && is_hex(flags, 2)).then(|| (*trace_id).to_owned())
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_zero(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'0')
+}

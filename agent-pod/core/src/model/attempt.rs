@@ -1,0 +1,225 @@
+//! One try of one candidate, read to its end and booked, also when it is dropped half way.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::candidate::Candidate;
+use super::estimate::text_tokens;
+use super::{FinishReason, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelStream};
+use crate::agent::{Events, Ledger};
+use crate::event::{Attempt, Measures};
+use crate::message::ToolCall;
+use crate::usage::{Call, Tokens};
+
+/// A whole reply.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reply {
+    /// Its text.
+    pub content: String,
+    /// What the model thought before it.
+    pub reasoning: String,
+    /// The tools that it asks for.
+    pub tool_calls: Vec<ToolCall>,
+    /// Why it ended.
+    pub finish: FinishReason,
+}
+
+/// How a try failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: ModelError,
+    /// Whether something of its reply has gone out already.
+    pub(super) committed: bool,
+    /// Whether it was the run's deadline that ended it, and whether the provider had its time before.
+    pub(super) deadline: Option<Deadline>,
+}
+
+/// Who is to blame when the run's deadline ends a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deadline {
+    /// The provider said nothing for as long as it may take to its first token.
+    ProviderSilent,
+    /// Nobody: the caller wanted it sooner.
+    CallerInHurry,
+}
+
+/// The waits of a try.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The run's.
+    pub(super) deadline: Instant,
+    /// Whether there is no other candidate: then the first token may take as long as the call.
+    pub(super) last: bool,
+}
+
+/// A try that is under way.
+pub(super) struct Attempting<'a> {
+    candidate: &'a Candidate,
+    role: &'a str,
+    ledger: &'a Ledger,
+    /// What the request is estimated to hold, for servers that do not count.
+    input_tokens: u64,
+    /// What was taken from the rate limit.
+    tokens_expected: u64,
+    started: Instant,
+    first: Option<Instant>,
+    tokens: Option<Tokens>,
+    reply: Reply,
+    outcome: &'static str,
+    message: Option<String>,
+}
+
+impl<'a> Attempting<'a> {
+    pub(super) fn begin(
+        candidate: &'a Candidate,
+        role: &'a str,
+        ledger: &'a Ledger,
+        (input_tokens, tokens_expected): (u64, u64),
+    ) -> Self {
+        candidate.load.rate.take(tokens_expected);
+        Self {
+            candidate,
+            role,
+            ledger,
+            input_tokens,
+            tokens_expected,
+            started: Instant::now(),
+            first: None,
+            tokens: None,
+            reply: Reply::default(),
+            outcome: "cancelled",
+            message: None,
+        }
+    }
+
+    /// Reads one reply to its end. With it comes the time to its first content.
+    pub(super) async fn run(
+        mut self,
+        request: &ModelRequest<'_>,
+        limits: Limits,
+        events: &Events,
+    ) -> Result<(Reply, Duration), Failure> {
+        let result = self.read(request, limits, events).await;
+        match &result {
+            Ok(()) => self.outcome = "ok",
+            Err(failure) => {
+                self.outcome = failure.deadline.map_or(failure.error.kind.as_str(), |_| "deadline_exceeded");
+                self.message = Some(failure.error.to_string());
+            }
+        }
+        let first = self.first.map(|at| at - self.started).unwrap_or_default();
+        result.map(|()| (self.reply.clone(), first))
+    }
+
+    async fn read(&mut self, request: &ModelRequest<'_>, limits: Limits, events: &Events) -> Result<(), Failure> {
+        let timeouts = self.candidate.timeouts;
+        let mut end = self.started + timeouts.total;
+        let first_end = if limits.last { end } else { end.min(self.started + timeouts.first_token) };
+        let mut committed = false;
+        let mut stream = match timeout_at(first_end.min(limits.deadline), self.candidate.port.call(request)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Failure { error, committed, deadline: None }),
+            Err(_) => return Err(self.too_slow("no answer", limits, committed)),
+        };
+        loop {
+            let limit = if self.first.is_some() { end.min(Instant::now() + timeouts.stall) } else { first_end };
+            let Ok(next) = timeout_at(limit.min(limits.deadline), stream.next()).await else {
+                return Err(self.too_slow("stalled", limits, committed));
+            };
+            let Some(event) = next else { break };
+            let event = event.map_err(|error| Failure { error, committed, deadline: None })?;
+            if let Some(text) = self.take(event) {
+                let before = Instant::now();
+                committed |= events.token(text).await;
+                // A caller who reads slowly takes nothing of the provider's time.
+                end += before.elapsed();
+            }
+        }
+        self.finish(stream).map_err(|error| Failure { error, committed, deadline: None })
+    }
+
+    /// Takes an event in; gives the text that goes out.
+    fn take(&mut self, event: ModelEvent) -> Option<String> {
+        match event {
+            ModelEvent::Content(text) => {
+                self.first.get_or_insert_with(Instant::now);
+                self.reply.content.push_str(&text);
+                return Some(text);
+            }
+            ModelEvent::Reasoning(text) => {
+                self.first.get_or_insert_with(Instant::now);
+                self.reply.reasoning.push_str(&text);
+            }
+            ModelEvent::ToolCall(call) => {
+                self.first.get_or_insert_with(Instant::now);
+                self.reply.tool_calls.push(call);
+            }
+            ModelEvent::Tokens(counted) => self.tokens = Some(counted),
+            ModelEvent::Finish(reason) => self.reply.finish = reason,
+        }
+        None
+    }
+
+    fn finish(&self, stream: ModelStream) -> Result<(), ModelError> {
+        drop(stream);
+        if self.reply.content.is_empty() && self.reply.tool_calls.is_empty() {
+            return Err(ModelError::new(ModelErrorKind::Malformed, "empty answer"));
+        }
+        Ok(())
+    }
+
+    fn too_slow(&self, what: &str, limits: Limits, committed: bool) -> Failure {
+        let error = ModelError::new(ModelErrorKind::Timeout, format!("timed out, {what}"));
+        let silent = self.first.is_none() && self.started.elapsed() >= self.candidate.timeouts.first_token;
+        let deadline = (Instant::now() >= limits.deadline).then_some(if silent {
+            Deadline::ProviderSilent
+        } else {
+            Deadline::CallerInHurry
+        });
+        Failure { error, committed, deadline }
+    }
+
+    /// What the try has used: what the server has counted, else an estimate of what has come.
+    fn used(&self) -> (Tokens, bool) {
+        match self.tokens {
+            Some(tokens) => (tokens, false),
+            None => {
+                let calls: u64 =
+                    self.reply.tool_calls.iter().map(|call| text_tokens(&call.arguments.to_string())).sum();
+                let output = text_tokens(&self.reply.content) + text_tokens(&self.reply.reasoning) + calls;
+                (Tokens { input: self.input_tokens, output, cached: 0 }, true)
+            }
+        }
+    }
+}
+
+impl Drop for Attempting<'_> {
+    fn drop(&mut self) {
+        let candidate = self.candidate;
+        let (duration, first) = (self.started.elapsed(), self.first.map(|at| at - self.started));
+        // Of a call that has said nothing nobody knows whether it was worked on.
+        let used = (first.is_some() || self.tokens.is_some()).then(|| self.used());
+        let tokens = used.map(|(tokens, _)| tokens).unwrap_or_default();
+        let cost = candidate.facts.price.map(|price| price.of(tokens)).unwrap_or_default();
+        if let Some((_, estimated)) = used {
+            let (provider, model) = (&*candidate.provider, &*candidate.model);
+            self.ledger.call(Call { provider, model, role: self.role, tokens, cost, estimated });
+        }
+        candidate.load.rate.settle(self.tokens_expected, tokens.input + tokens.output);
+        self.ledger.attempt(Attempt {
+            provider: candidate.provider.clone(),
+            model: candidate.model.clone(),
+            outcome: self.outcome,
+            message: self.message.take(),
+            duration_ms: millis(duration),
+            time_to_first_token_ms: first.map(millis),
+            measures: Measures { duration, first, tokens, cost },
+        });
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

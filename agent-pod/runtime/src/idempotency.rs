@@ -1,0 +1,181 @@
+//! Calls that come twice are carried out once: the answer is kept under the caller's key, and given again.
+//!
+//! Kept in the pod's memory, within bounds of time and size. Failures are not kept: a call that failed may be tried again
+//! under its key, and so may one whose caller went away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_pod_core::access::Caller;
+use agent_pod_core::error::{ErrorCode, RunError};
+use agent_pod_core::event::{RunAnswer, Status, TurnEvent};
+use agent_pod_core::service::{IdempotencyKey, Run};
+use futures::{StreamExt as _, stream};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// How long an answer is kept.
+const KEPT_FOR: Duration = Duration::from_hours(24);
+
+/// Bytes of all kept answers, by their text; the ones least used of late go first.
+const KEPT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// What an answer takes beside its text, about.
+const ANSWER_BYTES: usize = 1024;
+
+/// Whose key, at which agent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// `namespace/name` of the agent.
+    pub agent: String,
+    /// The caller; absent where nobody is asked who they are.
+    pub caller: Option<Caller>,
+}
+
+type Key = (Scope, String);
+type Fingerprint = [u8; 32];
+
+/// The calls under keys: under way, and answered.
+#[derive(Clone)]
+pub struct Idempotency(Arc<Inner>);
+
+struct Inner {
+    under_way: Mutex<HashMap<Key, (Fingerprint, watch::Receiver<()>)>>,
+    answered: Cache<Key, (Fingerprint, Arc<RunAnswer>)>,
+}
+
+/// What is to be done with a call.
+enum Claim {
+    /// Carry it out.
+    CarryOut(Claimed),
+    /// Wait until the one under way has ended.
+    Wait(watch::Receiver<()>),
+    /// Give the answer again.
+    Replay(Arc<RunAnswer>),
+}
+
+/// The right to carry out the call of a key; given back when it is dropped.
+struct Claimed {
+    calls: Idempotency,
+    key: Key,
+    fingerprint: Fingerprint,
+    /// Dropped with the claim, which those who wait for it notice.
+    _ended: watch::Sender<()>,
+}
+
+impl Default for Idempotency {
+    fn default() -> Self {
+        let weigh = |_: &Key, (_, answer): &(Fingerprint, Arc<RunAnswer>)| {
+            u32::try_from(answer.answer.len() + ANSWER_BYTES).unwrap_or(u32::MAX)
+        };
+        let answered = Cache::builder()
+            .max_capacity(KEPT_BYTES_MAX)
+            .weigher(weigh)
+            .time_to_live(KEPT_FOR)
+            // The usual policy would rather keep what is read often than take in what is new.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self(Arc::new(Inner { under_way: Mutex::default(), answered }))
+    }
+}
+
+impl Idempotency {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, (Fingerprint, watch::Receiver<()>)>> {
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries a call out, or gives the answer of the one that came before.
+    ///
+    /// # Errors
+    /// `idempotency_mismatch` when the key has come with another body; `idempotency_in_progress` when the call under
+    /// way has not ended by `deadline`; as `begin`.
+    pub async fn once<F: Future<Output = Result<Run, RunError>>>(
+        &self,
+        scope: Scope,
+        key: IdempotencyKey,
+        deadline: Instant,
+        begin: impl FnOnce() -> F,
+    ) -> Result<Run, RunError> {
+        let IdempotencyKey { key, fingerprint } = key;
+        let key = (scope, key);
+        loop {
+            match self.claim(&key, fingerprint)? {
+                Claim::CarryOut(claimed) => return Ok(claimed.follow(begin().await?)),
+                Claim::Replay(answer) => return Ok(replay(&answer)),
+                Claim::Wait(mut under_way) => {
+                    // It never changes; an error says that its sender has gone.
+                    if timeout_at(deadline, under_way.changed()).await.is_err() {
+                        return Err(in_progress());
+                    }
+                }
+            }
+        }
+    }
+
+    fn claim(&self, key: &Key, fingerprint: Fingerprint) -> Result<Claim, RunError> {
+        // Held throughout: a call is under way, or answered, or neither, and never in between.
+        let mut under_way = self.under_way();
+        let (known, claim) = match (self.0.answered.get(key), under_way.get(key)) {
+            (Some((known, answer)), _) => (known, Claim::Replay(answer)),
+            (None, Some((known, receiver))) => (*known, Claim::Wait(receiver.clone())),
+            (None, None) => {
+                let (ended, receiver) = watch::channel(());
+                under_way.insert(key.clone(), (fingerprint, receiver));
+                let claimed = Claimed { calls: self.clone(), key: key.clone(), fingerprint, _ended: ended };
+                (fingerprint, Claim::CarryOut(claimed))
+            }
+        };
+        if known == fingerprint { Ok(claim) } else { Err(mismatch()) }
+    }
+}
+
+impl Claimed {
+    /// The same run; its answer is kept before anybody reads it.
+    fn follow(self, run: Run) -> Run {
+        let Run { run_id, events } = run;
+        let events = events.map(move |event| {
+            if let TurnEvent::Done(answer) = &event {
+                let kept = (self.fingerprint, Arc::new(RunAnswer::clone(answer)));
+                self.calls.0.answered.insert(self.key.clone(), kept);
+            }
+            event
+        });
+        Run { run_id, events: events.boxed() }
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.calls.under_way().remove(&self.key);
+    }
+}
+
+/// The events of a run that is over: what a reader needs to have the same answer.
+fn replay(answer: &RunAnswer) -> Run {
+    let status = Status {
+        status: "processing",
+        agent: answer.agent.clone(),
+        run_id: answer.run_id.clone(),
+        session_id: answer.session_id.clone(),
+    };
+    let token = (!answer.answer.is_empty()).then(|| TurnEvent::Token(answer.answer.clone()));
+    let events =
+        [TurnEvent::Status(status)].into_iter().chain(token).chain([TurnEvent::Done(Box::new(answer.clone()))]);
+    Run { run_id: answer.run_id.clone(), events: stream::iter(events.collect::<Vec<_>>()).boxed() }
+}
+
+fn mismatch() -> RunError {
+    let message = "this Idempotency-Key has come before with another body; make a new key for each call";
+    RunError::new(ErrorCode::IdempotencyMismatch, message)
+}
+
+fn in_progress() -> RunError {
+    let message = "the call of this Idempotency-Key is still under way; ask again for its answer";
+    RunError::new(ErrorCode::IdempotencyInProgress, message).retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests;
