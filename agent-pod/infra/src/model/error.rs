@@ -31,7 +31,7 @@ pub fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Time
 pub fn of_object(object: &Value) -> ModelError {
     let inner = object.get("error").unwrap_or(object);
     let code = inner.get("code").and_then(as_status);
-    let kind = code.map_or_else(|| kind_of_type(inner), kind_of);
+    let kind = code.map_or_else(|| kind_of_type([inner, object]), kind_of);
     with_words(kind, code.as_ref().map_or("error instead of a reply", StatusCode::as_str), object)
 }
 
@@ -101,8 +101,10 @@ fn kind_of(status: StatusCode) -> ModelErrorKind {
 }
 
 /// Error objects without a number say what they mean by a word; an unknown one is the server's fault.
-fn kind_of_type(error: &Value) -> ModelErrorKind {
-    let words = ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str());
+fn kind_of_type(errors: [&Value; 2]) -> ModelErrorKind {
+    let words = errors.into_iter().flat_map(|error| {
+        ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str())
+    });
     for word in words {
         match word {
             "invalid_request_error" | "exceed_context_size_error" | "context_length_exceeded" | "validation" => {
