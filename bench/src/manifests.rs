@@ -15,7 +15,7 @@ pub(crate) fn manifests(llm: SocketAddr) -> String {
         .join(", ");
     let mut text = format!(
         "apiVersion: astromesh.io/v1alpha1\nkind: Provider\nmetadata: {{name: mock}}\n\
-         spec: {{type: openai_compat, endpoint: \"http://{llm}\", models: [{models}]}}\n"
+         spec: {{type: openai_compat, maxConcurrentRequests: 2000, endpoint: \"http://{llm}\", models: [{models}]}}\n"
     );
     let fillers = (CALLED.len()..AGENTS).map(|number| (format!("filler-{number}"), CALLED[0]));
     for (name, model) in CALLED.map(|model| (model.to_owned(), model)).into_iter().chain(fillers) {

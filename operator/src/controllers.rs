@@ -23,6 +23,7 @@ use crate::applier::Applier;
 use crate::backoff::Backoffs;
 use crate::metrics::Metrics;
 use crate::pods::{Nudges, StateClient};
+use crate::probing::{self, ProbeClient, Probes};
 use crate::reports::Reports;
 use crate::scope::Scope;
 use crate::statuses::Statuses;
@@ -48,6 +49,8 @@ pub struct Environment {
     pub trust: watch::Receiver<Option<Arc<TrustBundle>>>,
     /// Asks pods.
     pub state_client: StateClient,
+    /// Looks at servers that nobody uses.
+    pub probe_client: ProbeClient,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -67,9 +70,12 @@ pub fn start(
     let stores = watches.stores();
     let (agent_trigger, agent_requests) = triggers();
     let (provider_trigger, provider_requests) = triggers();
-    let Environment { client, agent_image, identity, concurrency, trust, state_client, metrics } = environment;
+    let Environment { client, agent_image, identity, concurrency, trust, state_client, probe_client, metrics } =
+        environment;
     let announcer = Arc::new(Announcer::new(client.clone(), &identity));
     let reports = Arc::new(Reports::default());
+    let (probes, looks) = Probes::new();
+    let probes = Arc::new(probes);
     let agents = Arc::new(agent::Context {
         client: client.clone(),
         default_image: agent_image,
@@ -89,6 +95,7 @@ pub fn start(
         stores: stores.clone(),
         statuses: Statuses::new(client),
         reports,
+        probes: Arc::clone(&probes),
         announcer,
         backoffs: Backoffs::default(),
         metrics: Arc::clone(&metrics),
@@ -99,6 +106,7 @@ pub fn start(
         providers: Arc::clone(&providers),
         metrics,
     };
+    tasks.spawn(run_probes(probing::run(probes, looks, probe_client, routes.queues.providers.clone()), stop.clone()));
     watches.start(&routes, stop, tasks);
     let config = Config::default().concurrency(concurrency).debounce(DEBOUNCE);
     tasks.spawn(fill(stores.clone(), stop.clone()));
@@ -112,6 +120,11 @@ async fn fill(stores: Stores, stop: CancellationToken) -> &'static str {
         stop.cancelled().await;
     }
     "the filling of stores"
+}
+
+async fn run_probes(looks: impl Future<Output = ()>, stop: CancellationToken) -> &'static str {
+    stop.run_until_cancelled(looks).await;
+    "the looks at servers"
 }
 
 async fn run_agents(

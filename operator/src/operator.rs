@@ -17,6 +17,7 @@ use crate::controllers::{self, Environment};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::pods::StateClient;
+use crate::probing::ProbeClient;
 use crate::scope::Scope;
 use crate::server::{self, Health};
 use crate::stores::Stores;
@@ -104,6 +105,7 @@ async fn lead(
         concurrency: settings.concurrency,
         trust,
         state_client: StateClient::new(Some(settings.token_file.clone())).context("failed to build the HTTP client")?,
+        probe_client: ProbeClient::new().context("failed to build the HTTP client of probes")?,
         metrics: Arc::clone(metrics),
     };
     let stores: Vec<_> = Scope::all(&settings.watch_namespaces)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_core::agent::{Agent, AgentMemory};
+use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::model::ModelEvent;
 use agent_pod_core::model::retry::RetrySettings;
@@ -11,7 +11,7 @@ use agent_pod_core::model::router::{Candidate, Timeouts};
 use agent_pod_core::model::strategy::Strategy;
 use agent_pod_core::pattern::Pattern;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
+use agent_pod_core::prompt::{Prompts, SYSTEM};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
 use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
@@ -69,13 +69,19 @@ impl Fixture {
             retry: RetrySettings { attempts_max: 1, budget_percent: 20 },
             ..candidate(provider, model.clone())
         });
+        self.agent_over(models(Strategy::CapabilityMatch, candidates.collect()))
+    }
+
+    /// The agent over these models.
+    pub(crate) fn agent_over(&self, models: Models) -> Arc<Agent> {
         Arc::new(Agent {
             name: "support".to_owned(),
             namespace: "shop".to_owned(),
             display_name: Some("Support".to_owned()),
             description: None,
-            system: Prompt::compile(&self.prompt).unwrap(),
-            models: models(Strategy::CapabilityMatch, candidates.collect()),
+            prompts: Prompts::compile([(SYSTEM, self.prompt.as_str())]).unwrap(),
+            output: None,
+            models,
             tools: self.tools.clone(),
             pattern: Pattern::React { iterations_max: self.iterations_max },
             timeout: Duration::from_secs(120),

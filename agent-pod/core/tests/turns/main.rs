@@ -1,8 +1,10 @@
 //! Whole turns through the public interface, with scripted ports and a stopped clock.
 
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod memory;
-#[cfg(test)]
+mod routing;
 mod turn;
