@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::model::{Used, compile_role, sorted};
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
 use crate::document::{
-    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument, IdentityDocument,
-    LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, PromptsDocument, StageDocument,
+    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
+    IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, PromptsDocument,
+    StageDocument,
 };
 
 /// The most steps of a plan, where nothing else is said.
@@ -116,11 +117,7 @@ impl Compiler {
 }
 
 fn prompts(spec: &Prompts) -> PromptsDocument {
-    PromptsDocument {
-        system: spec.system.clone(),
-        context: spec.context.clone(),
-        templates: spec.templates.clone(),
-    }
+    PromptsDocument { system: spec.system.clone(), context: spec.context.clone(), templates: spec.templates.clone() }
 }
 
 fn stages(spec: &[Stage]) -> Vec<StageDocument> {
