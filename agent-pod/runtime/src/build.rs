@@ -180,9 +180,10 @@ impl Builder {
             }),
             headers: provider.headers.clone().into_iter().collect(),
             tls: provider.tls.as_ref().map(|tls| TlsSettings {
-                ca: tls.ca.as_ref().map(|ca| {
-                    self.secrets.handle(&SecretId { name: ca.name.clone(), key: ca.key.clone() })
-                }),
+                ca: tls
+                    .ca
+                    .as_ref()
+                    .map(|ca| self.secrets.handle(&SecretId { name: ca.name.clone(), key: ca.key.clone() })),
                 insecure_skip_verify: tls.insecure_skip_verify,
             }),
             connect_timeout: Duration::from_millis(provider.timeouts.connect_ms),

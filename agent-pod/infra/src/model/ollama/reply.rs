@@ -66,9 +66,8 @@ impl Reply {
 
     /// Takes one document.
     pub(super) fn frame(&mut self, line: &[u8], events: &mut VecDeque<ModelEvent>) -> Result<(), ModelError> {
-        let frame: Frame = serde_json::from_slice(line).map_err(|error| {
-            malformed(if error.is_data() { "reply is not a chat" } else { "reply is not JSON" })
-        })?;
+        let frame: Frame = serde_json::from_slice(line)
+            .map_err(|error| malformed(if error.is_data() { "reply is not a chat" } else { "reply is not JSON" }))?;
         if let Some(error) = frame.error.filter(|error| !error.is_null()) {
             let mut object = Map::new();
             object.insert("error".to_owned(), error);
@@ -125,7 +124,8 @@ impl Reply {
             return Err(malformed("too many tool calls"));
         }
         let function = call.function.unwrap_or(Function { name: None, arguments: None });
-        let name = function.name.filter(|name| !name.is_empty()).ok_or_else(|| malformed("tool call without a name"))?;
+        let name =
+            function.name.filter(|name| !name.is_empty()).ok_or_else(|| malformed("tool call without a name"))?;
         let known = call.id.filter(|id| !id.is_empty() && !self.ids.contains(id));
         let id = known.unwrap_or_else(|| self.fresh_id());
         self.ids.insert(id.clone());

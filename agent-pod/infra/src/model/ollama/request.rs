@@ -3,9 +3,7 @@
 //! Pure; the golden files are in `tests/fixtures/ollama`.
 
 use agent_pod_core::message::{Message, Role, ToolCall};
-use agent_pod_core::model::{
-    ModelError, ModelErrorKind, ModelRequest, Parameters, ResponseFormat, ToolChoice,
-};
+use agent_pod_core::model::{ModelError, ModelErrorKind, ModelRequest, Parameters, ResponseFormat, ToolChoice};
 use agent_pod_core::tool::ToolSpec;
 use serde_json::{Map, Value, json};
 

@@ -61,6 +61,7 @@ fn the_wait_is_what_the_server_says(
 
 #[test]
 fn resets_are_only_believed_with_429() {
-    let headers: HeaderMap = [("x-ratelimit-reset-tokens".parse().unwrap(), HeaderValue::from_static("6ms"))].into_iter().collect();
+    let headers: HeaderMap =
+        [("x-ratelimit-reset-tokens".parse().unwrap(), HeaderValue::from_static("6ms"))].into_iter().collect();
     assert_eq!(retry_after(StatusCode::SERVICE_UNAVAILABLE, &headers, now()), None);
 }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING,
-};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http::{TlsError, TlsSettings};
@@ -102,8 +100,7 @@ impl ServerSettingsError {
 }
 
 /// What the translation and the connection set, so nobody else may.
-const RESERVED: [HeaderName; 6] =
-    [CONTENT_TYPE, CONTENT_LENGTH, HOST, CONNECTION, TRANSFER_ENCODING, ACCEPT_ENCODING];
+const RESERVED: [HeaderName; 6] = [CONTENT_TYPE, CONTENT_LENGTH, HOST, CONNECTION, TRANSFER_ENCODING, ACCEPT_ENCODING];
 
 /// The own headers, none of which is ours or the `credential`'s.
 pub(super) fn headers(
