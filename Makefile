@@ -33,7 +33,10 @@ check: ## Format, clippy, licences and bans.
 
 .PHONY: unit
 unit: ## Unit, property and integration tests; no cluster is needed.
-	@PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+	@if [[ -n $${CI:-} ]]; then trap e2e/llm/stop EXIT; fi && \
+	ASTROMESH_TEST_MOCK_LLM="$$(e2e/llm/mock)" && ASTROMESH_TEST_LLAMA="$$(e2e/llm/start)" && \
+	export ASTROMESH_TEST_MOCK_LLM ASTROMESH_TEST_LLAMA && \
+	PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
 
 .PHONY: contract
 contract: ## The API against its OpenAPI document and the official OpenAI client; no cluster is needed.
