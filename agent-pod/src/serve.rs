@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
-use agent_pod_runtime::Runtime;
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
+use agent_pod_runtime::{Runtime, discovery};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -118,7 +118,11 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn follow(source: Source, runtime: Arc<Runtime>) -> Result<(), WatchError> {
     match source {
         Source::Folder(folder) => folder.follow(runtime).await,
-        Source::Mounted(mounted) => mounted.follow(runtime).await,
+        // Only an operator reads what the servers say of themselves.
+        Source::Mounted(mounted) => tokio::select! {
+            ended = mounted.follow(Arc::clone(&runtime)) => ended,
+            () = discovery::follow(&runtime.registry) => Ok(()),
+        },
     }
 }
 

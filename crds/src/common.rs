@@ -127,6 +127,12 @@ impl Reason {
         Self::Unused,
     ];
 
+    /// The reason that stands in a condition; `None` for one of another release.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == text)
+    }
+
     /// The reason as it stands in a condition.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -4,7 +4,8 @@
 //!  watches ──► stores ──► controllers ──► API server     children, statuses, Events
 //!                 ▲            │
 //!                 └────────────┼──► pods                  nudge, GET /internal/state
-//!                              └──► reports ──► Providers
+//!                              ├──► reports ──► Providers
+//!                              └──► servers of Providers that nobody uses: do they answer?
 //! ```
 //!
 //! - A controller is a row of steps: dereference, validate, build, apply, observe, status. The ones in the middle are
@@ -28,7 +29,9 @@ pub mod metrics;
 pub mod names;
 pub mod observing;
 pub mod operator;
+pub mod peers;
 pub mod pods;
+pub mod probing;
 pub mod reports;
 pub mod scope;
 pub mod server;

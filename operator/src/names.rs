@@ -85,16 +85,23 @@ impl ObjectKey {
 /// The providers that an agent names, in every role.
 #[must_use]
 pub fn providers_of(agent: &Agent) -> BTreeSet<ObjectKey> {
-    let namespace = agent.namespace().unwrap_or_default();
+    candidates_of(agent).map(|(provider, _)| provider).collect()
+}
+
+/// The models of a provider that an agent names by name, in every role.
+#[must_use]
+pub fn models_of(agent: &Agent, provider: &ObjectKey) -> BTreeSet<String> {
+    candidates_of(agent).filter(|(named, _)| named == provider).filter_map(|(_, model)| model).collect()
+}
+
+fn candidates_of(agent: &Agent) -> impl Iterator<Item = (ObjectKey, Option<String>)> {
+    let own = agent.namespace().unwrap_or_default();
     let roles = std::iter::once(&agent.spec.model).chain(agent.spec.roles.values());
-    roles
-        .flat_map(|role| &role.candidates)
-        .map(|candidate| {
-            let reference = &candidate.provider_ref;
-            let namespace = reference.namespace.clone().unwrap_or_else(|| namespace.clone());
-            ObjectKey { namespace, name: reference.name.clone() }
-        })
-        .collect()
+    roles.flat_map(|role| &role.candidates).map(move |candidate| {
+        let reference = &candidate.provider_ref;
+        let namespace = reference.namespace.clone().unwrap_or_else(|| own.clone());
+        (ObjectKey { namespace, name: reference.name.clone() }, candidate.model.clone())
+    })
 }
 
 #[cfg(test)]

@@ -1,30 +1,76 @@
-//! What pods report about Secret keys, shared from the agents' controller with the providers'.
+//! What pods report of Secret keys and model servers, shared from the agents' controller with the providers'.
+
+mod provider;
 
 use std::collections::BTreeMap;
 
-use agent_pod_config::{SecretKey, SecretPresence};
+use agent_pod_config::{PodState, SecretKey, SecretPresence};
 use dashmap::DashMap;
 
 use crate::names::ObjectKey;
 
+pub use provider::{Fault, MODELS_MAX, ModelReport, ProviderReport, coarse};
+
 /// Which Secret keys the pods of an agent have.
 pub type SecretReport = BTreeMap<SecretKey, SecretPresence>;
+
+/// What the pods of an agent say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Of Secret keys; one pod that misses a key suffices for `Missing`.
+    pub secrets: SecretReport,
+    /// Of the providers that they call.
+    pub providers: BTreeMap<ObjectKey, ProviderReport>,
+}
+
+impl Report {
+    /// What several pods say together.
+    #[must_use]
+    pub fn of<'a>(states: impl IntoIterator<Item = &'a PodState>) -> Self {
+        let mut report = Self::default();
+        for state in states {
+            report.add(state);
+        }
+        report
+    }
+
+    fn add(&mut self, state: &PodState) {
+        for secret in &state.secrets {
+            let key = SecretKey { name: secret.secret.clone(), key: secret.key.clone() };
+            let known = self.secrets.entry(key).or_insert(secret.state);
+            if secret.state == SecretPresence::Missing {
+                *known = SecretPresence::Missing;
+            }
+        }
+        let key = |namespace: &str, name: &str| ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() };
+        for endpoint in &state.endpoints {
+            self.providers.entry(key(&endpoint.namespace, &endpoint.name)).or_default().add_endpoint(endpoint);
+        }
+        for model in &state.providers {
+            self.providers.entry(key(&model.namespace, &model.name)).or_default().add_model(model);
+        }
+    }
+
+    /// The same without what changes with every call.
+    fn coarse(&self) -> Self {
+        let mut coarse = self.clone();
+        coarse.providers.values_mut().for_each(ProviderReport::coarsen);
+        coarse
+    }
+}
 
 /// The last report of each agent's pods, in memory: after a start the pods are asked again.
 #[derive(Debug, Default)]
 pub struct Reports {
-    agents: DashMap<ObjectKey, SecretReport>,
+    agents: DashMap<ObjectKey, Report>,
 }
 
 impl Reports {
-    /// Keeps a report. Says whether it differs from the last one.
+    /// Keeps a report. Says whether it differs from the last one by more than a little latency.
     #[must_use]
-    pub fn keep(&self, agent: &ObjectKey, report: SecretReport) -> bool {
-        let changed = self.agents.get(agent).is_none_or(|known| *known != report);
-        if changed {
-            self.agents.insert(agent.clone(), report);
-        }
-        changed
+    pub fn keep(&self, agent: &ObjectKey, report: Report) -> bool {
+        let known = self.agents.insert(agent.clone(), report.clone());
+        known.is_none_or(|known| known.coarse() != report.coarse())
     }
 
     /// What the pods of `agents` say of a key; `None` when none of them knows it. One that misses it suffices.
@@ -32,7 +78,7 @@ impl Reports {
     pub fn presence(&self, agents: &[ObjectKey], key: &SecretKey) -> Option<SecretPresence> {
         let mut presence = None;
         for agent in agents {
-            match self.agents.get(agent).and_then(|report| report.get(key).copied()) {
+            match self.agents.get(agent).and_then(|report| report.secrets.get(key).copied()) {
                 Some(SecretPresence::Missing) => return Some(SecretPresence::Missing),
                 Some(SecretPresence::Present) => presence = Some(SecretPresence::Present),
                 None => {}
@@ -41,8 +87,36 @@ impl Reports {
         presence
     }
 
+    /// What the pods of `agents` say together of a generation of a provider; `None` when none serves that one yet.
+    #[must_use]
+    pub fn provider(
+        &self,
+        agents: &[ObjectKey],
+        provider: &ObjectKey,
+        generation: Option<i64>,
+    ) -> Option<ProviderReport> {
+        let mut merged: Option<ProviderReport> = None;
+        for agent in agents {
+            let Some(report) = self.agents.get(agent) else { continue };
+            let said = report.providers.get(provider).filter(|said| said.generation == generation);
+            if let Some(said) = said {
+                merged.get_or_insert_default().merge(said);
+            }
+        }
+        merged
+    }
+
+    /// What the pods of an agent have last said of providers.
+    #[must_use]
+    pub fn last(&self, agent: &ObjectKey) -> BTreeMap<ObjectKey, ProviderReport> {
+        self.agents.get(agent).map(|report| report.providers.clone()).unwrap_or_default()
+    }
+
     /// Forgets an agent that is gone.
     pub fn forget(&self, agent: &ObjectKey) {
         self.agents.remove(agent);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,13 @@
 //! Builders and fakes for tests.
 
 pub(crate) mod fake_api;
+pub(crate) mod known;
 
 use std::sync::Arc;
 
-use agent_pod_config::{PodState, Rejected, RejectedProblem, SecretPresence, SecretState, Trust};
+use agent_pod_config::{
+    EndpointState, PodState, ProviderState, Rejected, RejectedProblem, SecretPresence, SecretState, Trust,
+};
 use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
 use serde_json::{Value, json};
 
@@ -78,6 +81,10 @@ pub(crate) enum Says {
     Old,
     /// It serves another revision and refused the target.
     Refused,
+    /// It serves the target, and no server answers it.
+    LoadedWithoutServer,
+    /// It serves the target, and its model's circuit is open.
+    LoadedWithOpenCircuit,
     /// It does not answer.
     Nothing,
 }
@@ -120,6 +127,26 @@ fn state(target: &Target, says: Says) -> Option<PodState> {
             };
             let rejected = Rejected { revision: target.revision.clone(), problems: vec![problem] };
             Some(PodState { rejected: Some(rejected), ..old })
+        }
+        Says::LoadedWithoutServer => {
+            let endpoint = EndpointState {
+                name: "openai".into(),
+                namespace: "shop".into(),
+                reachable: Some(false),
+                message: Some("connection refused".into()),
+                ..EndpointState::default()
+            };
+            Some(PodState { endpoints: vec![endpoint], ..loaded })
+        }
+        Says::LoadedWithOpenCircuit => {
+            let model = ProviderState {
+                name: "openai".into(),
+                namespace: "shop".into(),
+                model: "gpt-4o-mini".into(),
+                circuit: "open".into(),
+                ..ProviderState::default()
+            };
+            Some(PodState { providers: vec![model], ..loaded })
         }
         Says::Nothing => None,
     }

@@ -31,7 +31,12 @@ pub(crate) fn base_document() -> OpenApi {
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(crate::routes::docs::show),
-    components(schemas(schemas::ErrorAnswer, schemas::RunEvent, chat::ChatErrorAnswer)),
+    components(schemas(
+        schemas::ErrorAnswer,
+        schemas::RunEvent,
+        chat::ChatErrorAnswer,
+        crate::openai::stream::ChatCompletionChunk,
+    )),
     tags(
         (name = "agents", description = "What there is to call, and the call."),
         (name = "openai", description = "Agents for the clients of the chat completions API."),

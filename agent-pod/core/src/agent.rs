@@ -1,5 +1,11 @@
 //! An agent, built and ready: immutable, shared by its runs, replaced as a whole on a reload.
 
+mod act;
+mod ask;
+mod ledger;
+mod recall;
+mod rendering;
+mod structured;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -11,15 +17,18 @@ use futures::stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::event::{Attempt, Step, TurnEvent, TurnRequest};
+use crate::event::{TurnEvent, TurnRequest};
 use crate::memory::{ConversationSettings, ConversationStore};
 use crate::model::router::Router;
+use crate::output::OutputSchema;
 use crate::pattern::Pattern;
 use crate::ports::{Environment, RunObserver};
-use crate::prompt::Prompt;
+use crate::prompt::Prompts;
 use crate::service::{Run, RunOptions};
 use crate::tool::ToolSet;
-use crate::usage::Usage;
+
+pub use ask::Asking;
+pub use ledger::{Booked, Ledger};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -34,14 +43,16 @@ pub struct Agent {
     pub display_name: Option<String>,
     /// One sentence of purpose.
     pub description: Option<String>,
-    /// The system prompt.
-    pub system: Prompt,
+    /// Its prompts.
+    pub prompts: Prompts,
     /// Its models by role.
     pub models: Models,
     /// Its tools.
     pub tools: ToolSet,
     /// How a run proceeds.
     pub pattern: Pattern,
+    /// What form its answers have as data.
+    pub output: Option<OutputSchema>,
     /// The whole run.
     pub timeout: Duration,
     /// What it remembers; none: nothing.
@@ -83,25 +94,14 @@ pub struct AgentMemory {
     pub settings: ConversationSettings,
 }
 
-/// What a run has used and done so far.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Tokens.
-    pub usage: Usage,
-    /// Every provider that was tried.
-    pub attempts: Vec<Attempt>,
-    /// What happened on the way.
-    pub steps: Vec<Step>,
-    /// What was missing.
-    pub degraded: Vec<String>,
-}
-
 /// Where a run says what happens.
 #[derive(Clone)]
 pub struct Events {
     sender: mpsc::Sender<TurnEvent>,
     /// Whether somebody reads along; else only the end is told.
     streaming: bool,
+    /// Whether what is said is the answer, and not on the way to it.
+    aloud: bool,
 }
 
 impl Events {
@@ -113,12 +113,19 @@ impl Events {
         }
     }
 
+    /// The same for a part of the run whose text is not the answer.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        Self { aloud: false, ..self.clone() }
+    }
+
     /// Says a piece of the answer. Returns whether it has gone out, so that it cannot be taken back.
     pub async fn token(&self, text: String) -> bool {
-        if self.streaming {
+        let goes_out = self.streaming && self.aloud;
+        if goes_out {
             self.send(TurnEvent::Token(text)).await;
         }
-        self.streaming
+        goes_out
     }
 }
 
@@ -133,7 +140,8 @@ pub struct Identity {
     pub trace_id: String,
 }
 
-/// A run under way, as its pattern sees it.
+/// A run under way, as its pattern sees it. Parts of it that go on at the same time share it.
+#[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// The agent.
     pub agent: &'a Agent,
@@ -144,7 +152,7 @@ pub struct Turn<'a> {
     /// When it ends at the latest, with everything that it calls.
     pub deadline: Instant,
     /// What it has used and done so far.
-    pub ledger: &'a mut Ledger,
+    pub ledger: &'a Ledger,
     /// Where it says what happens.
     pub events: &'a Events,
 }
@@ -163,7 +171,7 @@ impl Agent {
         let run_id = identity.run_id.clone();
         let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
-            let events = Events { sender, streaming: options.streaming };
+            let events = Events { sender, streaming: options.streaming, aloud: true };
             turn::run(&self, request, identity, limit, events).await;
             drop(held);
         };

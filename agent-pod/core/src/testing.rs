@@ -27,6 +27,8 @@ pub enum Scripted {
     Event(ModelEvent),
     /// The stream breaks with this.
     Broken(ModelError),
+    /// The stream says nothing for so long.
+    Pause(Duration),
     /// The stream says nothing more, for ever.
     Silence,
 }
@@ -97,10 +99,14 @@ impl Model for ScriptedModel {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(Recorded::of(request));
         let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let events = next.expect("the script has an entry for every call")?;
-        let stream = stream::iter(events).then(|scripted| async {
+        let stream = stream::iter(events).filter_map(|scripted| async {
             match scripted {
-                Scripted::Event(event) => Ok(event),
-                Scripted::Broken(error) => Err(error),
+                Scripted::Event(event) => Some(Ok(event)),
+                Scripted::Broken(error) => Some(Err(error)),
+                Scripted::Pause(time) => {
+                    tokio::time::sleep(time).await;
+                    None
+                }
                 Scripted::Silence => futures::future::pending().await,
             }
         });
@@ -137,14 +143,19 @@ pub fn candidate(provider: &str, port: Arc<dyn Model>) -> Candidate {
 /// Models with this one role.
 #[must_use]
 pub fn models(strategy: Strategy, candidates: Vec<Candidate>) -> Models {
-    let settings = RouterSettings {
-        role: "default".to_owned(),
+    Models { default: router("default", strategy, candidates), roles: BTreeMap::new() }
+}
+
+/// The models of a role.
+#[must_use]
+pub fn router(role: &str, strategy: Strategy, candidates: Vec<Candidate>) -> Router {
+    Router::new(RouterSettings {
+        role: role.to_owned(),
         strategy,
         requires: Capabilities::default(),
         candidates,
         rotation: Arc::default(),
-    };
-    Models { default: Router::new(settings), roles: BTreeMap::new() }
+    })
 }
 
 /// A clock that stands still, and ids that count.

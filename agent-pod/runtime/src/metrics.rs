@@ -202,3 +202,80 @@ impl RunObserver for Metrics {
 fn approximate(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use agent_pod_core::event::Measures;
+    use agent_pod_core::model::breaker::BreakerSettings;
+    use agent_pod_core::model::router::ModelState;
+    use agent_pod_core::money::Money;
+    use agent_pod_core::usage::{Call, Tokens, Usage};
+    use agent_pod_infra::access::NoVerifier;
+
+    use super::*;
+    use crate::registry::{ModelEntry, Snapshot};
+
+    /// A pod in which everything has happened once: metrics that nothing has been measured of are not written.
+    fn seen() -> (Metrics, Agents) {
+        let metrics = Metrics::default();
+        metrics.reloaded(true);
+        let measures = Measures { first: Some(Duration::from_millis(5)), ..Measures::default() };
+        let attempt = Attempt {
+            provider: "openai".into(),
+            model: "m".into(),
+            outcome: "ok",
+            message: None,
+            duration_ms: 9,
+            time_to_first_token_ms: Some(5),
+            measures,
+        };
+        let mut usage = Usage::default();
+        let (tokens, cost) = (Tokens::default(), Money::default());
+        usage.add(Call { provider: "openai", model: "m", role: "default", tokens, cost, estimated: false });
+        metrics.finished(&RunRecord {
+            agent: "support",
+            run_id: "r",
+            trace_id: "t",
+            outcome: "ok",
+            usage: &usage,
+            attempts: &[attempt],
+            duration: Duration::from_millis(10),
+        });
+        let agents = Agents::new(Box::new(NoVerifier));
+        let breaker = BreakerSettings { failures_max: 3, cooldown: Duration::from_secs(60) };
+        let model = ModelEntry {
+            provider: "openai".into(),
+            namespace: "shop".into(),
+            model: "m".into(),
+            state: Arc::new(ModelState::new(breaker)),
+        };
+        agents.swap(Snapshot {
+            revision: String::new(),
+            loaded_at: String::new(),
+            entries: BTreeMap::new(),
+            models: vec![model],
+            endpoints: Vec::new(),
+            drain_timeout: Duration::ZERO,
+            endpoint_delay: Duration::ZERO,
+        });
+        (metrics, agents)
+    }
+
+    #[test]
+    fn the_reference_lists_every_metric_as_it_is() {
+        let (metrics, agents) = seen();
+        let text = metrics.encode(&agents);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let known: BTreeSet<String> = types
+            .map(|(name, kind)| format!("{name}{} {kind}", if kind == "counter" { "_total" } else { "" }))
+            .collect();
+        let page = include_str!("../../../docs/reference/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let documented: BTreeSet<String> =
+            rows.map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or_default())).collect();
+        assert_eq!(documented, known);
+    }
+}

@@ -12,6 +12,7 @@ pub mod observe;
 pub mod status;
 pub mod validate;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use tokio::time::Instant;
 use self::dereference::Inputs;
 use self::observe::Observation;
 use self::status::{Rollout, Stage, Verdicts};
-use self::validate::Validated;
+use self::validate::{Target, Validated};
 use crate::announcer::Announcer;
 use crate::applier::{Applier, ApplyError};
 use crate::backoff::Backoffs;
@@ -34,11 +35,11 @@ use crate::metrics::{Kind, Metrics};
 use crate::names::ObjectKey;
 use crate::observing::{Class, Classified, Outcome, observed};
 use crate::pods::{Nudges, StateClient};
-use crate::reports::Reports;
+use crate::reports::{ProviderReport, Reports};
 use crate::statuses::{StatusError, Statuses};
 use crate::stores::Stores;
 use crate::trust::TrustBundle;
-use crate::watching::Trigger;
+use crate::watching::Queues;
 
 /// How often the pods of a settled agent are asked again: a Secret that goes missing makes no event.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -72,7 +73,7 @@ pub struct Context {
     /// What pods report, for the providers' controller.
     pub reports: Arc<Reports>,
     /// Wakes the providers' controller.
-    pub providers: Trigger<Provider>,
+    pub queues: Queues,
     /// Publishes Events.
     pub announcer: Arc<Announcer>,
     /// The failures so far.
@@ -175,7 +176,7 @@ async fn run(inputs: &Inputs, validated: &Validated, ctx: &Context) -> Result<Ou
     };
     let verdicts = report(inputs, &stage, ctx).await?;
     if let Some(observation) = &observation {
-        share(inputs, observation, ctx).await;
+        share(inputs, observation, &validated.target(), ctx).await;
     }
     if !verdicts.is_loading() {
         ctx.nudges.settle(&inputs.key);
@@ -200,17 +201,33 @@ async fn report(inputs: &Inputs, stage: &Stage<'_>, ctx: &Context) -> Result<Ver
     Ok(verdicts)
 }
 
-/// Hands what pods say of Secrets to the controller of the providers that the agent names.
-async fn share(inputs: &Inputs, observation: &Observation, ctx: &Context) {
-    if !ctx.reports.keep(&inputs.key, observation.secrets()) {
+/// Hands what pods say of Secrets and servers to the controller of the providers that the agent names.
+async fn share(inputs: &Inputs, observation: &Observation, target: &Target, ctx: &Context) {
+    let mut report = observation.report();
+    // Of servers only pods that serve the newest spec can speak; until one does, what was said last holds.
+    report.providers = match observation.report_of(target) {
+        Some(loaded) => of_generations(loaded.providers, &inputs.providers),
+        None => ctx.reports.last(&inputs.key),
+    };
+    if !ctx.reports.keep(&inputs.key, report) {
         return;
     }
     for provider in &inputs.providers {
-        // The controller is gone only when everything stops.
-        if ctx.providers.send(ObjectRef::from_obj(provider.as_ref())).await.is_err() {
-            return;
+        ctx.queues.wake_provider(ObjectRef::from_obj(provider.as_ref())).await;
+    }
+}
+
+/// Notes which generation of each provider the pods speak of.
+fn of_generations(
+    mut reports: BTreeMap<ObjectKey, ProviderReport>,
+    providers: &[Arc<Provider>],
+) -> BTreeMap<ObjectKey, ProviderReport> {
+    for provider in providers {
+        if let Some(report) = reports.get_mut(&ObjectKey::of(provider.as_ref())) {
+            report.generation = provider.metadata.generation;
         }
     }
+    reports
 }
 
 fn outcome(inputs: &Inputs, verdicts: &Verdicts, ctx: &Context) -> Outcome {

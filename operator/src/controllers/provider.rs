@@ -3,6 +3,7 @@
 pub mod status;
 pub mod validate;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use astromesh_crds::v1alpha1::Provider;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Resource as _, ResourceExt as _};
+use tokio::time::Instant;
 
 use self::status::Facts;
 use crate::announcer::Announcer;
 use crate::backoff::Backoffs;
 use crate::metrics::{Kind, Metrics};
-use crate::names::ObjectKey;
+use crate::names::{ObjectKey, models_of};
 use crate::observing::{Class, Classified, Outcome, observed};
+use crate::probing::{LOOK_EVERY, Probes};
 use crate::reports::Reports;
 use crate::statuses::{StatusError, Statuses};
 use crate::stores::Stores;
@@ -34,6 +37,8 @@ pub struct Context {
     pub statuses: Statuses<Provider>,
     /// What pods report.
     pub reports: Arc<Reports>,
+    /// What the operator itself has found of servers that nobody uses.
+    pub probes: Arc<Probes>,
     /// Publishes Events.
     pub announcer: Arc<Announcer>,
     /// The failures so far.
@@ -47,6 +52,7 @@ impl Context {
     pub fn forget(&self, provider: &Provider) {
         let key = ObjectKey::of(provider);
         self.statuses.forget(&key);
+        self.probes.forget(&key);
         self.backoffs.reset(&key);
         self.announcer.forget(&provider.uid().unwrap_or_default());
     }
@@ -93,20 +99,50 @@ async fn steps(provider: Arc<Provider>, ctx: &Context) -> Result<Outcome, Error>
         return Ok(Outcome::Settled { again: None });
     }
     let previous = ctx.statuses.live(provider.as_ref(), provider.status.as_ref());
-    let users = ctx.stores.users(&provider);
-    let facts = Facts {
-        problem: validate::problem(&provider),
-        presence: validate::secrets(&provider)
-            .into_iter()
-            .next()
-            .map(|secret| (ctx.reports.presence(&users, &secret), secret)),
-        users: users.len(),
-    };
+    let facts = facts(&provider, ctx);
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let status = status::status(&provider, &previous, &facts, now);
     if ctx.statuses.write(&provider, &previous, &status).await.map_err(Error)? {
         ctx.metrics.status_written(Kind::Provider);
         ctx.announcer.announce(&provider.object_ref(&()), &previous.conditions, &status.conditions).await;
     }
-    Ok(if facts.problem.is_some() { Outcome::Invalid } else { Outcome::Settled { again: Some(LOOK_AGAIN) } })
+    Ok(match (&facts.problem, facts.users) {
+        (Some(_), _) => Outcome::Invalid,
+        (None, 0) => Outcome::Settled { again: Some(LOOK_EVERY) },
+        (None, _) => Outcome::Settled { again: Some(LOOK_AGAIN) },
+    })
 }
+
+/// Everything that is known of a provider; no call goes out.
+fn facts(provider: &Provider, ctx: &Context) -> Facts {
+    let key = ObjectKey::of(provider);
+    let users = ctx.stores.users(provider);
+    let problem = validate::problem(provider);
+    let finding = if users.is_empty() && problem.is_none() {
+        ctx.probes.look(provider, Instant::now())
+    } else {
+        // Their pods tell from now on.
+        ctx.probes.forget(&key);
+        None
+    };
+    let secrets = validate::secrets(provider).into_iter();
+    Facts {
+        secrets: secrets.map(|secret| (secret.clone(), ctx.reports.presence(&users, &secret))).collect(),
+        users: users.len(),
+        report: ctx.reports.provider(&users, &key, provider.metadata.generation),
+        wanted: wanted(provider, &users, ctx),
+        problem,
+        finding,
+    }
+}
+
+/// The models of the provider's spec, and those that agents name.
+fn wanted(provider: &Provider, users: &[ObjectKey], ctx: &Context) -> BTreeSet<String> {
+    let key = ObjectKey::of(provider);
+    let agents = users.iter().filter_map(|user| ctx.stores.agent(user));
+    let named: Vec<String> = agents.flat_map(|agent| models_of(&agent, &key)).collect();
+    provider.spec.models.iter().map(|model| model.name.clone()).chain(named).collect()
+}
+
+#[cfg(test)]
+mod tests;

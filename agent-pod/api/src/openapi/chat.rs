@@ -8,6 +8,7 @@ use super::schemas::{Domain, ErrorDetails};
 
 /// A question to an agent, with the conversation before it. Null is the same as absent, unknown fields are ignored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"model": "support", "messages": [{"role": "user", "content": "Where is order 7?"}]}))]
 pub struct ChatCompletionRequest {
     /// Name of the agent.
     pub model: String,
@@ -54,33 +55,39 @@ pub struct ChatCompletionRequest {
 
 /// One message.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ChatMessage {
-    /// Who says it.
-    pub role: ChatRole,
-    /// The text, or parts of it; absent only where an assistant's message has `tool_calls` or a `refusal`.
-    pub content: Option<ChatContent>,
-    /// The calls that an assistant's message asks for.
-    pub tool_calls: Option<Vec<ChatPastCall>>,
-    /// The call that a tool's message answers.
-    pub tool_call_id: Option<String>,
-    /// An assistant's refusal; its text where there is no content.
-    pub refusal: Option<String>,
-}
-
-/// Who says it.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ChatRole {
+#[serde(tag = "role", rename_all = "lowercase")]
+pub enum ChatMessage {
     /// Instructions, which follow the agent's own.
-    System,
+    System {
+        /// What they are; texts only.
+        content: ChatContent,
+    },
     /// The same under its newer name.
-    Developer,
-    /// The caller.
-    User,
-    /// The agent.
-    Assistant,
-    /// The result of a tool call.
-    Tool,
+    Developer {
+        /// What they are; texts only.
+        content: ChatContent,
+    },
+    /// What the caller says.
+    User {
+        /// Texts and images.
+        content: ChatContent,
+    },
+    /// What the agent has said.
+    Assistant {
+        /// The text; absent only where there are `tool_calls` or a `refusal`.
+        content: Option<ChatContent>,
+        /// The calls that it asked for.
+        tool_calls: Option<Vec<ChatPastCall>>,
+        /// Its text where there is no content.
+        refusal: Option<String>,
+    },
+    /// The result of a call.
+    Tool {
+        /// Which call.
+        tool_call_id: String,
+        /// The result; texts only.
+        content: ChatContent,
+    },
 }
 
 /// What a message says.
@@ -113,6 +120,7 @@ pub enum ChatPart {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChatImage {
     /// An http or https URL, or a data URL with base64.
+    #[schema(pattern = "^(https?://[A-Za-z0-9]|data:image/[a-z+]+;base64,.)")]
     pub url: String,
 }
 
@@ -228,16 +236,33 @@ pub struct ChatJsonSchema {
 #[serde(untagged)]
 pub enum ChatStop {
     /// One.
-    One(String),
+    One(ChatStopText),
     /// At most four.
-    Several(Vec<String>),
+    Several(ChatStops),
 }
+
+/// A text that ends an answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(min_length = 1)]
+pub struct ChatStopText(pub String);
+
+/// Several of them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(max_items = 4)]
+pub struct ChatStops(pub Vec<ChatStopText>);
 
 /// How a stream shall be.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChatStreamOptions {
     /// Whether a last chunk shall tell the tokens used.
     pub include_usage: Option<bool>,
+}
+
+/// A server-sent event of an answer.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ChatEventFrame {
+    /// A `ChatCompletionChunk` as JSON; `[DONE]` after the last one; a `ChatErrorAnswer` where the answer fails half way.
+    pub data: String,
 }
 
 /// A failed call of this API.

@@ -110,6 +110,13 @@ pub struct RunAnswer {
     pub usage: Usage,
     /// Every provider that was tried.
     pub attempts: Vec<Attempt>,
+    /// The answer as data, where the agent has an output schema; null when the answer does not fit it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Why there is no data, although the agent has an output schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub data_error: Option<String>,
     /// What was missing while it ran, for example `memory`.
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
@@ -135,14 +142,19 @@ pub enum Finish {
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`.
+    /// `tool`, `plan`, `stage`, `branch`.
     #[serde(rename = "type")]
     pub step_type: String,
-    /// Name of the tool.
+    /// Name of the tool, of the plan's step, of the stage.
     pub name: String,
-    /// Its arguments.
-    pub arguments: Value,
-    /// What the model got to see.
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// Arguments of a tool call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// What came of it: what the model got to see.
     pub result: String,
     /// Whether it succeeded.
     pub ok: bool,
@@ -160,7 +172,17 @@ pub struct Usage {
     pub tokens_out: u64,
     /// Cached tokens of all prompts.
     pub tokens_cached: u64,
-    /// The same by model, in the order of their first call.
+    /// What it cost by the prices of the Providers, as a decimal number.
+    #[schema(example = "0.0000846")]
+    pub cost: String,
+    /// The currency of `cost`.
+    #[schema(example = "USD")]
+    pub currency: String,
+    /// Whether some server did not count, so that these are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub estimated: Option<bool>,
+    /// The same by model and role, in the order of their first call.
     pub by_model: Vec<ModelUsage>,
 }
 
@@ -182,6 +204,9 @@ pub struct ModelUsage {
     pub tokens_out: u64,
     /// Cached tokens of its prompts.
     pub tokens_cached: u64,
+    /// What it cost, as a decimal number.
+    #[schema(example = "0.0000846")]
+    pub cost: String,
 }
 
 /// One try of one provider.
@@ -204,6 +229,19 @@ pub struct Attempt {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub time_to_first_token_ms: Option<u64>,
+}
+
+/// A server-sent event of a run.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RunEventFrame {
+    /// The `type` of the event.
+    #[schema(example = "token")]
+    pub event: String,
+    /// Counting up from 1.
+    pub id: String,
+    /// A `RunEvent` as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
 }
 
 /// An event of a run. Exactly one `done` or `error` ends it.
@@ -237,10 +275,32 @@ pub enum RunEvent {
         /// What the model gets to see.
         result: String,
     },
+    /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
+    Step(StepEvent),
     /// The answer.
     Done(RunAnswer),
     /// The run failed.
     Error(ErrorAnswer),
+}
+
+/// A part of the run that is no tool call has ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepEvent {
+    /// Of the step in the answer's `steps`.
+    pub index: u32,
+    /// `plan`, `stage`, `branch`.
+    pub step_type: String,
+    /// Name of the plan's step, of the stage.
+    pub name: String,
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// What came of it.
+    pub result: String,
 }
 
 /// The run has begun.

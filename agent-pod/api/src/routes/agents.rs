@@ -71,7 +71,7 @@ pub(crate) async fn show(
             status = 200,
             description = "The answer, or the events of the run.",
             headers(("X-Run-Id" = String, description = "Id of the run.")),
-            content((schemas::RunAnswer = "application/json"), (schemas::RunEvent = "text/event-stream")),
+            content((schemas::RunAnswer = "application/json"), (schemas::RunEventFrame = "text/event-stream")),
         ),
         RunFailures,
     ),

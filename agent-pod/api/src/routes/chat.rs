@@ -13,8 +13,8 @@ use crate::openai::answer::{ChatCompletion, completion};
 use crate::openai::call::{ChatCall, ChatRun};
 use crate::openai::error::ChatError;
 use crate::openai::models::{self, ListObject, ModelList, ModelObject};
-use crate::openai::stream::{ChatCompletionChunk, Chunks, respond};
-use crate::openapi::chat::ChatCompletionRequest;
+use crate::openai::stream::{Chunks, respond};
+use crate::openapi::chat::{ChatCompletionRequest, ChatEventFrame};
 use crate::openapi::failures::{ChatFailures, ModelFailures, ModelsFailures};
 use crate::state::ApiState;
 
@@ -71,7 +71,7 @@ pub(crate) async fn model(
             status = 200,
             description = "The answer, or its chunks.",
             headers(("X-Run-Id" = String, description = "Id of the run.")),
-            content((ChatCompletion = "application/json"), (ChatCompletionChunk = "text/event-stream")),
+            content((ChatCompletion = "application/json"), (ChatEventFrame = "text/event-stream")),
         ),
         ChatFailures,
     ),

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use agent_pod_core::access::{AccessPolicy, AllowedCaller, Caller, TokenVerifier};
 use agent_pod_core::error::{ErrorCode, RunError};
-use agent_pod_core::event::{Attempt, Finish, RunAnswer, Status, Step, TurnEvent, TurnRequest};
+use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Status, Step, TurnEvent, TurnRequest};
+use agent_pod_core::money::Price;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
-use agent_pod_core::usage::{Tokens, Usage};
+use agent_pod_core::usage::{Call, Tokens, Usage};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -224,7 +225,9 @@ pub(crate) fn done(text: &str) -> TurnEvent {
 /// An answer with something in every field.
 pub(crate) fn answer(text: &str) -> RunAnswer {
     let mut usage = Usage::default();
-    usage.add("openai", "gpt-4o-mini", Tokens { input: 412, output: 38, cached: 0 });
+    let tokens = Tokens { input: 412, output: 38, cached: 0 };
+    let cost = Price::parse("0.15", "0.60", None).unwrap().of(tokens);
+    usage.add(Call { provider: "openai", model: "gpt-4o-mini", role: "default", tokens, cost, estimated: false });
     RunAnswer {
         run_id: "run-1".to_owned(),
         agent: "support".to_owned(),
@@ -236,6 +239,7 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         steps: vec![Step {
             index: 1,
             step_type: "tool",
+            agent: None,
             name: "get_order".to_owned(),
             arguments: json!({"id": 7}),
             result: "shipped".to_owned(),
@@ -247,6 +251,8 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         degraded: vec!["memory".to_owned()],
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         truncated: false,
+        data: None,
+        data_error: None,
         client_calls: Vec::new(),
     }
 }
@@ -259,5 +265,6 @@ pub(crate) fn attempt() -> Attempt {
         message: Some("the provider answered 429".to_owned()),
         duration_ms: 640,
         time_to_first_token_ms: Some(210),
+        measures: Measures::default(),
     }
 }

@@ -2,34 +2,31 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use tokio::time::{Instant, timeout, timeout_at};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
-use super::{Agent, AgentMemory, Events, Identity, Ledger, Turn};
-use crate::error::{ErrorCode, RunError};
+use super::recall::Recall;
+use super::{Agent, Booked, Events, Identity, Ledger, Turn};
+use crate::error::RunError;
 use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
-use crate::memory::{SessionKey, SessionLock, StoreError, StoredTurn};
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
-
-/// How long a turn waits for its memory to read or write; then it goes on without.
-const STORE_WAIT: Duration = Duration::from_secs(2);
+use crate::prompt::{CONTEXT, SYSTEM};
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
 pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
-    let Booking { identity, ledger, started, .. } = &mut booking;
-    let deadline = *started + limit;
-    let turn = Turn { agent, request: &request, identity, deadline, ledger, events: &events };
-    let result = timeout_at(deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
+    let Booking { identity, ledger, started, .. } = &booking;
+    let turn = Turn { agent, request: &request, identity, deadline: *started + limit, ledger, events: &events };
+    let result = timeout_at(turn.deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
         Err(mut error) => {
-            error.attempts.clone_from(&booking.ledger.attempts);
+            error.attempts = booking.ledger.booked().attempts;
             TurnEvent::Error(Box::new(error.in_run(&booking.identity.run_id)))
         }
     };
@@ -39,41 +36,55 @@ pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity,
 }
 
 /// The story of a turn.
-async fn story(mut turn: Turn<'_>) -> Result<RunAnswer, RunError> {
+async fn story(turn: Turn<'_>) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
-    let mut memory = Recall::begin(&mut turn).await;
-    let system = agent.system.render(&variables(agent, request, identity)).map_err(prompt_failed)?;
+    let mut memory = Recall::begin(&turn).await;
     let question = question(request);
-    let conversation = conversation(request, system, &mut memory.history, &question);
-    let end = agent.pattern.execute(&mut turn, conversation).await?;
+    let conversation = conversation(&turn, &mut memory.history, &question)?;
+    let end = agent.pattern.execute(&turn, conversation).await?;
+    let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty()) {
+        Some(schema) => Some(turn.data(&end.answer, schema).await),
+        None => None,
+    };
     memory.remember(agent, question, &end, turn.ledger).await;
-    Ok(answer(agent, identity, end, turn.ledger))
+    Ok(answer(&turn, end, data))
 }
 
 fn question(request: &TurnRequest) -> Message {
     Message { images: request.images.clone(), ..Message::new(Role::User, request.query.clone()) }
 }
 
-/// The system prompt, what was said before, and the question. A caller of the chat completions API brings all but the first.
-fn conversation(
-    request: &TurnRequest,
-    mut system: String,
-    history: &mut Vec<Message>,
-    question: &Message,
-) -> Vec<Message> {
-    let Some(chat) = request.chat.as_deref() else {
-        let mut conversation = vec![Message::new(Role::System, system)];
-        conversation.append(history);
-        conversation.push(question.clone());
-        return conversation;
-    };
+/// The system prompt, what was said before, and the question with what the agent puts before it. A caller of the chat
+/// completions API brings all but the first.
+fn conversation(turn: &Turn<'_>, history: &mut Vec<Message>, question: &Message) -> Result<Vec<Message>, RunError> {
+    let mut system = turn.render(SYSTEM, &[])?;
     // One system message, because chat templates of many models take no second one.
-    for text in &chat.system {
+    let mut add = |text: &str| {
         system.push_str("\n\n");
         system.push_str(text);
+    };
+    let chat = turn.request.chat.as_deref();
+    chat.iter().flat_map(|chat| &chat.system).for_each(|text| add(text));
+    if let Some(schema) = &turn.agent.output {
+        add(&schema.instruction());
     }
-    std::iter::once(Message::new(Role::System, system)).chain(chat.messages.iter().cloned()).collect()
+    let mut conversation = vec![Message::new(Role::System, system)];
+    match chat {
+        Some(chat) => conversation.extend(chat.messages.iter().cloned()),
+        None => {
+            conversation.append(history);
+            conversation.push(question.clone());
+        }
+    }
+    if turn.agent.prompts.has(CONTEXT) {
+        let context = turn.render(CONTEXT, &[])?;
+        // In front of the newest question, in its own message: two of one role in a row are refused by many templates.
+        if let Some(newest) = conversation.iter_mut().rfind(|message| message.role == Role::User) {
+            newest.content = format!("{context}\n\n{}", newest.content);
+        }
+    }
+    Ok(conversation)
 }
 
 fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
@@ -85,109 +96,30 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
     })
 }
 
-/// What a prompt may name: the request's context at the top level, and our own names, which win.
-fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity) -> Map<String, Value> {
-    let mut variables = request.context.clone();
-    let own = json!({
-        "query": request.query,
-        "identity": {
-            "name": agent.name,
-            "displayName": agent.display_name.as_ref().unwrap_or(&agent.name),
-            "description": agent.description,
-        },
-        "today": agent.environment.today(),
-        "session": identity.session_id,
-        "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
-    });
-    if let Value::Object(own) = own {
-        variables.extend(own);
-    }
-    variables
-}
-
-fn prompt_failed(error: crate::prompt::PromptError) -> RunError {
-    tracing::error!(cause = %error, "prompt could not be rendered");
-    RunError::new(
-        ErrorCode::Internal,
-        "the agent's prompt could not be rendered; its owner finds the cause in the pod's log",
-    )
-}
-
-fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) -> RunAnswer {
+fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
+    let Booked { usage, attempts, steps, degraded } = turn.ledger.booked();
+    let (data, data_error) = match data {
+        Some(Ok(data)) => (Some(data), None),
+        Some(Err(problem)) => (Some(Value::Null), Some(problem)),
+        None => (None, None),
+    };
     RunAnswer {
-        run_id: identity.run_id.clone(),
-        agent: agent.name.clone(),
-        session_id: identity.session_id.clone(),
-        session_id_original: identity.session_id.clone(),
+        run_id: turn.identity.run_id.clone(),
+        agent: turn.agent.name.clone(),
+        session_id: turn.identity.session_id.clone(),
+        session_id_original: turn.identity.session_id.clone(),
         answer: end.answer,
         finish: end.finish,
         blocked: false,
-        steps: ledger.steps.clone(),
-        usage: ledger.usage.clone(),
-        attempts: ledger.attempts.clone(),
-        degraded: ledger.degraded.clone(),
-        trace_id: identity.trace_id.clone(),
+        steps,
+        usage,
+        attempts,
+        data,
+        data_error,
+        degraded,
+        trace_id: turn.identity.trace_id.clone(),
         truncated: end.truncated,
         client_calls: end.client_calls,
-    }
-}
-
-/// The memory of one turn: what was said before, and the session's lock until the turn has been stored.
-struct Recall<'a> {
-    memory: Option<(&'a AgentMemory, SessionKey, SessionLock)>,
-    history: Vec<Message>,
-}
-
-impl<'a> Recall<'a> {
-    /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
-    async fn begin(turn: &mut Turn<'a>) -> Self {
-        let none = Self { memory: None, history: Vec::new() };
-        let (agent, identity, ledger) = (turn.agent, turn.identity, &mut *turn.ledger);
-        // Who brings the whole conversation keeps it.
-        let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.chat.is_none()) else { return none };
-        let key =
-            SessionKey { agent: format!("{}/{}", agent.namespace, agent.name), session: identity.session_id.clone() };
-        // The lock waits for another turn of the session, which the run's deadline bounds.
-        let lock = match memory.store.lock(&key).await {
-            Ok(lock) => lock,
-            Err(error) => {
-                degrade(ledger, &error);
-                return none;
-            }
-        };
-        match in_time(memory.store.load(&key, memory.settings.turns_max)).await {
-            Ok(turns) => {
-                let history = turns.into_iter().flat_map(|turn| turn.messages).collect();
-                Self { memory: Some((memory, key, lock)), history }
-            }
-            Err(error) => {
-                degrade(ledger, &error);
-                none
-            }
-        }
-    }
-
-    /// Stores the turn and gives the session free.
-    async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &mut Ledger) {
-        let Some((memory, key, lock)) = self.memory else { return };
-        let mut messages = vec![question];
-        messages.extend(end.transcript.iter().cloned());
-        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp() };
-        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings)).await {
-            degrade(ledger, &error);
-        }
-        drop(lock);
-    }
-}
-
-async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
-}
-
-fn degrade(ledger: &mut Ledger, error: &StoreError) {
-    tracing::warn!(cause = %error, "conversation memory failed, going on without");
-    if !ledger.degraded.iter().any(|what| what == "memory") {
-        ledger.degraded.push("memory".to_owned());
     }
 }
 
@@ -202,13 +134,14 @@ struct Booking<'a> {
 
 impl Drop for Booking<'_> {
     fn drop(&mut self) {
+        let booked = self.ledger.booked();
         self.agent.observer.finished(&RunRecord {
             agent: &self.agent.name,
             run_id: &self.identity.run_id,
             trace_id: &self.identity.trace_id,
             outcome: self.outcome,
-            usage: &self.ledger.usage,
-            attempts: &self.ledger.attempts,
+            usage: &booked.usage,
+            attempts: &booked.attempts,
             duration: self.started.elapsed(),
         });
     }

@@ -1,8 +1,15 @@
 //! Whole turns through the public interface, with scripted ports and a stopped clock.
 
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod output;
+#[cfg(test)]
+mod patterns;
+#[cfg(test)]
+mod routing;
 mod turn;

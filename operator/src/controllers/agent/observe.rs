@@ -1,6 +1,6 @@
 //! What the pods serve, asked from each of them; those that are behind are nudged.
 
-use agent_pod_config::{PodState, SecretKey, SecretPresence};
+use agent_pod_config::PodState;
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
@@ -8,6 +8,7 @@ use super::Context;
 use super::dereference::Inputs;
 use super::validate::Target;
 use crate::pods::{PodView, next_value, nudge};
+use crate::reports::Report;
 
 /// How many pods of one agent are asked at the same time.
 const POLLS_AT_ONCE: usize = 16;
@@ -62,20 +63,18 @@ impl Observation {
         self.ready().all(|report| report.has_loaded(target))
     }
 
-    /// The Secret keys that ready pods know of; one pod that misses a key suffices for `Missing`.
+    /// What ready pods report together.
     #[must_use]
-    pub fn secrets(&self) -> std::collections::BTreeMap<SecretKey, SecretPresence> {
-        let mut secrets = std::collections::BTreeMap::new();
-        for state in self.ready().filter_map(|report| report.state.as_ref()) {
-            for secret in &state.secrets {
-                let key = SecretKey { name: secret.secret.clone(), key: secret.key.clone() };
-                let known = secrets.entry(key).or_insert(secret.state);
-                if secret.state == SecretPresence::Missing {
-                    *known = SecretPresence::Missing;
-                }
-            }
-        }
-        secrets
+    pub fn report(&self) -> Report {
+        Report::of(self.ready().filter_map(|report| report.state.as_ref()))
+    }
+
+    /// What those of them that serve the target report; `None` when none does.
+    #[must_use]
+    pub fn report_of(&self, target: &Target) -> Option<Report> {
+        let mut loaded = self.ready().filter(|report| report.has_loaded(target)).peekable();
+        loaded.peek()?;
+        Some(Report::of(loaded.filter_map(|report| report.state.as_ref())))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What happened → the status. Pure: the same facts give the same status, byte for byte.
 
+mod degraded;
 mod rollout;
 
-use agent_pod_config::SecretPresence;
 use astromesh_crds::v1alpha1::{AgentEndpoints, AgentStatus, Reason, RevisionStatus, condition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +12,7 @@ pub use rollout::Rollout;
 use super::dereference::Inputs;
 use super::observe::Observation;
 use super::validate::{Refusal, Target, Validated};
-use crate::conditions::{Conditions, Status, Verdict, find};
+use crate::conditions::{Conditions, Status, Verdict};
 use crate::{labels, names};
 
 /// How far a reconciliation came.
@@ -71,7 +71,7 @@ pub fn verdicts(stage: &Stage<'_>, previous: &[Condition]) -> Verdicts {
             built(agent, failure.as_ref(), rollout.as_ref(), *observation)
         }
     };
-    verdicts.degraded = degraded(stage, previous);
+    verdicts.degraded = degraded::degraded(stage, previous);
     verdicts
 }
 
@@ -258,31 +258,6 @@ fn available(agent: &Validated, wanted: i32, rollout: Option<&Rollout>, observat
         Some(_) | None if observation.ready().next().is_none() => no_pods(observation),
         Some(_) | None => Verdict::fails(Reason::PodsUnavailable, "fewer pods are available than asked for"),
     }
-}
-
-/// While pods are being replaced, an old one may miss what the new ones have; while none is ready, nothing is known.
-fn degraded(stage: &Stage<'_>, previous: &[Condition]) -> Option<Verdict> {
-    let carried = || {
-        let before = find(previous, condition::DEGRADED)?;
-        Some(Verdict::present(Reason::CredentialsMissing, before.message.as_str()))
-    };
-    let Stage::Built { agent, rollout: Some(rollout), observation: Some(observation), .. } = stage else {
-        return carried();
-    };
-    if !rollout.is_complete(agent.replicas_wanted()) || observation.ready().next().is_none() {
-        return carried();
-    }
-    let named = agent.document.secrets();
-    let missing: Vec<_> = observation
-        .secrets()
-        .into_iter()
-        .filter(|(key, presence)| *presence == SecretPresence::Missing && named.contains(key))
-        .map(|(key, _)| format!("Secret `{}` has no key `{}`", key.name, key.key))
-        .collect();
-    (!missing.is_empty()).then(|| {
-        let message = format!("{}; a value that was there before goes on being used", missing.join(", "));
-        Verdict::present(Reason::CredentialsMissing, message)
-    })
 }
 
 fn reconciling(loaded: &Verdict, failure: Option<&(Reason, String)>, rolling: bool) -> Option<Verdict> {

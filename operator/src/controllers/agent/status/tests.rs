@@ -3,8 +3,11 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::conditions::find;
 use crate::controllers::agent::validate::validate;
-use crate::testing::Says::{Loaded, LoadedWithoutSecret, Nothing, Old, Refused};
+use crate::testing::Says::{
+    Loaded, LoadedWithOpenCircuit, LoadedWithoutSecret, LoadedWithoutServer, Nothing, Old, Refused,
+};
 use crate::testing::{Says, agent, inputs, observation, provider, validated};
 
 const DONE: Rollout = Rollout { observed: true, replicas: 2, updated: 2, available: 2 };
@@ -88,6 +91,62 @@ fn a_missing_key_degrades_and_does_not_take_readiness() {
     assert_eq!(say(&status.conditions, "Degraded"), "True/CredentialsMissing");
     let degraded = find(&status.conditions, "Degraded").unwrap();
     assert!(degraded.message.contains("Secret `openai` has no key `api-key`"), "{degraded:?}");
+}
+
+const SILENT: &str = "model `openai/gpt-4o-mini`: its server does not answer (connection refused)";
+const OPEN: &str = "model `openai/gpt-4o-mini`: it failed too often and is left alone for a while";
+const KEYLESS: &str = "Secret `openai` has no key `api-key`; a value that was there before goes on being used";
+
+#[rstest]
+#[case::no_server(LoadedWithoutServer, LoadedWithoutServer, "ProviderUnavailable", SILENT.to_owned())]
+#[case::one_leaves_it_alone(Loaded, LoadedWithOpenCircuit, "ProviderUnavailable", OPEN.to_owned())]
+#[case::a_key_and_a_server(LoadedWithoutSecret, LoadedWithoutServer, "CredentialsMissing", format!("{KEYLESS}; {SILENT}"))]
+fn a_candidate_that_is_down_degrades_and_does_not_take_readiness(
+    #[case] first: Says,
+    #[case] second: Says,
+    #[case] reason: &str,
+    #[case] message: String,
+) {
+    let status = judge(two(), DONE, &[(true, first), (true, second)], None);
+    assert_eq!(say(&status.conditions, "Ready"), "True/Succeeded");
+    assert_eq!(kstatus(&status), "Current");
+    assert_eq!(say(&status.conditions, "Degraded"), format!("True/{reason}"));
+    assert_eq!(find(&status.conditions, "Degraded").unwrap().message, message);
+}
+
+#[test]
+fn a_candidate_of_a_role_degrades_too_and_is_named_once() {
+    let candidates = json!([{"providerRef": {"name": "openai"}}, {"providerRef": {"name": "openai"}, "model": "o"}]);
+    let spec = json!({"roles": {"planner": {"candidates": candidates}}, "runtime": {"replicas": 2}});
+    let status = judge(spec, DONE, &[(true, LoadedWithoutServer), (true, LoadedWithoutServer)], None);
+    let message = &find(&status.conditions, "Degraded").unwrap().message;
+    assert_eq!(*message, format!("{SILENT}; {}", SILENT.replace("gpt-4o-mini", "o")));
+    assert_eq!(status.models, ["openai/gpt-4o-mini", "openai/o"]);
+}
+
+#[test]
+fn the_door_for_openai_clients_is_told_when_it_is_open() {
+    let endpoint = |spec: Value| judge(spec, DONE, &[(true, Loaded), (true, Loaded)], None).endpoints.unwrap().openai;
+    assert_eq!(endpoint(two()).as_deref(), Some("http://support-agent.shop.svc/v1"));
+    assert_eq!(endpoint(json!({"runtime": {"replicas": 2}, "expose": {"openai": false}})), None);
+}
+
+#[rstest]
+#[case::nobody(json!({"from": "Same"}), "False/RefNotPermitted")]
+#[case::by_an_unknown_label(json!({"from": "Selector", "selector": {"matchLabels": {"a": "b"}}}), "False/RefNotPermitted")]
+#[case::with_a_secret(json!({"from": "All"}), "False/RefNotPermitted")]
+fn a_provider_of_another_namespace_needs_its_consent(#[case] allowed: Value, #[case] resolved: &str) {
+    let mut shared = provider();
+    shared.metadata.namespace = Some("models".into());
+    shared.spec.allowed_namespaces = serde_json::from_value(allowed).unwrap();
+    let spec = json!({"model": {"candidates": [{"providerRef": {"name": "openai", "namespace": "models"}}]}});
+    let inputs = inputs(agent(spec), &[shared]);
+    let refusal = validate(&inputs, "image").unwrap_err();
+    let stage = Stage::Refused(&refusal);
+    let status = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    assert_eq!(say(&status.conditions, "ResolvedRefs"), resolved);
+    assert_eq!(say(&status.conditions, "Ready"), resolved);
+    assert_eq!(say(&status.conditions, "Stalled"), "absent", "it heals without an edit of the agent");
 }
 
 #[rstest]
