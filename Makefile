@@ -52,8 +52,9 @@ generate: ## Write the custom resource definitions from their types.
 	cargo run --locked -p astromesh-crds --bin crdgen
 
 .PHONY: bench
-bench: ## Benchmarks; there are no cases yet.
-	@echo "no benchmarks yet"
+bench: ## What calls cost in agent-pod, beside a bare proxy (some minutes). BENCH="--long --json --gate" adds options.
+	cargo build --locked --profile image -p agent-pod -p astromesh-bench
+	@"$$CARGO_TARGET_DIR/image/astromesh-bench" run --agent-pod "$$CARGO_TARGET_DIR/image/agent-pod" $(BENCH)
 
 .PHONY: cluster-up cluster-down
 cluster-up: ## Bring up the local cluster alone.
