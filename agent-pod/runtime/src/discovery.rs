@@ -14,7 +14,7 @@ use crate::registry::Registry;
 /// How often it is looked who is to be asked.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a server is asked that answered the last time.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// How often one is asked that did not, or that calls have failed at since.
 const ASK_SOON: Duration = Duration::from_secs(5);
 /// Servers that are asked at the same time.
