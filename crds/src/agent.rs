@@ -1,6 +1,7 @@
 //! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod guardrail;
 mod model;
 mod runtime;
 mod status;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::DurationString;
 
+pub use guardrail::*;
 pub use model::*;
 pub use runtime::*;
 pub use status::*;
@@ -62,6 +64,9 @@ pub struct AgentSpec {
     /// What the agent remembers of a session; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What questions, tool results and answers are held against; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrails: Option<Guardrails>,
     /// Who may call; absent: the service accounts of the agent's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,

@@ -21,6 +21,7 @@ pub mod model;
 
 pub mod memory;
 pub mod prompt;
+pub mod guardrail;
 pub mod tool;
 
 pub mod access;
