@@ -32,7 +32,8 @@ impl Run {
                 TurnEvent::Status(_)
                 | TurnEvent::Token(_)
                 | TurnEvent::ToolCall { .. }
-                | TurnEvent::ToolResult { .. } => {}
+                | TurnEvent::ToolResult { .. }
+                | TurnEvent::Step(_) => {}
             }
         }
         Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&self.run_id))

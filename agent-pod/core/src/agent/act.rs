@@ -1,13 +1,37 @@
 //! A turn carries out what its model asks for.
 
 use futures::future::join_all;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Turn;
+use crate::error::RunError;
 use crate::event::{Step, TurnEvent};
 use crate::message::{Message, ToolCall};
 
 impl Turn<'_> {
+    /// Books a step that is no tool call, and says it.
+    pub async fn took_step(
+        &self,
+        step_type: &'static str,
+        name: &str,
+        result: Result<&str, &RunError>,
+        started: Instant,
+    ) {
+        let mut step = Step {
+            index: 0,
+            step_type,
+            name: name.to_owned(),
+            agent: None,
+            arguments: Value::Null,
+            result: result.map_or_else(ToString::to_string, ToOwned::to_owned),
+            ok: result.is_ok(),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        step.index = self.ledger.step(step.clone());
+        self.events.send(TurnEvent::Step(Box::new(step))).await;
+    }
+
     /// Carries out the calls of one reply at the same time; results keep the order of the calls.
     pub async fn act(&self, calls: Vec<ToolCall>) -> Vec<Message> {
         let (agent, events) = (self.agent, self.events);
@@ -31,6 +55,7 @@ impl Turn<'_> {
                 index: 0,
                 step_type: "tool",
                 name: call.name,
+                agent: None,
                 arguments: call.arguments,
                 result,
                 ok,

@@ -9,9 +9,10 @@ use agent_pod_core::model::ModelEvent;
 use agent_pod_core::model::retry::RetrySettings;
 use agent_pod_core::model::router::{Candidate, Timeouts};
 use agent_pod_core::model::strategy::Strategy;
+use agent_pod_core::output::OutputSchema;
 use agent_pod_core::pattern::Pattern;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
+use agent_pod_core::prompt::{Prompts, SYSTEM};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
 use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
@@ -25,7 +26,9 @@ pub(crate) struct Fixture {
     prompt: String,
     timeouts: Timeouts,
     tools: ToolSet,
-    iterations_max: u32,
+    pattern: Pattern,
+    templates: Vec<(String, String)>,
+    output: Option<OutputSchema>,
     memory: Option<AgentMemory>,
 }
 
@@ -37,7 +40,9 @@ impl Fixture {
             prompt: "Be kind.".to_owned(),
             timeouts: timeouts(30, 30, 120),
             tools: ToolSet::default(),
-            iterations_max: 10,
+            pattern: Pattern::React { iterations_max: 10 },
+            templates: Vec::new(),
+            output: None,
             memory: None,
         }
     }
@@ -51,7 +56,20 @@ impl Fixture {
     }
 
     pub(crate) fn iterations(self, iterations_max: u32) -> Self {
-        Self { iterations_max, ..self }
+        Self { pattern: Pattern::React { iterations_max }, ..self }
+    }
+
+    pub(crate) fn pattern(self, pattern: Pattern) -> Self {
+        Self { pattern, ..self }
+    }
+
+    pub(crate) fn template(mut self, name: &str, text: &str) -> Self {
+        self.templates.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    pub(crate) fn output(self, schema: Value) -> Self {
+        Self { output: Some(OutputSchema::compile("answer", schema).unwrap()), ..self }
     }
 
     pub(crate) fn memory(self, memory: AgentMemory) -> Self {
@@ -74,15 +92,18 @@ impl Fixture {
 
     /// The agent over these models.
     pub(crate) fn agent_over(&self, models: Models) -> Arc<Agent> {
+        let templates = self.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let templates = std::iter::once((SYSTEM, self.prompt.as_str())).chain(templates);
         Arc::new(Agent {
             name: "support".to_owned(),
             namespace: "shop".to_owned(),
             display_name: Some("Support".to_owned()),
             description: None,
-            system: Prompt::compile(&self.prompt).unwrap(),
+            prompts: Prompts::compile(templates).unwrap(),
+            output: self.output.clone(),
             models,
             tools: self.tools.clone(),
-            pattern: Pattern::React { iterations_max: self.iterations_max },
+            pattern: self.pattern.clone(),
             timeout: Duration::from_secs(120),
             memory: self.memory.clone(),
             environment: Arc::new(FixedEnvironment::default()) as Arc<dyn Environment>,
