@@ -119,7 +119,7 @@ mod tests {
     #[case("Let us talk POLITICS now", "Let us talk [FILTERED] now")]
     #[case("politics", "[FILTERED]")]
     #[case("politics, politics!", "[FILTERED], [FILTERED]!")]
-    #[case("inside  job\u{a0}security", "inside [FILTERED]")]
+    #[case("inside  job\u{a0}security", "inside  [FILTERED]")]
     #[case("inside\n job\tsecurity", "inside\n [FILTERED]")]
     #[case("Ｐｏｌｉｔｉｃｓ", "[FILTERED]")]
     #[case("poli\u{200b}tics and poli\u{ad}tics", "[FILTERED] and [FILTERED]")]

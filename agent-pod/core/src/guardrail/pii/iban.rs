@@ -24,7 +24,7 @@ pub(super) fn at(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
     while characters.len() < length {
         let Some(reads) = ahead.at(at)? else { return Ok(None) };
         let separates = matches!(reads, ' ' | '-');
-        if separates && !characters.is_empty() && !matches!(ahead.skip(at).before(), Some(' ' | '-')) {
+        if separates && characters.len() > 3 && !matches!(ahead.skip(at).before(), Some(' ' | '-')) {
             at += 1;
             continue;
         }

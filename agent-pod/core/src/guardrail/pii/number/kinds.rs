@@ -13,18 +13,20 @@ pub(super) struct Span<'a> {
 }
 
 impl Span<'_> {
-    pub(super) fn entity(&self) -> Option<Entity> {
+    /// Whether it is one of this sort.
+    pub(super) fn is(&self, entity: Entity) -> bool {
         let digits: String = self.groups.iter().map(|group| group.digits.as_str()).collect();
-        if digits.len() < 7 {
-            return None;
+        match entity {
+            Entity::CreditCard => self.is_card(&digits),
+            Entity::Ssn => self.is_ssn(&digits),
+            Entity::Phone => digits.len() > 6 && self.is_phone(&digits),
+            Entity::Email | Entity::Iban | Entity::IpAddress => false,
         }
-        if self.is_card(&digits) {
-            return Some(Entity::CreditCard);
-        }
-        if self.is_ssn(&digits) {
-            return Some(Entity::Ssn);
-        }
-        self.is_phone(&digits).then_some(Entity::Phone)
+    }
+
+    /// What joins it to the group before.
+    fn joint(&self) -> &str {
+        self.groups.first().map_or("", |group| group.separator.as_str())
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -46,7 +48,7 @@ impl Span<'_> {
         !self.signed()
             && self.separators().all(joined)
             && self.groups.iter().all(|group| group.digits.len() > 1)
-            && is_issued(digits, self.groups.len() > 1)
+            && is_issued(digits, self.whole && self.groups.len() > 1)
             && luhn(digits)
     }
 
@@ -79,7 +81,8 @@ impl Span<'_> {
             let length = if digits.starts_with('1') { 11..=11 } else { 8..=15 };
             return !digits.starts_with('0') && length.contains(&digits.len());
         }
-        if self.context.announces_other() {
+        // Nothing begins in the middle of something else.
+        if self.context.announces_other() || matches!(self.joint(), "-" | "." | "/") {
             return false;
         }
         self.is_enclosed(digits)
@@ -124,7 +127,9 @@ impl Span<'_> {
         let Some(first) = self.groups.first() else { return false };
         let international = first.digits.starts_with("00");
         let length = if international { 11..=17 } else { 9..=12 };
-        first.digits.starts_with('0')
+        self.joint().is_empty()
+            && first.digits.starts_with('0')
+            && !first.digits.starts_with("000")
             && first.digits.len() > 1
             && self.groups.len() > 1
             && self.groups.iter().all(|group| group.digits.len() > 1 || group.enclosed)
