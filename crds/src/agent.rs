@@ -1,6 +1,7 @@
 //! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod guardrail;
 mod model;
 mod orchestration;
 mod runtime;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::common::free_form_schema;
 use crate::duration::DurationString;
 
+pub use guardrail::*;
 pub use model::*;
 pub use orchestration::*;
 pub use runtime::*;
@@ -65,6 +67,9 @@ pub struct AgentSpec {
     /// What the agent remembers of a session; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What questions, tool results and answers are held against; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrails: Option<Guardrails>,
     /// JSON Schema (2020-12) of the answer's `data`: the answer is JSON, checked, and repaired once where need be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form_schema")]

@@ -71,6 +71,13 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": [{"providerRef": {"name": "a"}}]}, "stage:draft_1": {"candidates": [{"providerRef": {"name": "a"}}], "strategy": "quality_first"}}))]
 #[case("Agent", "spec/expose", json!({"openai": false}))]
 #[case("Agent", "spec/runtime", json!({"maxQueuedRuns": 0, "queueTimeout": "250ms"}))]
+#[case("Agent", "spec/guardrails", json!({"input": [
+    {"type": "pii_detection"}, {"type": "pii_detection", "action": "block", "entities": ["email", "iban"], "scope": ["message", "tool_results"]},
+    {"type": "topic_filter", "action": "warn", "topics": ["politics", "圣诞"]}, {"type": "topic_filter", "topics": ["x y"], "message": "No."},
+    {"type": "max_length"}, {"type": "max_length", "action": "block", "maxChars": 10}]}))]
+#[case("Agent", "spec/guardrails", json!({"output": [
+    {"type": "content_filter", "keywords": ["x"]}, {"type": "content_filter", "action": "warn", "patterns": ["a+"]},
+    {"type": "cost_limit", "maxTokensPerTurn": 4000}, {"type": "cost_limit", "action": "block", "maxTokensPerTurn": 1}]}))]
 #[case("Agent", "spec/prompts", json!({"system": "a", "context": "Today is {{ today }}", "templates": {"greeting": "Hello"}}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "pipeline", "stages": [{"name": "draft", "prompt": "Draft."}]}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "pipeline"}))]
@@ -124,6 +131,20 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[case("Provider", "spec/rateLimit", json!({}), "rateLimit needs requestsPerMinute")]
 #[case("Provider", "spec/allowedNamespaces", json!({"from": "Selector"}), "allowedNamespaces.selector is required")]
 #[case("Provider", "spec/allowedNamespaces", json!({"selector": {"matchLabels": {"a": "b"}}}), "allowedNamespaces.selector is required")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "pii_detection", "scope": ["message"]}]}), "guardrails.output rules have no scope")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "action": "truncate"}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter", "action": "redact", "topics": ["a"]}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "max_length", "action": "warn"}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "cost_limit", "action": "warn", "maxTokensPerTurn": 1}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "max_length", "entities": ["email"]}]}), "guardrail entities belong to pii_detection")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "topics": ["a"]}]}), "guardrail topics belong to topic_filter")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter"}]}), "guardrail topics belong to topic_filter, which needs at least one")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "maxChars": 5}]}), "guardrail maxChars belongs to max_length")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "content_filter"}]}), "guardrail keywords and patterns belong to content_filter")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "patterns": ["a"]}]}), "guardrail keywords and patterns belong to content_filter")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "cost_limit"}]}), "guardrail maxTokensPerTurn belongs to cost_limit")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "maxTokensPerTurn": 5}]}), "guardrail maxTokensPerTurn belongs to cost_limit")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "cost_limit", "maxTokensPerTurn": 5, "scope": ["message"]}]}), "guardrail scope has no meaning with cost_limit")]
 fn broken_rules_say_what_would_be_right(
     #[case] kind: &str,
     #[case] pointer: &str,
@@ -164,6 +185,14 @@ fn broken_rules_say_what_would_be_right(
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": []}}), "spec.roles.planner.candidates", "")]
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": [{"providerRef": {"name": "a"}}], "requires": ["tools", "tools"]}}), "spec.roles.planner.requires[1]", "is in the list twice")]
 #[case("Agent", "spec/model/candidates/0/providerRef/namespace", json!("No Such"), "spec.model.candidates[0].providerRef.namespace", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "toxicity"}]}), "spec.guardrails.input[0].type", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "action": "ignore"}]}), "spec.guardrails.input[0].action", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "entities": ["name"]}]}), "spec.guardrails.input[0].entities[0]", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "entities": ["email", "email"]}]}), "spec.guardrails.input[0].entities[1]", "is in the list twice")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "maxChars": 0}]}), "spec.guardrails.output[0].maxChars", "")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "max_chars": 1}]}), "spec.guardrails.output[0].max_chars", "unknown field")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter", "topics": [" "]}]}), "spec.guardrails.input[0].topics[0]", "")]
+#[case("Agent", "spec/guardrails", json!({"outputs": []}), "spec.guardrails.outputs", "unknown field")]
 fn problems_of_shape_name_the_field(
     #[case] kind: &str,
     #[case] pointer: &str,

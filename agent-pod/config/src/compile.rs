@@ -2,6 +2,7 @@
 
 mod agent;
 mod consent;
+mod guardrail;
 mod model;
 mod provider;
 

@@ -1,5 +1,7 @@
 //! The document: everything that a pod needs, resolved and checked.
 
+mod guardrail;
+
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
@@ -7,6 +9,8 @@ use astromesh_crds::v1alpha1::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+pub use guardrail::*;
 
 /// The version of the document's format. A pod refuses another one: the operator pins the image of its release.
 pub const DOCUMENT_VERSION: u32 = 1;
@@ -49,6 +53,9 @@ pub struct AgentDocument {
     /// What it remembers; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryDocument>,
+    /// What questions, tool results and answers are held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrails: Option<GuardrailsDocument>,
     /// Who may call; absent: the default of the place where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessDocument>,

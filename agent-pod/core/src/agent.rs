@@ -2,6 +2,7 @@
 
 mod act;
 mod ask;
+mod guard;
 mod ledger;
 mod recall;
 mod rendering;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::event::{TurnEvent, TurnRequest};
+use crate::guardrail::Guardrails;
 use crate::memory::{ConversationSettings, ConversationStore};
 use crate::model::router::Router;
 use crate::output::OutputSchema;
@@ -53,6 +55,8 @@ pub struct Agent {
     pub pattern: Pattern,
     /// What form its answers have as data.
     pub output: Option<OutputSchema>,
+    /// What questions, tool results and answers are held against.
+    pub guardrails: Guardrails,
     /// The whole run.
     pub timeout: Duration,
     /// What it remembers; none: nothing.
@@ -102,6 +106,8 @@ pub struct Events {
     streaming: bool,
     /// Whether what is said is the answer, and not on the way to it.
     aloud: bool,
+    /// What tokens pass on their way out; absent: nothing.
+    outgoing: Option<Arc<guard::Outgoing>>,
 }
 
 impl Events {
@@ -123,7 +129,10 @@ impl Events {
     pub async fn token(&self, text: String) -> bool {
         let goes_out = self.streaming && self.aloud;
         if goes_out {
-            self.send(TurnEvent::Token(text)).await;
+            let text = self.outgoing.as_ref().map_or_else(|| text.clone(), |outgoing| outgoing.feed(&text, false));
+            if !text.is_empty() {
+                self.send(TurnEvent::Token(text)).await;
+            }
         }
         goes_out
     }
@@ -171,7 +180,8 @@ impl Agent {
         let run_id = identity.run_id.clone();
         let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
-            let events = Events { sender, streaming: options.streaming, aloud: true };
+            let outgoing = if options.streaming { guard::Outgoing::of(&self) } else { None };
+            let events = Events { sender, streaming: options.streaming, aloud: true, outgoing };
             turn::run(&self, request, identity, limit, events).await;
             drop(held);
         };

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorBody, RunError};
+use crate::guardrail::{Direction, Hit, Kind};
 use crate::message::{Message, ToolCall};
 use crate::model::{Parameters, ResponseFormat, ToolChoice};
 use crate::money::Money;
@@ -112,6 +113,12 @@ pub struct RunAnswer {
     pub finish: Finish,
     /// Whether a guardrail stopped it.
     pub blocked: bool,
+    /// The rule that stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guardrail: Option<Hit>,
+    /// What guardrails found and let pass.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "warnings")]
+    pub warnings: Vec<Hit>,
     /// What happened on the way.
     pub steps: Vec<Step>,
     /// What it used.
@@ -136,6 +143,20 @@ pub struct RunAnswer {
     pub client_calls: Vec<ToolCall>,
 }
 
+/// The action of a warning says nothing: it is always the same.
+fn warnings<S: Serializer>(hits: &[Hit], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Warning<'a> {
+        direction: Direction,
+        #[serde(rename = "type")]
+        kind: Kind,
+        reason: &'a str,
+    }
+    serializer.collect_seq(
+        hits.iter().map(|hit| Warning { direction: hit.direction, kind: hit.kind, reason: &hit.reason }),
+    )
+}
+
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,6 +166,8 @@ pub enum Finish {
     Stop,
     /// The most model calls were made; the answer is the best so far.
     StepLimit,
+    /// A guardrail stopped it.
+    Blocked,
 }
 
 /// One step of a run.

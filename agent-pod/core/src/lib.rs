@@ -22,6 +22,7 @@ pub mod model;
 pub mod memory;
 pub mod output;
 pub mod prompt;
+pub mod guardrail;
 pub mod tool;
 
 pub mod access;

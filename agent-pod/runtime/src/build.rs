@@ -1,5 +1,6 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
+mod guardrails;
 mod models;
 mod prompts;
 
@@ -134,6 +135,7 @@ impl Builder {
     ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
         let prompts = prompts::compile(agent, &path)?;
+        let guardrails = guardrails::compile(agent, &path)?;
         let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
         let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
         let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;
@@ -150,6 +152,7 @@ impl Builder {
             description: agent.identity.description.clone(),
             prompts,
             output,
+            guardrails,
             models: agent_pod_core::agent::Models { default, roles },
             tools: ToolSet::default(),
             pattern: prompts::pattern(orchestration),

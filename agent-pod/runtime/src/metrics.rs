@@ -19,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::registry::Registry as Agents;
 use labels::{
-    AgentLabels, AttemptLabels, CostLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels, TokenLabels,
+    AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels, TokenLabels,
     TokenUsageLabels,
 };
 
@@ -46,6 +46,7 @@ pub struct Metrics {
     first_chunk: Seconds<OperationLabels>,
     circuit: Family<ModelLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<ReloadLabels, Counter>,
+    guardrail_hits: Family<GuardrailLabels, Counter>,
     in_flight: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
 }
@@ -65,6 +66,7 @@ impl Default for Metrics {
             first_chunk: Family::new_with_constructor(|| Histogram::new(OPERATION_SECONDS)),
             circuit: Family::default(),
             reloads: Family::default(),
+            guardrail_hits: Family::default(),
             in_flight: Gauge::default(),
             queued: Gauge::default(),
         };
@@ -93,6 +95,7 @@ impl Metrics {
         own.register("provider_attempts", "Tries of models, by outcome", self.attempts.clone());
         let help = "State of a model's circuit: 0 closed, 1 half open, 2 open";
         own.register("provider_circuit_state", help, self.circuit.clone());
+        own.register("guardrail_hits", "What guardrails found", self.guardrail_hits.clone());
         own.register("config_reloads", "Documents that were loaded or refused", self.reloads.clone());
     }
 
@@ -174,6 +177,15 @@ impl RunObserver for Metrics {
         let in_models: Duration = record.attempts.iter().map(|attempt| attempt.measures.duration).sum();
         self.overhead.get_or_create(&agent).observe(record.duration.saturating_sub(in_models).as_secs_f64());
         record.attempts.iter().for_each(|attempt| self.attempted(attempt));
+        for hit in record.guardrail_hits {
+            let labels = GuardrailLabels {
+                agent: record.agent.to_owned(),
+                direction: hit.direction.as_str(),
+                r#type: hit.kind.as_str(),
+                action: hit.action.as_str(),
+            };
+            self.guardrail_hits.get_or_create(&labels).inc();
+        }
         for used in &record.usage.by_model {
             let counts = [("input", used.tokens_in), ("output", used.tokens_out), ("cached_input", used.tokens_cached)];
             for (gen_ai_token_type, count) in counts {
@@ -242,6 +254,7 @@ mod tests {
             outcome: "ok",
             usage: &usage,
             attempts: &[attempt],
+            guardrail_hits: &[],
             duration: Duration::from_millis(10),
         });
         let agents = Agents::new(Box::new(NoVerifier));

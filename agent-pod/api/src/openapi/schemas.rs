@@ -104,6 +104,13 @@ pub struct RunAnswer {
     pub finish: Finish,
     /// Whether a guardrail stopped it.
     pub blocked: bool,
+    /// The rule that stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub guardrail: Option<GuardrailHit>,
+    /// What guardrails found and let pass; absent where there is nothing.
+    #[schema(required = false)]
+    pub warnings: Vec<GuardrailWarning>,
     /// What happened on the way.
     pub steps: Vec<Step>,
     /// What it used.
@@ -126,6 +133,36 @@ pub struct RunAnswer {
     pub truncated: bool,
 }
 
+/// What a guardrail found, and what it did.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GuardrailHit {
+    /// Which way the text went: `input` or `output`.
+    #[schema(example = "input")]
+    pub direction: String,
+    /// The type of the rule.
+    #[serde(rename = "type")]
+    #[schema(example = "topic_filter")]
+    pub kind: String,
+    /// What the rule did.
+    #[schema(example = "block")]
+    pub action: String,
+    /// What it found.
+    #[schema(example = "topic `politics`")]
+    pub reason: String,
+}
+
+/// What a guardrail found and let pass.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GuardrailWarning {
+    /// Which way the text went: `input` or `output`.
+    pub direction: String,
+    /// The type of the rule.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it found.
+    pub reason: String,
+}
+
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -134,6 +171,8 @@ pub enum Finish {
     Stop,
     /// The most model calls were made; the answer is the best so far.
     StepLimit,
+    /// A guardrail stopped it.
+    Blocked,
 }
 
 /// One step of a run.

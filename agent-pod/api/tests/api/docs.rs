@@ -1,5 +1,6 @@
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
-use agent_pod_core::event::{RunAnswer, TurnEvent};
+use agent_pod_core::event::{Finish, RunAnswer, TurnEvent};
+use agent_pod_core::guardrail::{Action, Direction, Hit, Kind};
 use agent_pod_core::message::ToolCall;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -99,6 +100,7 @@ async fn what_is_sent_is_what_is_documented() {
         ("AgentDetails", serde_json::to_value(&details).unwrap()),
         ("RunAnswer", serde_json::to_value(answer("ok")).unwrap()),
         ("RunAnswer", serde_json::to_value(RunAnswer { truncated: true, ..answer("ok") }).unwrap()),
+        ("RunAnswer", serde_json::to_value(blocked()).unwrap()),
         ("ErrorAnswer", json!({"error": error_body})),
     ];
     for (name, sample) in &samples {
@@ -115,6 +117,23 @@ async fn what_is_sent_is_what_is_documented() {
     for event in &events {
         let sample = serde_json::from_str(&event.to_json()).unwrap();
         check(&document, &variant(&document, event.name()), &sample, event.name());
+    }
+}
+
+/// An answer of the rule that has blocked the run, after another one has warned.
+fn blocked() -> RunAnswer {
+    let hit = |action, reason: &str| Hit {
+        direction: Direction::Input,
+        kind: Kind::TopicFilter,
+        action,
+        reason: reason.to_owned(),
+    };
+    RunAnswer {
+        blocked: true,
+        finish: Finish::Blocked,
+        guardrail: Some(hit(Action::Block, "topic `politics`")),
+        warnings: vec![hit(Action::Warn, "topic `religion`")],
+        ..answer("I can't help with that request.")
     }
 }
 

@@ -236,6 +236,8 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         answer: text.to_owned(),
         finish: Finish::Stop,
         blocked: false,
+        guardrail: None,
+        warnings: Vec::new(),
         steps: vec![Step {
             index: 1,
             step_type: "tool",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Memory, Orchestration, Pattern, Prompts, RuntimeSpec,
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts, RuntimeSpec,
     Stage,
 };
 use serde_json::Value;
@@ -45,6 +45,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         orchestration: compiler.orchestration(&spec.orchestration),
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
         memory: spec.memory.as_ref().map(|memory| compiler.memory(memory)),
+        guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
         access: spec.access.as_ref().map(|access| compile_access(access, &compiler.id.namespace)),
         limits: compiler.limits(&spec.runtime),
         expose: ExposeDocument { openai: spec.expose.openai },
@@ -75,6 +76,17 @@ impl Compiler {
             self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
             0
         })
+    }
+
+    fn guardrails(&mut self, guardrails: &Guardrails) -> GuardrailsDocument {
+        let (compiled, problems) = super::guardrail::compile(guardrails);
+        self.problems.extend(problems.into_iter().map(|(path, message)| Problem {
+            object: self.id.clone(),
+            path,
+            message,
+            kind: ProblemKind::Invalid,
+        }));
+        compiled
     }
 
     /// What belongs to another pattern is left out: it shapes nothing.

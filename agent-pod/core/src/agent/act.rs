@@ -21,10 +21,10 @@ impl Turn<'_> {
         let mut step = Step {
             index: 0,
             step_type,
-            name: name.to_owned(),
+            name: self.shown(name),
             agent: None,
             arguments: Value::Null,
-            result: result.map_or_else(ToString::to_string, ToOwned::to_owned),
+            result: self.shown(&result.map_or_else(ToString::to_string, ToOwned::to_owned)),
             ok: result.is_ok(),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
@@ -36,28 +36,30 @@ impl Turn<'_> {
     pub async fn act(&self, calls: Vec<ToolCall>) -> Vec<Message> {
         let (agent, events) = (self.agent, self.events);
         let running = calls.into_iter().map(|call| async move {
+            let arguments = self.shown_json(&call.arguments);
             let announced =
-                TurnEvent::ToolCall { id: call.id.clone(), name: call.name.clone(), arguments: call.arguments.clone() };
+                TurnEvent::ToolCall { id: call.id.clone(), name: call.name.clone(), arguments: arguments.clone() };
             events.send(announced).await;
             let started = Instant::now();
             let outcome = agent.tools.call(&call.name, &call.arguments).await;
             let ok = outcome.is_ok();
-            let result = outcome.unwrap_or_else(|sentence| sentence);
+            let (result, ok) = self.tool_result(outcome.unwrap_or_else(|sentence| sentence), ok);
+            let shown = self.shown(&result);
             let told =
-                TurnEvent::ToolResult { id: call.id.clone(), name: call.name.clone(), ok, result: result.clone() };
+                TurnEvent::ToolResult { id: call.id.clone(), name: call.name.clone(), ok, result: shown.clone() };
             events.send(told).await;
-            (call, ok, result, started.elapsed())
+            (ToolCall { arguments, ..call }, ok, (result, shown), started.elapsed())
         });
         let mut messages = Vec::new();
-        for (call, ok, result, duration) in join_all(running).await {
-            messages.push(Message::tool_result(call.id, result.clone()));
+        for (call, ok, (result, shown), duration) in join_all(running).await {
+            messages.push(Message::tool_result(call.id, result));
             self.ledger.step(Step {
                 index: 0,
                 step_type: "tool",
                 name: call.name,
                 agent: None,
                 arguments: call.arguments,
-                result,
+                result: shown,
                 ok,
                 duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             });

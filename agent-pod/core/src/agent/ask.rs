@@ -1,6 +1,9 @@
 //! A turn asks its models: the one way, whatever the pattern.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::pin::pin;
+
+use futures::future::{Either, select};
 
 use super::Turn;
 use crate::error::RunError;
@@ -37,8 +40,9 @@ impl Turn<'_> {
     /// Gets one reply and books it.
     ///
     /// # Errors
-    /// As [`crate::model::router::Router::complete`].
+    /// As [`crate::model::router::Router::complete`]; and when a guardrail has blocked the run, or blocks what is said.
     pub async fn ask(&self, asking: &Asking<'_>) -> Result<Reply, RunError> {
+        self.may_ask()?;
         let Asking { role, messages, tools, first, format } = *asking;
         let chat = self.request.chat.as_deref();
         let wanted = chat.and_then(|chat| chat.response_format.as_ref());
@@ -53,7 +57,15 @@ impl Turn<'_> {
             deadline: self.deadline,
             seed: seed(&self.identity.run_id),
         };
-        self.agent.models.of(role).complete(&ask, self.ledger, self.events).await
+        let complete = self.agent.models.of(role).complete(&ask, self.ledger, self.events);
+        if self.events.outgoing.is_none() {
+            return complete.await;
+        }
+        match select(pin!(complete), pin!(self.silenced())).await {
+            Either::Left((reply, _)) => reply,
+            // Dropping the call closes the connection.
+            Either::Right((error, _)) => Err(error),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::event::{Attempt, Step};
+use crate::guardrail::{Block, Hit};
 use crate::usage::{Call, Usage};
 
 /// The book of a run. All its parts write into one, also those that go on at the same time, so that nothing is lost when
@@ -21,10 +22,14 @@ pub struct Booked {
     pub steps: Vec<Step>,
     /// What was missing.
     pub degraded: Vec<String>,
+    /// What the guardrails have found.
+    pub guardrail_hits: Vec<Hit>,
+    /// The rule that has blocked the run.
+    pub block: Option<Block>,
 }
 
 impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, Booked> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Booked> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use super::guard::{admit, refusal, warnings};
 use super::recall::Recall;
 use super::{Agent, Booked, Events, Identity, Ledger, Turn};
 use crate::error::RunError;
-use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
+use crate::event::{Finish, RunAnswer, Status, TurnEvent, TurnRequest};
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
@@ -20,6 +21,7 @@ pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity,
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
     let Booking { identity, ledger, started, .. } = &booking;
+    let request = admit(agent, request, ledger);
     let turn = Turn { agent, request: &request, identity, deadline: *started + limit, ledger, events: &events };
     let result = timeout_at(turn.deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
@@ -39,14 +41,21 @@ pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity,
 async fn story(turn: Turn<'_>) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
+    if let Some(block) = turn.ledger.block() {
+        return Ok(answer(&turn, refusal(&block), None));
+    }
     let mut memory = Recall::begin(&turn).await;
     let question = question(request);
     let conversation = conversation(&turn, &mut memory.history, &question)?;
-    let end = agent.pattern.execute(&turn, conversation).await?;
-    let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty()) {
-        Some(schema) => Some(turn.data(&end.answer, schema).await),
+    let end = agent.pattern.execute(&turn, conversation).await;
+    let mut end = turn.conclude(end).await?;
+    let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty() && end.finish != Finish::Blocked) {
+        Some(schema) => Some(turn.data(&end.answer, schema).await.map(|data| turn.screened_data(data))),
         None => None,
     };
+    if let Some(block) = turn.ledger.block() {
+        end = refusal(&block);
+    }
     memory.remember(agent, question, &end, turn.ledger).await;
     Ok(answer(&turn, end, data))
 }
@@ -97,8 +106,8 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
 }
 
 fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
-    let Booked { usage, attempts, steps, degraded } = turn.ledger.booked();
-    let (data, data_error) = match data {
+    let Booked { usage, attempts, steps, degraded, guardrail_hits, block } = turn.ledger.booked();
+    let (data, data_error) = match data.filter(|_| block.is_none()) {
         Some(Ok(data)) => (Some(data), None),
         Some(Err(problem)) => (Some(Value::Null), Some(problem)),
         None => (None, None),
@@ -110,7 +119,9 @@ fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>)
         session_id_original: turn.identity.session_id.clone(),
         answer: end.answer,
         finish: end.finish,
-        blocked: false,
+        blocked: block.is_some(),
+        guardrail: block.map(|block| block.hit),
+        warnings: warnings(&guardrail_hits),
         steps,
         usage,
         attempts,
@@ -142,6 +153,7 @@ impl Drop for Booking<'_> {
             outcome: self.outcome,
             usage: &booked.usage,
             attempts: &booked.attempts,
+            guardrail_hits: &booked.guardrail_hits,
             duration: self.started.elapsed(),
         });
     }

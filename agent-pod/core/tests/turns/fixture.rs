@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
+use agent_pod_core::guardrail::{Guardrails, Rule};
 use agent_pod_core::model::ModelEvent;
 use agent_pod_core::model::retry::RetrySettings;
 use agent_pod_core::model::router::{Candidate, Timeouts};
@@ -30,6 +31,7 @@ pub(crate) struct Fixture {
     templates: Vec<(String, String)>,
     output: Option<OutputSchema>,
     memory: Option<AgentMemory>,
+    guardrails: Guardrails,
 }
 
 impl Fixture {
@@ -44,6 +46,7 @@ impl Fixture {
             templates: Vec::new(),
             output: None,
             memory: None,
+            guardrails: Guardrails::default(),
         }
     }
 
@@ -70,6 +73,10 @@ impl Fixture {
 
     pub(crate) fn output(self, schema: Value) -> Self {
         Self { output: Some(OutputSchema::compile("answer", schema).unwrap()), ..self }
+    }
+
+    pub(crate) fn guardrails(self, input: Vec<Rule>, output: Vec<Rule>) -> Self {
+        Self { guardrails: Guardrails::new(input, output), ..self }
     }
 
     pub(crate) fn memory(self, memory: AgentMemory) -> Self {
@@ -105,6 +112,7 @@ impl Fixture {
             tools: self.tools.clone(),
             pattern: self.pattern.clone(),
             timeout: Duration::from_secs(120),
+            guardrails: self.guardrails.clone(),
             memory: self.memory.clone(),
             environment: Arc::new(FixedEnvironment::default()) as Arc<dyn Environment>,
             observer: Arc::clone(&self.observer) as Arc<dyn RunObserver>,

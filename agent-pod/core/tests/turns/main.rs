@@ -5,6 +5,8 @@ mod chat;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod guardrails;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod output;
