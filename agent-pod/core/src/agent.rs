@@ -2,6 +2,7 @@
 
 mod act;
 mod ask;
+mod ledger;
 mod recall;
 mod turn;
 
@@ -14,7 +15,7 @@ use futures::stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::event::{Attempt, Step, TurnEvent, TurnRequest};
+use crate::event::{TurnEvent, TurnRequest};
 use crate::memory::{ConversationSettings, ConversationStore};
 use crate::model::router::Router;
 use crate::pattern::Pattern;
@@ -22,9 +23,9 @@ use crate::ports::{Environment, RunObserver};
 use crate::prompt::Prompt;
 use crate::service::{Run, RunOptions};
 use crate::tool::ToolSet;
-use crate::usage::Usage;
 
 pub use ask::Asking;
+pub use ledger::{Booked, Ledger};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -88,19 +89,6 @@ pub struct AgentMemory {
     pub settings: ConversationSettings,
 }
 
-/// What a run has used and done so far.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Tokens.
-    pub usage: Usage,
-    /// Every provider that was tried.
-    pub attempts: Vec<Attempt>,
-    /// What happened on the way.
-    pub steps: Vec<Step>,
-    /// What was missing.
-    pub degraded: Vec<String>,
-}
-
 /// Where a run says what happens.
 #[derive(Clone)]
 pub struct Events {
@@ -138,7 +126,8 @@ pub struct Identity {
     pub trace_id: String,
 }
 
-/// A run under way, as its pattern sees it.
+/// A run under way, as its pattern sees it. Parts of it that go on at the same time share it.
+#[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// The agent.
     pub agent: &'a Agent,
@@ -149,7 +138,7 @@ pub struct Turn<'a> {
     /// When it ends at the latest, with everything that it calls.
     pub deadline: Instant,
     /// What it has used and done so far.
-    pub ledger: &'a mut Ledger,
+    pub ledger: &'a Ledger,
     /// Where it says what happens.
     pub events: &'a Events,
 }

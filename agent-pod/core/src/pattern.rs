@@ -45,7 +45,7 @@ impl Pattern {
     ///
     /// # Errors
     /// As the router: no candidate gave a reply.
-    pub async fn execute(self, turn: &mut Turn<'_>, conversation: Vec<Message>) -> Result<PatternEnd, RunError> {
+    pub async fn execute(self, turn: &Turn<'_>, conversation: Vec<Message>) -> Result<PatternEnd, RunError> {
         match self {
             Self::React { iterations_max } => react::run(turn, conversation, iterations_max).await,
         }

@@ -9,7 +9,7 @@ use crate::message::{Message, ToolCall};
 
 impl Turn<'_> {
     /// Carries out the calls of one reply at the same time; results keep the order of the calls.
-    pub async fn act(&mut self, calls: Vec<ToolCall>) -> Vec<Message> {
+    pub async fn act(&self, calls: Vec<ToolCall>) -> Vec<Message> {
         let (agent, events) = (self.agent, self.events);
         let running = calls.into_iter().map(|call| async move {
             let announced =
@@ -27,8 +27,8 @@ impl Turn<'_> {
         let mut messages = Vec::new();
         for (call, ok, result, duration) in join_all(running).await {
             messages.push(Message::tool_result(call.id, result.clone()));
-            self.ledger.steps.push(Step {
-                index: u32::try_from(self.ledger.steps.len() + 1).unwrap_or(u32::MAX),
+            self.ledger.step(Step {
+                index: 0,
                 step_type: "tool",
                 name: call.name,
                 arguments: call.arguments,

@@ -27,7 +27,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// As [`crate::model::router::Router::complete`].
-    pub async fn ask(&mut self, asking: &Asking<'_>) -> Result<Reply, RunError> {
+    pub async fn ask(&self, asking: &Asking<'_>) -> Result<Reply, RunError> {
         let Asking { role, messages, tools, first } = *asking;
         let chat = self.request.chat.as_deref();
         let ask = Ask {

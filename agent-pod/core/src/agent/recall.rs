@@ -20,9 +20,9 @@ pub(super) struct Recall<'a> {
 
 impl<'a> Recall<'a> {
     /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
-    pub(super) async fn begin(turn: &mut Turn<'a>) -> Self {
+    pub(super) async fn begin(turn: &Turn<'a>) -> Self {
         let none = Self { memory: None, history: Vec::new() };
-        let (agent, identity, ledger) = (turn.agent, turn.identity, &mut *turn.ledger);
+        let (agent, identity, ledger) = (turn.agent, turn.identity, turn.ledger);
         // Who brings the whole conversation keeps it.
         let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.chat.is_none()) else { return none };
         let key =
@@ -48,7 +48,7 @@ impl<'a> Recall<'a> {
     }
 
     /// Stores the turn and gives the session free.
-    pub(super) async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &mut Ledger) {
+    pub(super) async fn remember(self, agent: &Agent, question: Message, end: &PatternEnd, ledger: &Ledger) {
         let Some((memory, key, lock)) = self.memory else { return };
         let mut messages = vec![question];
         messages.extend(end.transcript.iter().cloned());
@@ -64,9 +64,7 @@ async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> R
     timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
 }
 
-fn degrade(ledger: &mut Ledger, error: &StoreError) {
+fn degrade(ledger: &Ledger, error: &StoreError) {
     tracing::warn!(cause = %error, "conversation memory failed, going on without");
-    if !ledger.degraded.iter().any(|what| what == "memory") {
-        ledger.degraded.push("memory".to_owned());
-    }
+    ledger.degrade("memory");
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::recall::Recall;
-use super::{Agent, Events, Identity, Ledger, Turn};
+use super::{Agent, Booked, Events, Identity, Ledger, Turn};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
 use crate::message::{Message, Role};
@@ -18,15 +18,14 @@ use crate::ports::RunRecord;
 pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
-    let Booking { identity, ledger, started, .. } = &mut booking;
-    let deadline = *started + limit;
-    let turn = Turn { agent, request: &request, identity, deadline, ledger, events: &events };
-    let result = timeout_at(deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
+    let Booking { identity, ledger, started, .. } = &booking;
+    let turn = Turn { agent, request: &request, identity, deadline: *started + limit, ledger, events: &events };
+    let result = timeout_at(turn.deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
         Err(mut error) => {
-            error.attempts.clone_from(&booking.ledger.attempts);
+            error.attempts = booking.ledger.booked().attempts;
             TurnEvent::Error(Box::new(error.in_run(&booking.identity.run_id)))
         }
     };
@@ -36,14 +35,14 @@ pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity,
 }
 
 /// The story of a turn.
-async fn story(mut turn: Turn<'_>) -> Result<RunAnswer, RunError> {
+async fn story(turn: Turn<'_>) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
-    let mut memory = Recall::begin(&mut turn).await;
+    let mut memory = Recall::begin(&turn).await;
     let system = agent.system.render(&variables(agent, request, identity)).map_err(prompt_failed)?;
     let question = question(request);
     let conversation = conversation(request, system, &mut memory.history, &question);
-    let end = agent.pattern.execute(&mut turn, conversation).await?;
+    let end = agent.pattern.execute(&turn, conversation).await?;
     memory.remember(agent, question, &end, turn.ledger).await;
     Ok(answer(agent, identity, end, turn.ledger))
 }
@@ -111,6 +110,7 @@ fn prompt_failed(error: crate::prompt::PromptError) -> RunError {
 }
 
 fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) -> RunAnswer {
+    let Booked { usage, attempts, steps, degraded } = ledger.booked();
     RunAnswer {
         run_id: identity.run_id.clone(),
         agent: agent.name.clone(),
@@ -119,10 +119,10 @@ fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) 
         answer: end.answer,
         finish: end.finish,
         blocked: false,
-        steps: ledger.steps.clone(),
-        usage: ledger.usage.clone(),
-        attempts: ledger.attempts.clone(),
-        degraded: ledger.degraded.clone(),
+        steps,
+        usage,
+        attempts,
+        degraded,
         trace_id: identity.trace_id.clone(),
         truncated: end.truncated,
         client_calls: end.client_calls,
@@ -140,13 +140,14 @@ struct Booking<'a> {
 
 impl Drop for Booking<'_> {
     fn drop(&mut self) {
+        let booked = self.ledger.booked();
         self.agent.observer.finished(&RunRecord {
             agent: &self.agent.name,
             run_id: &self.identity.run_id,
             trace_id: &self.identity.trace_id,
             outcome: self.outcome,
-            usage: &self.ledger.usage,
-            attempts: &self.ledger.attempts,
+            usage: &booked.usage,
+            attempts: &booked.attempts,
             duration: self.started.elapsed(),
         });
     }

@@ -58,7 +58,7 @@ pub(super) struct Limits {
 pub(super) struct Attempting<'a> {
     candidate: &'a Candidate,
     role: &'a str,
-    ledger: &'a mut Ledger,
+    ledger: &'a Ledger,
     /// What the request is estimated to hold, for servers that do not count.
     input_tokens: u64,
     /// What was taken from the rate limit.
@@ -75,7 +75,7 @@ impl<'a> Attempting<'a> {
     pub(super) fn begin(
         candidate: &'a Candidate,
         role: &'a str,
-        ledger: &'a mut Ledger,
+        ledger: &'a Ledger,
         (input_tokens, tokens_expected): (u64, u64),
     ) -> Self {
         candidate.load.rate.take(tokens_expected);
@@ -205,10 +205,10 @@ impl Drop for Attempting<'_> {
         let cost = candidate.facts.price.map(|price| price.of(tokens)).unwrap_or_default();
         if let Some((_, estimated)) = used {
             let (provider, model) = (&*candidate.provider, &*candidate.model);
-            self.ledger.usage.add(Call { provider, model, role: self.role, tokens, cost, estimated });
+            self.ledger.call(Call { provider, model, role: self.role, tokens, cost, estimated });
         }
         candidate.load.rate.settle(self.tokens_expected, tokens.input + tokens.output);
-        self.ledger.attempts.push(Attempt {
+        self.ledger.attempt(Attempt {
             provider: candidate.provider.clone(),
             model: candidate.model.clone(),
             outcome: self.outcome,

@@ -105,7 +105,7 @@ impl Router {
     /// - `provider_rejected` when a provider finds the request at fault.
     /// - `all_providers_failed`, `provider_unauthorized` or `provider_model_not_found` when no candidate gave a reply.
     /// - `deadline_exceeded`.
-    pub async fn complete(&self, ask: &Ask<'_>, ledger: &mut Ledger, events: &Events) -> Result<Reply, RunError> {
+    pub async fn complete(&self, ask: &Ask<'_>, ledger: &Ledger, events: &Events) -> Result<Reply, RunError> {
         let input_tokens = self.input_tokens(ask);
         let (order, unavailable) = self.order(ask, input_tokens)?;
         let mut failures = Failures::new(unavailable);
@@ -229,7 +229,7 @@ impl<'a> CandidateCall<'a> {
     async fn run(
         &self,
         permit: Permit,
-        (ledger, events): (&mut Ledger, &Events),
+        (ledger, events): (&Ledger, &Events),
         failures: &mut Failures<'a>,
     ) -> Result<Reply, End> {
         let parameters = self.parameters();

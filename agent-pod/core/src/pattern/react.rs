@@ -21,7 +21,7 @@ const PARAGRAPH: &str = "\n\n";
 const LAST_CALL: &str = "You cannot use tools any more. Give the best answer you have now.";
 
 pub(super) async fn run(
-    turn: &mut Turn<'_>,
+    turn: &Turn<'_>,
     mut conversation: Vec<Message>,
     iterations_max: u32,
 ) -> Result<PatternEnd, RunError> {
