@@ -71,6 +71,17 @@ pub enum TurnEvent {
         /// What the model gets to see.
         result: String,
     },
+    /// A call waits for a person to agree.
+    ApprovalRequired {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its arguments.
+        arguments: Value,
+        /// When it counts as denied (RFC 3339).
+        expires_at: String,
+    },
     /// The answer.
     Done(Box<RunAnswer>),
     /// The run failed.
@@ -140,12 +151,12 @@ pub enum Finish {
 }
 
 /// One step of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`.
+    /// `tool`, or `approval` before it.
     #[serde(rename = "type")]
     pub step_type: &'static str,
     /// Name of the tool.
@@ -158,6 +169,30 @@ pub struct Step {
     pub ok: bool,
     /// How long it took.
     pub duration_ms: u64,
+    /// Whether the result was too long for the model, and was cut.
+    pub truncated: bool,
+    /// The agent that it is a step of, where that is another one than the run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Who decided what, of an `approval`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRecord>,
+}
+
+/// Who decided on a call, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// `approve` or `deny`.
+    pub decision: &'static str,
+    /// Who has decided; absent where nobody did in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When (RFC 3339).
+    pub at: String,
+    /// Why, in the decider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One try of one provider.
@@ -205,6 +240,7 @@ impl TurnEvent {
             Self::Token(_) => "token",
             Self::ToolCall { .. } => "tool_call",
             Self::ToolResult { .. } => "tool_result",
+            Self::ApprovalRequired { .. } => "approval_required",
             Self::Done(_) => "done",
             Self::Error(_) => "error",
         }
@@ -215,7 +251,11 @@ impl TurnEvent {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Done(_) | Self::Error(_) => true,
-            Self::Status(_) | Self::Token(_) | Self::ToolCall { .. } | Self::ToolResult { .. } => false,
+            Self::Status(_)
+            | Self::Token(_)
+            | Self::ToolCall { .. }
+            | Self::ToolResult { .. }
+            | Self::ApprovalRequired { .. } => false,
         }
     }
 
@@ -227,6 +267,9 @@ impl TurnEvent {
             Self::Token(content) => Body::Token { content },
             Self::ToolCall { id, name, arguments } => Body::ToolCall { id, name, arguments },
             Self::ToolResult { id, name, ok, result } => Body::ToolResult { id, name, ok: *ok, result },
+            Self::ApprovalRequired { id, name, arguments, expires_at } => {
+                Body::ApprovalRequired { id, name, arguments, expires_at }
+            }
             Self::Done(answer) => Body::Done(answer),
             Self::Error(error) => Body::Error { error: error.body() },
         };
@@ -241,6 +284,13 @@ enum Body<'a> {
     Token { content: &'a str },
     ToolCall { id: &'a str, name: &'a str, arguments: &'a Value },
     ToolResult { id: &'a str, name: &'a str, ok: bool, result: &'a str },
+    ApprovalRequired {
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a Value,
+        #[serde(rename = "expiresAt")]
+        expires_at: &'a str,
+    },
     Done(&'a RunAnswer),
     Error { error: ErrorBody },
 }
