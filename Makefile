@@ -23,7 +23,7 @@ down: ## Remove the demo's cluster and model server.
 	@e2e/down
 
 .PHONY: test
-test: check unit e2e ## Everything that CI checks: format, lints, unit, integration and end-to-end tests.
+test: check unit contract e2e ## Everything that CI checks: format, lints, unit, integration, contract and end-to-end tests.
 
 .PHONY: check
 check: ## Format, clippy, licences and bans.
@@ -34,6 +34,11 @@ check: ## Format, clippy, licences and bans.
 .PHONY: unit
 unit: ## Unit, property and integration tests; no cluster is needed.
 	@PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+
+.PHONY: contract
+contract: ## The API against its OpenAPI document and the official OpenAI client; no cluster is needed.
+	cargo build --locked -p agent-pod
+	@e2e/contract/run
 
 .PHONY: e2e
 e2e: ## End-to-end tests on a cluster, with a real language model.

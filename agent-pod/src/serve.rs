@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
-use agent_pod_runtime::{Runtime, discovery};
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
+use agent_pod_runtime::{Runtime, discovery};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};

@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
 mod model;
+mod orchestration;
 mod runtime;
 mod status;
 
@@ -11,9 +12,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::common::free_form_schema;
 use crate::duration::DurationString;
 
 pub use model::*;
+pub use orchestration::*;
 pub use runtime::*;
 pub use status::*;
 
@@ -62,6 +65,10 @@ pub struct AgentSpec {
     /// What the agent remembers of a session; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// JSON Schema (2020-12) of the answer's `data`: the answer is JSON, checked, and repaired once where need be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free_form_schema")]
+    pub output_schema: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who may call; absent: the service accounts of the agent's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
@@ -88,61 +95,6 @@ pub struct Identity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-}
-
-/// What the model is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Prompts {
-    /// The system prompt, a Jinja template. A missing variable renders empty.
-    #[schemars(length(min = 1, max = 262_144))]
-    pub system: String,
-}
-
-/// How a run proceeds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Orchestration {
-    /// The pattern of the run.
-    #[serde(default)]
-    pub pattern: Pattern,
-    /// The most model calls of one run; then one last call asks for the best answer.
-    #[serde(default = "Orchestration::default_max_iterations")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_iterations: u32,
-    /// The whole run, with everything that it calls.
-    #[serde(default = "Orchestration::default_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')").message("orchestration.timeout must be between 100ms and 1h"))]
-    pub timeout: DurationString,
-}
-
-impl Orchestration {
-    fn default_max_iterations() -> u32 {
-        10
-    }
-
-    fn default_timeout() -> DurationString {
-        "120s".into()
-    }
-}
-
-impl Default for Orchestration {
-    fn default() -> Self {
-        Self {
-            pattern: Pattern::default(),
-            max_iterations: Self::default_max_iterations(),
-            timeout: Self::default_timeout(),
-        }
-    }
-}
-
-/// The orchestration patterns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Pattern {
-    /// Think, act, observe, until the model has its answer.
-    #[default]
-    React,
 }
 
 /// What the agent remembers.

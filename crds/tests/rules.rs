@@ -71,11 +71,23 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": [{"providerRef": {"name": "a"}}]}, "stage:draft_1": {"candidates": [{"providerRef": {"name": "a"}}], "strategy": "quality_first"}}))]
 #[case("Agent", "spec/expose", json!({"openai": false}))]
 #[case("Agent", "spec/runtime", json!({"maxQueuedRuns": 0, "queueTimeout": "250ms"}))]
+#[case("Agent", "spec/prompts", json!({"system": "a", "context": "Today is {{ today }}", "templates": {"greeting": "Hello"}}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "pipeline", "stages": [{"name": "draft", "prompt": "Draft."}]}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "pipeline"}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "parallel_fan_out", "branches": [{"role": "worker"}], "merge": "vote"}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "plan_and_execute", "maxSteps": 3}))]
+#[case("Agent", "spec/outputSchema", json!({"type": "object", "properties": {"score": {"type": "integer"}}}))]
 fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Value) {
     assert_eq!(check(&with(base(kind), pointer, value)), []);
 }
 
 #[rstest]
+#[case("Agent", "spec/prompts/templates", json!({"system": "x"}), "`system` and `context` are taken")]
+#[case("Agent", "spec/prompts/templates", json!({"Greeting": "x"}), "prompts.templates: names begin with a letter")]
+#[case("Agent", "spec/orchestration", json!({"stages": [{"name": "draft", "prompt": "Draft."}]}), "orchestration.stages belongs to the pattern pipeline")]
+#[case("Agent", "spec/orchestration", json!({"branches": [{"role": "worker"}]}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
+#[case("Agent", "spec/orchestration", json!({"merge": "vote"}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
+#[case("Agent", "spec/orchestration", json!({"maxSteps": 3}), "orchestration.maxSteps belongs to the pattern plan_and_execute")]
 #[case("Provider", "metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters")]
 #[case("Agent", "metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters")]
 #[case("Agent", "metadata/name", json!("7up"), "metadata.name must begin with a letter")]

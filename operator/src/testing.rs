@@ -1,6 +1,7 @@
 //! Builders and fakes for tests.
 
 pub(crate) mod fake_api;
+pub(crate) mod known;
 
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ pub(crate) fn until_end(run: Run) -> BoxStream<'static, TurnEvent> {
     stream::unfold(Some(run), |run| async {
         let mut run = run?;
         let event = run.events.next().await.unwrap_or_else(|| broken_off(&run.run_id));
-        let rest = (!is_end(&event)).then_some(run);
+        let rest = (!event.is_end()).then_some(run);
         Some((event, rest))
     })
     .boxed()
@@ -45,14 +45,6 @@ pub(crate) async fn whole_answer(run: Run) -> Result<RunAnswer, RunError> {
 pub(crate) fn report_failure(event: &TurnEvent) {
     if let TurnEvent::Error(error) = event {
         report(error);
-    }
-}
-
-/// Whether this event ends its run.
-pub(crate) fn is_end(event: &TurnEvent) -> bool {
-    match event {
-        TurnEvent::Done(_) | TurnEvent::Error(_) => true,
-        TurnEvent::Status(_) | TurnEvent::Token(_) | TurnEvent::ToolCall { .. } | TurnEvent::ToolResult { .. } => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    AuthScheme, Capability, ConversationalBackend, MemoryStrategy, Pattern, ProviderType, Strategy,
+    AuthScheme, Capability, ConversationalBackend, MemoryStrategy, Merge, Pattern, ProviderType, Strategy,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -43,6 +43,9 @@ pub struct AgentDocument {
     pub prompts: PromptsDocument,
     /// How a run proceeds.
     pub orchestration: OrchestrationDocument,
+    /// JSON Schema of the answer's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<serde_json::Value>,
     /// What it remembers; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryDocument>,
@@ -134,6 +137,12 @@ pub struct ParametersDocument {
 pub struct PromptsDocument {
     /// The system prompt.
     pub system: String,
+    /// Put before the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Templates that the others can include, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, String>,
 }
 
 /// How a run proceeds.
@@ -142,10 +151,43 @@ pub struct PromptsDocument {
 pub struct OrchestrationDocument {
     /// The pattern.
     pub pattern: Pattern,
-    /// The most model calls.
+    /// The most model calls with tools of each part.
     pub max_iterations: u32,
     /// The whole run.
     pub timeout_ms: u64,
+    /// Of a pipeline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageDocument>,
+    /// Of `parallel_fan_out`; none: a planner splits the question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<BranchDocument>,
+    /// Of `parallel_fan_out`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
+    /// Of `plan_and_execute`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u32>,
+}
+
+/// A stage of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StageDocument {
+    /// Its name.
+    pub name: String,
+    /// Its instructions, a template.
+    pub prompt: String,
+}
+
+/// One of several that work at the same question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BranchDocument {
+    /// The role whose models it uses.
+    pub role: String,
+    /// Its instructions, a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// What an agent remembers.

@@ -2,9 +2,11 @@
 
 mod act;
 mod ask;
+mod execute;
 mod ledger;
 mod recall;
-mod execute;
+mod rendering;
+mod structured;
 mod turn;
 
 use std::collections::BTreeMap;
@@ -19,9 +21,10 @@ use tokio::time::Instant;
 use crate::event::{TurnEvent, TurnRequest};
 use crate::memory::{ConversationSettings, ConversationStore};
 use crate::model::router::Router;
+use crate::output::OutputSchema;
 use crate::pattern::Pattern;
 use crate::ports::{Environment, RunObserver};
-use crate::prompt::Prompt;
+use crate::prompt::Prompts;
 use crate::service::{Run, RunOptions};
 use crate::tool::{Desk, ToolSet};
 
@@ -42,14 +45,16 @@ pub struct Agent {
     pub display_name: Option<String>,
     /// One sentence of purpose.
     pub description: Option<String>,
-    /// The system prompt.
-    pub system: Prompt,
+    /// Its prompts.
+    pub prompts: Prompts,
     /// Its models by role.
     pub models: Models,
     /// Its tools.
     pub tools: ToolSet,
     /// How a run proceeds.
     pub pattern: Pattern,
+    /// What form its answers have as data.
+    pub output: Option<OutputSchema>,
     /// The whole run.
     pub timeout: Duration,
     /// What it remembers; none: nothing.
@@ -97,13 +102,15 @@ pub struct Events {
     sender: mpsc::Sender<TurnEvent>,
     /// Whether somebody reads along; else only the end is told.
     streaming: bool,
+    /// Whether what is said is the answer, and not on the way to it.
+    aloud: bool,
 }
 
 impl Events {
     /// Nobody reads along.
     #[must_use]
     pub fn silent() -> Self {
-        Self { sender: mpsc::channel(1).0, streaming: false }
+        Self { sender: mpsc::channel(1).0, streaming: false, aloud: false }
     }
 
     /// Says it, waiting for a slow reader.
@@ -114,12 +121,19 @@ impl Events {
         }
     }
 
+    /// The same for a part of the run whose text is not the answer.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        Self { aloud: false, ..self.clone() }
+    }
+
     /// Says a piece of the answer. Returns whether it has gone out, so that it cannot be taken back.
     pub async fn token(&self, text: String) -> bool {
-        if self.streaming {
+        let goes_out = self.streaming && self.aloud;
+        if goes_out {
             self.send(TurnEvent::Token(text)).await;
         }
-        self.streaming
+        goes_out
     }
 }
 
@@ -172,7 +186,7 @@ impl Agent {
         let run_id = identity.run_id.clone();
         let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
-            let events = Events { sender, streaming: options.streaming };
+            let events = Events { sender, streaming: options.streaming, aloud: true };
             turn::run(&self, request, identity, limit, (events, &at_desk)).await;
             drop(held);
         };

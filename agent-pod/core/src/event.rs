@@ -82,6 +82,8 @@ pub enum TurnEvent {
         /// When it counts as denied (RFC 3339).
         expires_at: String,
     },
+    /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
+    Step(Box<Step>),
     /// The answer.
     Done(Box<RunAnswer>),
     /// The run failed.
@@ -127,6 +129,12 @@ pub struct RunAnswer {
     pub usage: Usage,
     /// Every provider that was tried.
     pub attempts: Vec<Attempt>,
+    /// The answer as data, where the agent has an output schema; null when the answer does not fit it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Why there is no data, although the agent has an output schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_error: Option<String>,
     /// What was missing while it ran, for example `memory`.
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
@@ -156,14 +164,18 @@ pub enum Finish {
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`, or `approval` before it.
+    /// `tool`, `approval`, `plan`, `stage`, `branch`.
     #[serde(rename = "type")]
     pub step_type: &'static str,
-    /// Name of the tool.
+    /// Name of the tool, of the plan's step, of the stage.
     pub name: String,
-    /// Its arguments.
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Arguments of a tool call.
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub arguments: Value,
-    /// What the model got to see.
+    /// What came of it: what the model got to see.
     pub result: String,
     /// Whether it succeeded.
     pub ok: bool,
@@ -171,9 +183,6 @@ pub struct Step {
     pub duration_ms: u64,
     /// Whether the result was too long for the model, and was cut.
     pub truncated: bool,
-    /// The agent that it is a step of, where that is another one than the run's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
     /// Who decided what, of an `approval`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalRecord>,
@@ -241,6 +250,7 @@ impl TurnEvent {
             Self::ToolCall { .. } => "tool_call",
             Self::ToolResult { .. } => "tool_result",
             Self::ApprovalRequired { .. } => "approval_required",
+            Self::Step(_) => "step",
             Self::Done(_) => "done",
             Self::Error(_) => "error",
         }
@@ -255,7 +265,8 @@ impl TurnEvent {
             | Self::Token(_)
             | Self::ToolCall { .. }
             | Self::ToolResult { .. }
-            | Self::ApprovalRequired { .. } => false,
+            | Self::ApprovalRequired { .. }
+            | Self::Step(_) => false,
         }
     }
 
@@ -270,6 +281,14 @@ impl TurnEvent {
             Self::ApprovalRequired { id, name, arguments, expires_at } => {
                 Body::ApprovalRequired { id, name, arguments, expires_at }
             }
+            Self::Step(step) => Body::Step {
+                index: step.index,
+                step_type: step.step_type,
+                name: &step.name,
+                agent: step.agent.as_deref(),
+                ok: step.ok,
+                result: &step.result,
+            },
             Self::Done(answer) => Body::Done(answer),
             Self::Error(error) => Body::Error { error: error.body() },
         };
@@ -281,16 +300,39 @@ impl TurnEvent {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Body<'a> {
     Status(&'a Status),
-    Token { content: &'a str },
-    ToolCall { id: &'a str, name: &'a str, arguments: &'a Value },
-    ToolResult { id: &'a str, name: &'a str, ok: bool, result: &'a str },
+    Token {
+        content: &'a str,
+    },
+    ToolCall {
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a Value,
+    },
+    ToolResult {
+        id: &'a str,
+        name: &'a str,
+        ok: bool,
+        result: &'a str,
+    },
+    #[serde(rename_all = "camelCase")]
     ApprovalRequired {
         id: &'a str,
         name: &'a str,
         arguments: &'a Value,
-        #[serde(rename = "expiresAt")]
         expires_at: &'a str,
     },
+    #[serde(rename_all = "camelCase")]
+    Step {
+        index: u32,
+        step_type: &'a str,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agent: Option<&'a str>,
+        ok: bool,
+        result: &'a str,
+    },
     Done(&'a RunAnswer),
-    Error { error: ErrorBody },
+    Error {
+        error: ErrorBody,
+    },
 }

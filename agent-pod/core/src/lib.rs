@@ -20,6 +20,7 @@ pub mod pattern;
 pub mod model;
 
 pub mod memory;
+pub mod output;
 pub mod prompt;
 pub mod tool;
 

@@ -37,7 +37,8 @@ impl Run {
                 | TurnEvent::Token(_)
                 | TurnEvent::ToolCall { .. }
                 | TurnEvent::ToolResult { .. }
-                | TurnEvent::ApprovalRequired { .. } => {}
+                | TurnEvent::ApprovalRequired { .. }
+                | TurnEvent::Step(_) => {}
             }
         }
         Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&self.run_id))

@@ -1,6 +1,7 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
 mod models;
+mod prompts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,9 +13,8 @@ use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::{Agent, AgentMemory};
 use agent_pod_core::memory::{ConversationSettings, ConversationStore};
 use agent_pod_core::model::router::Candidate;
-use agent_pod_core::pattern::Pattern;
+use agent_pod_core::output::OutputSchema;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentSummary};
 use agent_pod_core::tool::ToolSet;
 use agent_pod_infra::secret::SecretStore;
@@ -133,8 +133,9 @@ impl Builder {
         revision: &str,
     ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
-        let system = Prompt::compile(&agent.prompts.system)
-            .map_err(|error| problem(format!("{path}.prompts.system"), error.to_string()))?;
+        let prompts = prompts::compile(agent, &path)?;
+        let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
+        let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
         let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;
         let mut roles = BTreeMap::new();
         for (role, model) in &agent.roles {
@@ -147,12 +148,11 @@ impl Builder {
             namespace: agent.namespace.clone(),
             display_name: agent.identity.display_name.clone(),
             description: agent.identity.description.clone(),
-            system,
+            prompts,
+            output,
             models: agent_pod_core::agent::Models { default, roles },
             tools: ToolSet::default(),
-            pattern: match orchestration.pattern {
-                crd::Pattern::React => Pattern::React { iterations_max: orchestration.max_iterations },
-            },
+            pattern: prompts::pattern(orchestration),
             timeout: Duration::from_millis(orchestration.timeout_ms),
             memory: self.memory(agent),
             environment: Arc::clone(&self.environment),

@@ -4,6 +4,9 @@
 mod harness;
 #[cfg(test)]
 mod model_server;
+#[cfg(test)]
+#[path = "../support/pod.rs"]
+mod pod;
 
 #[cfg(test)]
 mod mounted;

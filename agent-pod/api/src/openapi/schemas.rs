@@ -110,6 +110,13 @@ pub struct RunAnswer {
     pub usage: Usage,
     /// Every provider that was tried.
     pub attempts: Vec<Attempt>,
+    /// The answer as data, where the agent has an output schema; null when the answer does not fit it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Why there is no data, although the agent has an output schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub data_error: Option<String>,
     /// What was missing while it ran, for example `memory`.
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
@@ -135,14 +142,19 @@ pub enum Finish {
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`.
+    /// `tool`, `plan`, `stage`, `branch`.
     #[serde(rename = "type")]
     pub step_type: String,
-    /// Name of the tool.
+    /// Name of the tool, of the plan's step, of the stage.
     pub name: String,
-    /// Its arguments.
-    pub arguments: Value,
-    /// What the model got to see.
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// Arguments of a tool call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// What came of it: what the model got to see.
     pub result: String,
     /// Whether it succeeded.
     pub ok: bool,
@@ -263,10 +275,32 @@ pub enum RunEvent {
         /// What the model gets to see.
         result: String,
     },
+    /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
+    Step(StepEvent),
     /// The answer.
     Done(RunAnswer),
     /// The run failed.
     Error(ErrorAnswer),
+}
+
+/// A part of the run that is no tool call has ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepEvent {
+    /// Of the step in the answer's `steps`.
+    pub index: u32,
+    /// `plan`, `stage`, `branch`.
+    pub step_type: String,
+    /// Name of the plan's step, of the stage.
+    pub name: String,
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// What came of it.
+    pub result: String,
 }
 
 /// The run has begun.

@@ -14,7 +14,7 @@ use futures::{FutureExt as _, StreamExt as _};
 use super::client_message::ClientMessage;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::report;
-use crate::events::{is_end, report_failure, until_end};
+use crate::events::{report_failure, until_end};
 
 /// What is said on one WebSocket.
 pub(crate) struct Conversation {
@@ -128,7 +128,7 @@ impl Conversation {
         {
             self.session_id.get_or_insert_with(|| status.session_id.clone());
         }
-        if is_end(&event) {
+        if event.is_end() {
             self.turn = None;
         }
         event

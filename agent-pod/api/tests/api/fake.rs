@@ -239,6 +239,7 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         steps: vec![Step {
             index: 1,
             step_type: "tool",
+            agent: None,
             name: "get_order".to_owned(),
             arguments: json!({"id": 7}),
             result: "shipped".to_owned(),
@@ -250,6 +251,8 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         degraded: vec!["memory".to_owned()],
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         truncated: false,
+        data: None,
+        data_error: None,
         client_calls: Vec::new(),
     }
 }

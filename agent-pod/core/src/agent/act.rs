@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::Turn;
+use crate::error::RunError;
 use crate::event::{ApprovalRecord, Step, TurnEvent};
 use crate::message::{Message, ToolCall};
 use crate::tool::{ApprovalSettings, Decision, Outcome, Registered, Ruling};
@@ -25,6 +26,26 @@ struct Done {
 }
 
 impl Turn<'_> {
+    /// Books a step that is no tool call, and says it.
+    pub async fn took_step(
+        &self,
+        step_type: &'static str,
+        name: &str,
+        result: Result<&str, &RunError>,
+        started: Instant,
+    ) {
+        let mut step = Step {
+            step_type,
+            name: name.to_owned(),
+            result: result.map_or_else(ToString::to_string, ToOwned::to_owned),
+            ok: result.is_ok(),
+            duration_ms: millis(started.elapsed()),
+            ..Step::default()
+        };
+        step.index = self.ledger.step(step.clone());
+        self.events.send(TurnEvent::Step(Box::new(step))).await;
+    }
+
     /// Carries out the calls of one reply, at the same time unless the agent says otherwise; results keep the order of the
     /// calls.
     pub async fn act(&self, calls: Vec<ToolCall>) -> Vec<Message> {

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use super::Turn;
 use crate::error::RunError;
 use crate::message::Message;
+use crate::model::ResponseFormat;
 use crate::model::router::{Ask, Reply};
 use crate::tool::ToolSpec;
 
@@ -20,6 +21,16 @@ pub struct Asking<'a> {
     /// Whether it is the first call of the run: the caller's choice of tools holds for that one, because a model that
     /// must ask for a tool every time would never answer.
     pub first: bool,
+    /// What form the reply shall have, where the server can hold the model to it.
+    pub format: Option<&'a ResponseFormat>,
+}
+
+impl<'a> Asking<'a> {
+    /// A call without tools.
+    #[must_use]
+    pub fn plain(role: &'a str, messages: &'a [Message]) -> Self {
+        Self { role, messages, tools: &[], first: false, format: None }
+    }
 }
 
 impl Turn<'_> {
@@ -28,13 +39,16 @@ impl Turn<'_> {
     /// # Errors
     /// As [`crate::model::router::Router::complete`].
     pub async fn ask(&self, asking: &Asking<'_>) -> Result<Reply, RunError> {
-        let Asking { role, messages, tools, first } = *asking;
+        let Asking { role, messages, tools, first, format } = *asking;
         let chat = self.request.chat.as_deref();
+        let wanted = chat.and_then(|chat| chat.response_format.as_ref());
         let ask = Ask {
             messages,
             tools,
             tool_choice: chat.filter(|_| first).and_then(|chat| chat.tool_choice.as_ref()),
-            response_format: chat.and_then(|chat| chat.response_format.as_ref()),
+            response_format: wanted.or(format),
+            // What the caller asks for must be had; what the agent would like need not.
+            format_required: wanted.is_some(),
             parameters: chat.map(|chat| &chat.parameters),
             deadline: self.deadline,
             seed: seed(&self.identity.run_id),

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::recall::Recall;
 use super::{Agent, Booked, Events, Identity, Ledger, Turn};
-use crate::error::{ErrorCode, RunError};
+use crate::error::RunError;
 use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
 use crate::tool::Desk;
+use crate::prompt::{CONTEXT, SYSTEM};
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
 pub(super) async fn run(
@@ -46,37 +47,51 @@ async fn story(turn: Turn<'_>) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
     let mut memory = Recall::begin(&turn).await;
-    let system = agent.system.render(&variables(agent, request, identity)).map_err(prompt_failed)?;
     let question = question(request);
-    let conversation = conversation(request, system, &mut memory.history, &question);
+    let conversation = conversation(&turn, &mut memory.history, &question)?;
     let end = agent.pattern.execute(&turn, conversation).await?;
+    let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty()) {
+        Some(schema) => Some(turn.data(&end.answer, schema).await),
+        None => None,
+    };
     memory.remember(agent, question, &end, turn.ledger).await;
-    Ok(answer(agent, identity, end, turn.ledger))
+    Ok(answer(&turn, end, data))
 }
 
 fn question(request: &TurnRequest) -> Message {
     Message { images: request.images.clone(), ..Message::new(Role::User, request.query.clone()) }
 }
 
-/// The system prompt, what was said before, and the question. A caller of the chat completions API brings all but the first.
-fn conversation(
-    request: &TurnRequest,
-    mut system: String,
-    history: &mut Vec<Message>,
-    question: &Message,
-) -> Vec<Message> {
-    let Some(chat) = request.chat.as_deref() else {
-        let mut conversation = vec![Message::new(Role::System, system)];
-        conversation.append(history);
-        conversation.push(question.clone());
-        return conversation;
-    };
+/// The system prompt, what was said before, and the question with what the agent puts before it. A caller of the chat
+/// completions API brings all but the first.
+fn conversation(turn: &Turn<'_>, history: &mut Vec<Message>, question: &Message) -> Result<Vec<Message>, RunError> {
+    let mut system = turn.render(SYSTEM, &[])?;
     // One system message, because chat templates of many models take no second one.
-    for text in &chat.system {
+    let mut add = |text: &str| {
         system.push_str("\n\n");
         system.push_str(text);
+    };
+    let chat = turn.request.chat.as_deref();
+    chat.iter().flat_map(|chat| &chat.system).for_each(|text| add(text));
+    if let Some(schema) = &turn.agent.output {
+        add(&schema.instruction());
     }
-    std::iter::once(Message::new(Role::System, system)).chain(chat.messages.iter().cloned()).collect()
+    let mut conversation = vec![Message::new(Role::System, system)];
+    match chat {
+        Some(chat) => conversation.extend(chat.messages.iter().cloned()),
+        None => {
+            conversation.append(history);
+            conversation.push(question.clone());
+        }
+    }
+    if turn.agent.prompts.has(CONTEXT) {
+        let context = turn.render(CONTEXT, &[])?;
+        // In front of the newest question, in its own message: two of one role in a row are refused by many templates.
+        if let Some(newest) = conversation.iter_mut().rfind(|message| message.role == Role::User) {
+            newest.content = format!("{context}\n\n{}", newest.content);
+        }
+    }
+    Ok(conversation)
 }
 
 fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
@@ -88,49 +103,28 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
     })
 }
 
-/// What a prompt may name: the request's context at the top level, and our own names, which win.
-fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity) -> Map<String, Value> {
-    let mut variables = request.context.clone();
-    let own = json!({
-        "query": request.query,
-        "identity": {
-            "name": agent.name,
-            "displayName": agent.display_name.as_ref().unwrap_or(&agent.name),
-            "description": agent.description,
-        },
-        "today": agent.environment.today(),
-        "session": identity.session_id,
-        "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
-    });
-    if let Value::Object(own) = own {
-        variables.extend(own);
-    }
-    variables
-}
-
-fn prompt_failed(error: crate::prompt::PromptError) -> RunError {
-    tracing::error!(cause = %error, "prompt could not be rendered");
-    RunError::new(
-        ErrorCode::Internal,
-        "the agent's prompt could not be rendered; its owner finds the cause in the pod's log",
-    )
-}
-
-fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) -> RunAnswer {
-    let Booked { usage, attempts, steps, degraded } = ledger.booked();
+fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
+    let Booked { usage, attempts, steps, degraded } = turn.ledger.booked();
+    let (data, data_error) = match data {
+        Some(Ok(data)) => (Some(data), None),
+        Some(Err(problem)) => (Some(Value::Null), Some(problem)),
+        None => (None, None),
+    };
     RunAnswer {
-        run_id: identity.run_id.clone(),
-        agent: agent.name.clone(),
-        session_id: identity.session_id.clone(),
-        session_id_original: identity.session_id.clone(),
+        run_id: turn.identity.run_id.clone(),
+        agent: turn.agent.name.clone(),
+        session_id: turn.identity.session_id.clone(),
+        session_id_original: turn.identity.session_id.clone(),
         answer: end.answer,
         finish: end.finish,
         blocked: false,
         steps,
         usage,
         attempts,
+        data,
+        data_error,
         degraded,
-        trace_id: identity.trace_id.clone(),
+        trace_id: turn.identity.trace_id.clone(),
         truncated: end.truncated,
         client_calls: end.client_calls,
     }

@@ -67,6 +67,8 @@ pub struct Ask<'a> {
     pub tool_choice: Option<&'a ToolChoice>,
     /// What form the reply shall have.
     pub response_format: Option<&'a ResponseFormat>,
+    /// Whether a model that cannot be held to it may not serve; else it is asked without.
+    pub format_required: bool,
     /// The caller's own sampling parameters.
     pub parameters: Option<&'a Parameters>,
     /// The run's.
@@ -199,7 +201,7 @@ impl Router {
         let asked = Capabilities {
             tools: !ask.tools.is_empty(),
             vision: ask.messages.iter().any(|message| !message.images.is_empty()),
-            json_schema: matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. })),
+            json_schema: ask.format_required && matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. })),
         };
         Need { capabilities: self.requires.and(asked), input_tokens }
     }
@@ -238,7 +240,7 @@ impl<'a> CandidateCall<'a> {
             messages: self.ask.messages,
             tools: self.ask.tools,
             tool_choice: self.ask.tool_choice,
-            response_format: self.ask.response_format,
+            response_format: self.response_format(),
             parameters: parameters.as_ref().unwrap_or(&self.candidate.parameters),
         };
         let mut attempt = 1;
@@ -263,6 +265,15 @@ impl<'a> CandidateCall<'a> {
         };
         self.settle(permit, &failure);
         Err(self.end(failure, failures))
+    }
+
+    /// A server that has not said to hold its model to a schema is not asked to.
+    fn response_format(&self) -> Option<&'a ResponseFormat> {
+        let holds = |format: &&ResponseFormat| match format {
+            ResponseFormat::JsonObject => true,
+            ResponseFormat::JsonSchema { .. } => self.candidate.facts.capabilities.json_schema,
+        };
+        self.ask.response_format.filter(holds)
     }
 
     /// The pause before the next try, if there is one.

@@ -6,5 +6,11 @@ mod chat;
 mod fixture;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod patterns;
+#[cfg(test)]
 mod routing;
+mod tools;
 mod turn;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agent_pod_config::{
     CandidateDocument, Document, ModelDocument, ParametersDocument, PriceDocument, ProviderDocument,
-    ProviderModelDocument, RateLimitDocument, RejectedProblem,
+    ProviderModelDocument, RateLimitDocument, RejectedProblem, SecretKey,
 };
 use agent_pod_core::model::breaker::BreakerSettings;
 use agent_pod_core::model::rate::RateSettings;
@@ -16,9 +16,10 @@ use agent_pod_core::model::router::{Candidate, Facts, ModelState, ProviderLoad, 
 use agent_pod_core::model::strategy::{Capabilities, Strategy};
 use agent_pod_core::model::{Model, Parameters};
 use agent_pod_core::money::{Price, PriceError};
-use agent_pod_infra::model::chat_completions::{
-    AuthScheme, AuthSettings, ChatCompletions, ChatCompletionsSettings, Dialect,
-};
+use agent_pod_infra::http::TlsSettings;
+use agent_pod_infra::model::chat_completions::{ChatCompletions, Dialect};
+use agent_pod_infra::model::ollama::Ollama;
+use agent_pod_infra::model::server::{AuthScheme, AuthSettings, ServerSettings, ServerSettingsError};
 use agent_pod_infra::secret::{SecretId, SecretStore};
 use astromesh_crds::v1alpha1 as crd;
 
@@ -80,37 +81,42 @@ impl Models {
                     let (document, health) = (provider.clone(), Arc::default());
                     servers.insert(key.clone(), Server { document, adapter, health, load: load() });
                 }
-                Err((field, message)) => problems.push(problem(format!("providers.{key}.{field}"), message)),
+                Err(error) => problems.push(problem(format!("providers.{key}.{}", error.field()), error.to_string())),
             }
         }
         servers
     }
 
-    fn adapter(&self, provider: &ProviderDocument) -> Result<Arc<dyn Model>, (String, String)> {
+    fn adapter(&self, provider: &ProviderDocument) -> Result<Arc<dyn Model>, ServerSettingsError> {
+        let settings = self.settings(provider);
         let dialect = match provider.provider_type {
-            crd::ProviderType::OpenaiCompat
-            | crd::ProviderType::Vllm
-            | crd::ProviderType::HfTgi
-            | crd::ProviderType::Ollama => Dialect::OpenAiCompat,
+            crd::ProviderType::Ollama => return Ok(Arc::new(Ollama::new(&settings)?)),
+            crd::ProviderType::OpenaiCompat => Dialect::OpenAiCompat,
+            crd::ProviderType::Vllm => Dialect::Vllm,
             crd::ProviderType::Llamacpp => Dialect::LlamaCpp,
+            crd::ProviderType::HfTgi => Dialect::HfTgi,
         };
-        let settings = ChatCompletionsSettings {
-            dialect,
+        Ok(Arc::new(ChatCompletions::new(dialect, &settings)?))
+    }
+
+    fn settings(&self, provider: &ProviderDocument) -> ServerSettings {
+        let handle = |key: &SecretKey| self.secrets.handle(&SecretId { name: key.name.clone(), key: key.key.clone() });
+        ServerSettings {
             endpoint: provider.endpoint.clone(),
             auth: provider.auth.as_ref().and_then(|auth| {
-                let id = SecretId { name: auth.secret.name.clone(), key: auth.secret.key.clone() };
                 let scheme = match auth.scheme {
                     crd::AuthScheme::Bearer => AuthScheme::Bearer,
                     crd::AuthScheme::Header => AuthScheme::Header(auth.header.clone().unwrap_or_default()),
                     crd::AuthScheme::None => return None,
                 };
-                Some(AuthSettings { scheme, secret: self.secrets.handle(&id) })
+                Some(AuthSettings { scheme, secret: handle(&auth.secret) })
+            }),
+            headers: provider.headers.clone().into_iter().collect(),
+            tls: provider.tls.as_ref().map(|tls| TlsSettings {
+                ca: tls.ca.as_ref().map(handle),
+                insecure_skip_verify: tls.insecure_skip_verify,
             }),
             connect_timeout: Duration::from_millis(provider.timeouts.connect_ms),
-        };
-        match ChatCompletions::new(&settings) {
-            Ok(adapter) => Ok(Arc::new(adapter)),
-            Err(error) => Err(("endpoint".to_owned(), error.to_string())),
         }
     }
 

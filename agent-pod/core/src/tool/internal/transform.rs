@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Turn;
-use crate::prompt::Prompt;
+use crate::prompt::{PromptError, Prompts, SYSTEM};
 use crate::tool::{Tool, ToolError, ToolSpec};
 
 /// Renders a Jinja template over data; sandboxed as prompts are.
@@ -31,9 +31,9 @@ impl Tool for JsonTransform {
 
     async fn call(&self, arguments: &Value, _turn: &Turn<'_>) -> Result<String, ToolError> {
         let template = arguments.get("template").and_then(Value::as_str).unwrap_or_default();
-        let refused = |error: crate::prompt::PromptError| ToolError::refused(format!("the template: {error}"));
-        let template = Prompt::compile(template).map_err(refused)?;
+        let refused = |error: PromptError| ToolError::refused(format!("the template: {error}"));
+        let template = Prompts::compile([(SYSTEM, template)]).map_err(|(_, error)| refused(error))?;
         let data = arguments.get("data").cloned().unwrap_or_default();
-        template.render(&Map::from_iter([("data".to_owned(), data)])).map_err(refused)
+        template.render(SYSTEM, || Map::from_iter([("data".to_owned(), data)])).map_err(refused)
     }
 }

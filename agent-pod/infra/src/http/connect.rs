@@ -1,0 +1,85 @@
+//! Connecting: names, TCP and TLS within one time-out, and errors that say which of them failed.
+
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower::Service;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
+/// The server's name has no address.
+#[derive(Debug, thiserror::Error)]
+#[error("name not found")]
+pub(crate) struct NameNotFound(#[source] io::Error);
+
+/// There was no connection within the time for it.
+#[derive(Debug, thiserror::Error)]
+#[error("connect timeout")]
+pub(crate) struct ConnectTimeout;
+
+/// The system's resolver, with errors of its own.
+#[derive(Clone)]
+pub(super) struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = GaiAddrs;
+    type Error = NameNotFound;
+    type Future = Pending<GaiAddrs, NameNotFound>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NameNotFound>> {
+        self.0.poll_ready(context).map_err(NameNotFound)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let addresses = self.0.call(name);
+        Box::pin(async move { addresses.await.map_err(NameNotFound) })
+    }
+}
+
+/// What opens TCP connections.
+pub(super) fn connector() -> HttpConnector<Resolver> {
+    let mut connector = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+    connector.enforce_http(false);
+    // Else the pieces of a request wait for one another.
+    connector.set_nodelay(true);
+    connector
+}
+
+/// A connector with one time-out over all that it does.
+#[derive(Clone)]
+pub(super) struct Bounded {
+    inner: HttpsConnector<HttpConnector<Resolver>>,
+    limit: Duration,
+}
+
+impl Bounded {
+    pub(super) fn new(inner: HttpsConnector<HttpConnector<Resolver>>, limit: Duration) -> Self {
+        Self { inner, limit }
+    }
+}
+
+impl Service<Uri> for Bounded {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pending<Self::Response, BoxError>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connection, limit) = (self.inner.call(uri), self.limit);
+        Box::pin(async move { timeout(limit, connection).await.unwrap_or_else(|_| Err(Box::new(ConnectTimeout))) })
+    }
+}
