@@ -4,6 +4,7 @@ mod agent;
 mod consent;
 mod model;
 mod provider;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
