@@ -161,9 +161,14 @@ impl ToolSet {
         &self.specs
     }
 
+    /// Every tool, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Registered> {
+        self.tools.values().map(AsRef::as_ref)
+    }
+
     /// Every tool that may be used, by name.
     pub fn permitted(&self) -> impl Iterator<Item = &Registered> {
-        self.tools.values().map(AsRef::as_ref).filter(|tool| self.permissions.permit(&tool.spec.name))
+        self.all().filter(|tool| self.permissions.permit(&tool.spec.name))
     }
 
     /// What holds for all of them.
