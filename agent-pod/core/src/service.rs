@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{AccessPolicy, Caller, TokenVerifier};
-use crate::error::{ErrorCode, RunError};
 use crate::agent::{Executed, ToolRequest};
+use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
 use crate::tool::{Desk, Ruling};
 

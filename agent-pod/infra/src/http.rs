@@ -100,12 +100,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::new`].
-    pub fn reaching(
-        secure: bool,
-        tls: TlsSettings,
-        connect_timeout: Duration,
-        reach: Reach,
-    ) -> Result<Self, TlsError> {
+    pub fn reaching(secure: bool, tls: TlsSettings, connect_timeout: Duration, reach: Reach) -> Result<Self, TlsError> {
         let client = Self { secure, tls, connect_timeout, reach, current: ArcSwapOption::empty() };
         match client.pool() {
             // The Secret may come later.

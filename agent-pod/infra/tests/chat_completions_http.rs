@@ -76,7 +76,9 @@ async fn failure(model: &ChatCompletions) -> ModelError {
 
 #[rstest]
 #[tokio::test]
-async fn a_call_sends_the_translated_request(#[values(Dialect::OpenAiCompat, Dialect::Vllm, Dialect::LlamaCpp, Dialect::HfTgi)] dialect: Dialect) {
+async fn a_call_sends_the_translated_request(
+    #[values(Dialect::OpenAiCompat, Dialect::Vllm, Dialect::LlamaCpp, Dialect::HfTgi)] dialect: Dialect,
+) {
     let server = Server::start(|_| says_hi()).await;
     let model = ChatCompletions::new(dialect, &settings(server.endpoint())).unwrap();
     assert_eq!(events(model.call(&Asked::hi().request()).await.unwrap()).await, hi());

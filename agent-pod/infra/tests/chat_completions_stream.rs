@@ -462,10 +462,26 @@ fn thoughts_alone_are_no_reply() {
 }
 
 #[rstest]
-#[case::the_data_error_of_vllm(r#"{"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}"#, ModelErrorKind::Rejected, "400: too long")]
-#[case::newer_vllm(r#"{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}"#, ModelErrorKind::Rejected, "400: too long")]
-#[case::tgi_validation(r#"{"error": "too long", "error_type": "validation"}"#, ModelErrorKind::Rejected, "error instead of a reply: too long")]
-#[case::tgi_generation(r#"{"error": "out of memory", "error_type": "generation"}"#, ModelErrorKind::Unavailable, "error instead of a reply")]
+#[case::the_data_error_of_vllm(
+    r#"{"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}"#,
+    ModelErrorKind::Rejected,
+    "400: too long"
+)]
+#[case::newer_vllm(
+    r#"{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}"#,
+    ModelErrorKind::Rejected,
+    "400: too long"
+)]
+#[case::tgi_validation(
+    r#"{"error": "too long", "error_type": "validation"}"#,
+    ModelErrorKind::Rejected,
+    "error instead of a reply: too long"
+)]
+#[case::tgi_generation(
+    r#"{"error": "out of memory", "error_type": "generation"}"#,
+    ModelErrorKind::Unavailable,
+    "error instead of a reply"
+)]
 fn each_servers_error_ends_the_stream(#[case] error: &str, #[case] kind: ModelErrorKind, #[case] message: &str) {
     let bytes = format!("{}data: {error}\n\n", frames(&[delta(&json!({"content": "Hi"}))]));
     assert_eq!(whole(bytes.as_bytes()), [text("Hi"), Err(ModelError::new(kind, message))]);

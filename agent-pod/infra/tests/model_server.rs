@@ -27,7 +27,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-const CHAT: &str = "data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}, \"finish_reason\": \"stop\"}]}\n\ndata: [DONE]\n\n";
+const CHAT: &str =
+    "data: {\"choices\": [{\"delta\": {\"content\": \"Hi\"}, \"finish_reason\": \"stop\"}]}\n\ndata: [DONE]\n\n";
 const LINES: &str = "{\"message\": {\"content\": \"Hi\"}, \"done\": true}\n";
 
 fn settings(endpoint: impl Into<String>) -> ServerSettings {
@@ -88,7 +89,8 @@ fn hi() -> Result<Vec<Result<ModelEvent, ModelError>>, ModelError> {
 #[tokio::test]
 async fn a_call_goes_to_its_path_with_the_own_headers(#[case] kind: Kind, #[case] path: &str) {
     let server = Server::start(move |_| kind.says_hi()).await;
-    let headers = vec![("OpenAI-Organization".to_owned(), "org-1".to_owned()), ("user-agent".to_owned(), "me".to_owned())];
+    let headers =
+        vec![("OpenAI-Organization".to_owned(), "org-1".to_owned()), ("user-agent".to_owned(), "me".to_owned())];
     let model = kind.make(&ServerSettings { headers, ..settings(server.endpoint()) });
     assert_eq!(reply(&*model).await, hi());
     let call = &server.calls()[0];
@@ -122,10 +124,9 @@ fn settings_that_make_no_server_name_the_field(
         headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         ..settings(endpoint)
     };
-    for error in [
-        ChatCompletions::new(Dialect::OpenAiCompat, &settings).unwrap_err(),
-        Ollama::new(&settings).unwrap_err(),
-    ] {
+    for error in
+        [ChatCompletions::new(Dialect::OpenAiCompat, &settings).unwrap_err(), Ollama::new(&settings).unwrap_err()]
+    {
         assert_eq!((error.field().as_str(), error.to_string().as_str()), (field, message));
     }
 }
@@ -174,7 +175,10 @@ async fn the_models_of_a_server_are_listed(#[case] kind: Kind, #[case] path: &st
     assert_eq!(model.models().await.unwrap(), ["a", "b"]);
     let call = &server.calls()[0];
     assert_eq!((call.path.as_str(), call.body.len()), (path, 0));
-    assert_eq!((&call.headers[AUTHORIZATION], &call.headers["x-own"]), (&"Bearer sk-1".parse().unwrap(), &"1".parse().unwrap()));
+    assert_eq!(
+        (&call.headers[AUTHORIZATION], &call.headers["x-own"]),
+        (&"Bearer sk-1".parse().unwrap(), &"1".parse().unwrap())
+    );
 }
 
 #[rstest]
@@ -206,11 +210,12 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 async fn tls_server(authority: &CertifiedIssuer<'static, KeyPair>) -> (String, tokio::task::JoinSet<()>) {
     install_crypto();
     let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config =
-        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], private).unwrap();
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let (address, tasks) = raw_server(move |socket| {

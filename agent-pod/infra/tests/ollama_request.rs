@@ -37,7 +37,8 @@ fn what_is_absent_is_not_named() {
 fn only_tools_that_may_be_called_are_offered(#[case] choice: ToolChoice, #[case] expected: &[&str]) {
     let body = translate(&Asked { tool_choice: Some(choice), ..Asked::full() }.request()).unwrap();
     let tools = body.get("tools").and_then(Value::as_array);
-    let names: Vec<_> = tools.into_iter().flatten().map(|tool| tool.pointer("/function/name").unwrap().clone()).collect();
+    let names: Vec<_> =
+        tools.into_iter().flatten().map(|tool| tool.pointer("/function/name").unwrap().clone()).collect();
     assert_eq!(names, expected);
     assert_eq!(body.get("tools").is_some(), !expected.is_empty(), "no empty list");
     assert_eq!(body.get("tool_choice"), None);

@@ -110,7 +110,10 @@ fn a_stream_cut_off_before_its_end_says_so() {
 #[case::nothing("", "empty reply")]
 #[case::empty_lines("\n\r\n \n", "empty reply")]
 #[case::no_word(&lines(&[done()]), "empty reply")]
-#[case::out_of_tokens("{\"done\": true, \"done_reason\": \"length\"}\n", "empty reply: the token limit was reached before any text")]
+#[case::out_of_tokens(
+    "{\"done\": true, \"done_reason\": \"length\"}\n",
+    "empty reply: the token limit was reached before any text"
+)]
 #[case::only_a_role(&lines(&[said(&json!({"role": "assistant", "content": ""}))]), "stream cut off")]
 #[case::html("<html>\n", "reply is not JSON")]
 #[case::half_a_line("{\"message\": \n", "reply is not JSON")]

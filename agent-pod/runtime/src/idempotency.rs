@@ -164,7 +164,11 @@ fn replay(answer: &RunAnswer) -> Run {
     let token = (!answer.answer.is_empty()).then(|| TurnEvent::Token(answer.answer.clone()));
     let events =
         [TurnEvent::Status(status)].into_iter().chain(token).chain([TurnEvent::Done(Box::new(answer.clone()))]);
-    Run { run_id: answer.run_id.clone(), events: stream::iter(events.collect::<Vec<_>>()).boxed(), desk: Arc::default() }
+    Run {
+        run_id: answer.run_id.clone(),
+        events: stream::iter(events.collect::<Vec<_>>()).boxed(),
+        desk: Arc::default(),
+    }
 }
 
 fn mismatch() -> RunError {

@@ -13,9 +13,9 @@ use agent_pod_core::event::TurnRequest;
 use agent_pod_core::model::router::ModelState;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
 use agent_pod_core::tool::Ruling;
-use futures::StreamExt as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use crate::desks::Desks;

@@ -137,7 +137,10 @@ impl Runtime {
             ),
         };
         let named = document.providers.iter().flat_map(|(name, provider)| {
-            provider.secrets().filter(|(_, key)| missing(key)).map(move |(field, key)| unmounted(format!("providers.{name}.{field}"), key))
+            provider
+                .secrets()
+                .filter(|(_, key)| missing(key))
+                .map(move |(field, key)| unmounted(format!("providers.{name}.{field}"), key))
         });
         let of_tools = document.agents.iter().flat_map(|(name, agent)| {
             agent.tools.iter().enumerate().flat_map(move |(index, tool)| {

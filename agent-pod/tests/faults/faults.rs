@@ -66,7 +66,10 @@ const CLOSED_PORT: &str = "http://127.0.0.1:1/v1";
 #[case::empty_answer(Fault { booked: true, ..Fault::malformed(Reply::stream().end(), "empty reply") })]
 #[case::done_and_nothing_else(Fault::malformed(Reply::stream().data("[DONE]").chunk_end(), "empty reply"))]
 #[case::ok_with_an_error(Fault::scripted(error_body("server_error"), "error instead of a reply"))]
-#[case::ok_with_a_refusal(Fault::rejected(error_body("invalid_request_error"), "error instead of a reply: as scripted"))]
+#[case::ok_with_a_refusal(Fault::rejected(
+    error_body("invalid_request_error"),
+    "error instead of a reply: as scripted"
+))]
 #[case::ok_with_nothing(Fault::malformed(Reply::document(&json!({})), "empty reply"))]
 #[case::ok_with_a_page(Fault::malformed(Reply::status(200, &[("content-type", "text/html")], "<html>"), "empty reply"))]
 #[case::status_400(Fault::rejected(refused(400), "400: as scripted"))]
@@ -117,7 +120,8 @@ async fn alone(fault: &Fault, world: &World) {
     answer.assert_error(fault.status, fault.code);
     assert_eq!(answer.attempts(), vec![format!("faulty {}", fault.outcome); fault.tries]);
     let wait = answer.retry_after;
-    let expected = fault.retry_after.map_or(wait.is_none(), |(least, most)| wait.is_some_and(|s| s >= least && s <= most));
+    let expected =
+        fault.retry_after.map_or(wait.is_none(), |(least, most)| wait.is_some_and(|s| s >= least && s <= most));
     assert!(expected, "Retry-After: {wait:?}");
     let (message, phrase) = (answer.message(), fault.phrase);
     let named = [format!("faulty ({phrase})"), format!("faulty found the request at fault: {phrase}")];

@@ -188,7 +188,10 @@ async fn requests_at_the_same_time_are_bounded(#[case] candidates: &[&str], #[ca
         };
         assert_eq!(server.count(), 1, "one at a time");
         server.release(2);
-        match answer { Some(answer) => answer, None => run.await }
+        match answer {
+            Some(answer) => answer,
+            None => run.await,
+        }
     });
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first.text(), "gated");

@@ -34,9 +34,7 @@ fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDoc
     let approval_timeout_ms =
         tool.require_approval.then(|| compiler.millis(&format!("{path}.approvalTimeout"), &tool.approval_timeout));
     let by = match (tool.tool_type, &tool.webhook) {
-        (ToolType::Internal, _) => {
-            ToolByDocument::Internal { allow: tool.internal.clone().unwrap_or_default().allow }
-        }
+        (ToolType::Internal, _) => ToolByDocument::Internal { allow: tool.internal.clone().unwrap_or_default().allow },
         (ToolType::Webhook, Some(webhook)) => by_webhook(webhook),
         (ToolType::Client, _) => ToolByDocument::Client {},
         (ToolType::Webhook, None) => {
@@ -49,10 +47,10 @@ fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDoc
         description: tool.description.clone(),
         by,
         parameters: tool.parameters.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
-        rate_limit: tool.rate_limit.as_ref().map(|limit| ToolRateLimitDocument {
-            window_seconds: limit.window_seconds,
-            max_calls: limit.max_calls,
-        }),
+        rate_limit: tool
+            .rate_limit
+            .as_ref()
+            .map(|limit| ToolRateLimitDocument { window_seconds: limit.window_seconds, max_calls: limit.max_calls }),
         timeout_ms,
         approval_timeout_ms,
     })

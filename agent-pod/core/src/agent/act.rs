@@ -201,4 +201,3 @@ fn verdict(ruling: Option<&Ruling>) -> String {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-

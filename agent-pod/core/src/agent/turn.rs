@@ -13,8 +13,8 @@ use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
-use crate::tool::Desk;
 use crate::prompt::{CONTEXT, SYSTEM};
+use crate::tool::Desk;
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
 pub(super) async fn run(

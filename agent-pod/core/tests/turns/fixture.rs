@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_core::agent::Turn;
 use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::model::ModelEvent;
@@ -15,7 +16,6 @@ use agent_pod_core::ports::{Environment, RunObserver};
 use agent_pod_core::prompt::{Prompts, SYSTEM};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
-use agent_pod_core::agent::Turn;
 use agent_pod_core::tool::{Tool, ToolError, ToolSet, ToolSpec};
 use async_trait::async_trait;
 use futures::StreamExt as _;

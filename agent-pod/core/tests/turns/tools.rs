@@ -115,7 +115,9 @@ async fn a_call_and_its_result_reach_the_model_and_the_answer() {
     let tools = set([registered(Does::Answers("on its way"), &count)]);
     let (answer, model) = run(tools, vec![calls(&[order("c1")]), done()]).await;
     let requests = model.requests();
-    insta::assert_yaml_snapshot!(requests[0].tools.iter().map(|tool| (&tool.name, &tool.description, &tool.parameters)).collect::<Vec<_>>());
+    insta::assert_yaml_snapshot!(
+        requests[0].tools.iter().map(|tool| (&tool.name, &tool.description, &tool.parameters)).collect::<Vec<_>>()
+    );
     insta::assert_yaml_snapshot!(requests[1].messages);
     insta::assert_json_snapshot!(answer.steps);
 }
@@ -223,7 +225,13 @@ fn guarded(count: &Arc<AtomicUsize>) -> ToolSet {
 
 #[rstest]
 #[case::approved(Some(Decision::Approve), true, "refunded", "approve", Some("system:serviceaccount:shop:ada"))]
-#[case::denied(Some(Decision::Deny), false, "the call was not approved: too much", "deny", Some("system:serviceaccount:shop:ada"))]
+#[case::denied(
+    Some(Decision::Deny),
+    false,
+    "the call was not approved: too much",
+    "deny",
+    Some("system:serviceaccount:shop:ada")
+)]
 #[case::undecided(None, false, "the call was not approved: nobody decided in time", "deny", None)]
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_a_person(
@@ -241,7 +249,10 @@ async fn a_call_waits_for_a_person(
     while let Some(event) = run.events.next().await {
         seen.push(event.name());
         if let TurnEvent::ApprovalRequired { id, name, expires_at, .. } = &event {
-            assert_eq!((id.as_str(), name.as_str(), expires_at.as_str()), ("c1", "get_order", "2026-01-02T03:04:25.000Z"));
+            assert_eq!(
+                (id.as_str(), name.as_str(), expires_at.as_str()),
+                ("c1", "get_order", "2026-01-02T03:04:25.000Z")
+            );
             assert_eq!(count.load(Ordering::SeqCst), 0, "it did not wait");
             if let Some(decision) = decision {
                 let by = "system:serviceaccount:shop:ada".to_owned();
@@ -305,8 +316,10 @@ async fn text_that_is_summarized_is_no_part_of_the_answer() {
     let fixture = Fixture::new([("openai", model.clone())]).tool_set(tools);
     let run = fixture.agent().start(ask("Sum up."), streamed(), ());
     let tokens: Vec<_> = run.events.collect::<Vec<_>>().await;
-    let said: String =
-        tokens.iter().filter_map(|event| if let TurnEvent::Token(text) = event { Some(text.as_str()) } else { None }).collect();
+    let said: String = tokens
+        .iter()
+        .filter_map(|event| if let TurnEvent::Token(text) = event { Some(text.as_str()) } else { None })
+        .collect();
     assert_eq!(said, "Done.");
     assert_eq!(model.requests()[2].messages.last().unwrap().content, "short");
 }

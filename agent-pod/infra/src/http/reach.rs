@@ -55,9 +55,7 @@ fn is_metadata(address: IpAddr) -> bool {
                 || v4.is_multicast()
                 || METADATA_V4.contains(&v4)
         }
-        IpAddr::V6(v6) => {
-            v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() || v6 == METADATA_V6
-        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() || v6 == METADATA_V6,
     }
 }
 

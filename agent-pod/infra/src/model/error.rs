@@ -102,9 +102,9 @@ fn kind_of(status: StatusCode) -> ModelErrorKind {
 
 /// Error objects without a number say what they mean by a word; an unknown one is the server's fault.
 fn kind_of_type(errors: [&Value; 2]) -> ModelErrorKind {
-    let words = errors.into_iter().flat_map(|error| {
-        ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str())
-    });
+    let words = errors
+        .into_iter()
+        .flat_map(|error| ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str()));
     for word in words {
         match word {
             "invalid_request_error" | "exceed_context_size_error" | "context_length_exceeded" | "validation" => {

@@ -69,8 +69,9 @@ impl Webhook {
             Some((secret, header)) => Some((secret, header.as_deref().map(name).transpose()?)),
             None => None,
         };
-        let client = Client::reaching(url.scheme() == "https", TlsSettings::default(), CONNECT_TIMEOUT, Reach::NoMetadata)
-            .map_err(|error| ToolSetupError::Tls(error.to_string()))?;
+        let client =
+            Client::reaching(url.scheme() == "https", TlsSettings::default(), CONNECT_TIMEOUT, Reach::NoMetadata)
+                .map_err(|error| ToolSetupError::Tls(error.to_string()))?;
         Ok(Self { spec, url, method, headers: fixed, auth, client })
     }
 

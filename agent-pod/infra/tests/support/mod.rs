@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Once};
 
 use agent_pod_core::message::{Message, Role, ToolCall};
-use agent_pod_core::model::{
-    ModelError, ModelEvent, ModelRequest, Parameters, ResponseFormat, ToolChoice,
-};
+use agent_pod_core::model::{ModelError, ModelEvent, ModelRequest, Parameters, ResponseFormat, ToolChoice};
 use agent_pod_core::tool::ToolSpec;
 use axum::Router;
 use axum::body::{Bytes, to_bytes};
@@ -117,11 +115,7 @@ impl Asked {
 
     /// One short question.
     pub(crate) fn hi() -> Self {
-        Self {
-            model: "gpt-4o-mini".to_owned(),
-            messages: vec![Message::new(Role::User, "Hi?")],
-            ..Self::default()
-        }
+        Self { model: "gpt-4o-mini".to_owned(), messages: vec![Message::new(Role::User, "Hi?")], ..Self::default() }
     }
 
     pub(crate) fn bare() -> Self {
@@ -165,9 +159,15 @@ impl Asked {
         asked.messages.extend([
             Message { images: images.clone(), ..Message::new(Role::User, "What is on it?") },
             Message { images, ..Message::new(Role::User, "") },
-            Message { reasoning: Some("It is order 7.".to_owned()), ..asking("", vec![call("call_a", json!({"id": 7}))]) },
+            Message {
+                reasoning: Some("It is order 7.".to_owned()),
+                ..asking("", vec![call("call_a", json!({"id": 7}))])
+            },
             Message::tool_result("call_a", "shipped"),
-            Message { reasoning: Some("Not given back.".to_owned()), ..Message::new(Role::Assistant, "It is shipped.") },
+            Message {
+                reasoning: Some("Not given back.".to_owned()),
+                ..Message::new(Role::Assistant, "It is shipped.")
+            },
         ]);
         asked.tools = tools();
         asked.tool_choice = Some(ToolChoice::Named("get_order".to_owned()));

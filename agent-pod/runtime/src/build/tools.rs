@@ -42,7 +42,9 @@ impl Tools {
                 Some((_, registered)) => Arc::clone(registered),
                 None => {
                     let made = self.tool(tool);
-                    Arc::new(made.map_err(|(field, message)| problem(format!("{path}.tools[{index}].{field}"), message))?)
+                    Arc::new(
+                        made.map_err(|(field, message)| problem(format!("{path}.tools[{index}].{field}"), message))?,
+                    )
                 }
             };
             self.known.insert((key.to_owned(), tool.name.clone()), (tool.clone(), Arc::clone(&registered)));
@@ -123,9 +125,7 @@ fn internal(name: &str, allow: &[String]) -> Result<Arc<dyn Tool>, (&'static str
         "calculator" => Arc::new(Calculator),
         "cache" => Arc::new(Cache::default()),
         "text_summarize" => Arc::new(TextSummarize),
-        "http_request" => {
-            Arc::new(HttpRequest::new(allow.to_vec()).map_err(|error| ("internal", error.to_string()))?)
-        }
+        "http_request" => Arc::new(HttpRequest::new(allow.to_vec()).map_err(|error| ("internal", error.to_string()))?),
         _unknown => return Err(("name", format!("there is no internal tool `{name}`"))),
     })
 }

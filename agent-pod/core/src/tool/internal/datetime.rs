@@ -30,14 +30,11 @@ impl Tool for DatetimeNow {
 
     async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError> {
         let name = arguments.get("timezone").and_then(Value::as_str).unwrap_or("UTC");
-        let unknown = || ToolError::refused(format!("there is no time zone `{name}`; use an IANA name such as Europe/Berlin"));
+        let unknown =
+            || ToolError::refused(format!("there is no time zone `{name}`; use an IANA name such as Europe/Berlin"));
         let zone = TimeZone::get(name).map_err(|_| unknown())?;
-        let now: Timestamp = turn
-            .agent
-            .environment
-            .timestamp()
-            .parse()
-            .map_err(|_| ToolError::broken("the clock cannot be read"))?;
+        let now: Timestamp =
+            turn.agent.environment.timestamp().parse().map_err(|_| ToolError::broken("the clock cannot be read"))?;
         let now = now.to_zoned(zone);
         Ok(json!({
             "datetime": now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
