@@ -96,6 +96,18 @@ pub struct ToolLimitsDocument {
     pub deny: Vec<String>,
 }
 
+impl ToolByDocument {
+    /// The type's name in manifests.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Internal { .. } => "internal",
+            Self::Webhook { .. } => "webhook",
+            Self::Client {} => "client",
+        }
+    }
+}
+
 impl ToolDocument {
     /// The Secret's key that it names, with the path of the field that names it.
     pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretKey)> {
