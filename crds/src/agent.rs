@@ -6,6 +6,7 @@ mod model;
 mod orchestration;
 mod runtime;
 mod status;
+mod tools;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ pub use model::*;
 pub use orchestration::*;
 pub use runtime::*;
 pub use status::*;
+pub use tools::*;
 
 /// An agent: a prompt, the models that serve it, and how it runs.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,13 @@ pub struct AgentSpec {
     /// What questions, tool results and answers are held against; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrails: Option<Guardrails>,
+    /// What the agent can do beside answering: at most 64 tools, each with a name of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub tools: Vec<Tool>,
+    /// Which of the tools may be used; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
     /// JSON Schema (2020-12) of the answer's `data`: the answer is JSON, checked, and repaired once where need be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form_schema")]

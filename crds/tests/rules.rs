@@ -84,6 +84,12 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/orchestration", json!({"pattern": "parallel_fan_out", "branches": [{"role": "worker"}], "merge": "vote"}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "plan_and_execute", "maxSteps": 3}))]
 #[case("Agent", "spec/outputSchema", json!({"type": "object", "properties": {"score": {"type": "integer"}}}))]
+#[case("Agent", "spec/tools", json!([{"name": "get_order", "description": "Looks up.", "type": "webhook", "webhook": {"url": "https://shop.example.com/o", "method": "GET", "headers": {"X-A": "b"},
+    "auth": {"secretKeyRef": {"name": "s", "key": "k"}, "header": "X-Key"}, "timeout": "10s"}, "parameters": {"type": "object"}, "rateLimit": {"windowSeconds": 60, "maxCalls": 10},
+    "timeout": "30s", "requireApproval": true, "approvalTimeout": "5m"}, {"name": "show_chart", "type": "client"}, {"name": "calculator", "type": "internal"}]))]
+#[case("Agent", "spec/tools", json!([{"name": "http_request", "type": "internal", "internal": {"allow": ["*.example.com", "billing.shop.svc:8080"]}}]))]
+#[case("Agent", "spec/permissions", json!({"allow": ["get_*", "kb"], "deny": ["?et_secret"]}))]
+#[case("Agent", "spec/orchestration", json!({"parallelToolCalls": false, "maxToolResultTokens": 500}))]
 fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Value) {
     assert_eq!(check(&with(base(kind), pointer, value)), []);
 }
@@ -145,6 +151,19 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[case("Agent", "spec/guardrails", json!({"output": [{"type": "cost_limit"}]}), "guardrail maxTokensPerTurn belongs to cost_limit")]
 #[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "maxTokensPerTurn": 5}]}), "guardrail maxTokensPerTurn belongs to cost_limit")]
 #[case("Agent", "spec/guardrails", json!({"input": [{"type": "cost_limit", "maxTokensPerTurn": 5, "scope": ["message"]}]}), "guardrail scope has no meaning with cost_limit")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook"}]), "tools: `webhook` is required with type webhook")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "webhook": {"url": "https://a.example.com"}}]), "tools: `webhook` is required with type webhook")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "internal": {}}]), "tools: `internal` belongs to the type internal")]
+#[case("Agent", "spec/tools", json!([{"name": "read_file", "type": "internal"}]), "tools: the internal tools are datetime_now")]
+#[case("Agent", "spec/tools", json!([{"name": "cache", "type": "internal", "internal": {"allow": ["a"]}}]), "tools: `internal.allow` has a meaning for http_request only")]
+#[case("Agent", "spec/tools", json!([{"name": "cache", "type": "internal", "parameters": {}}]), "tools: an internal tool has parameters of its own")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "timeout": "2h"}]), "tools: timeout must be between")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "approvalTimeout": "0s"}]), "tools: approvalTimeout must be between")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "ftp://a.example.com"}}]), "tools: webhook.url must be an absolute")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "https://me:secret@a.example.com"}}]), "tools: webhook.url must not hold credentials")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "https://a.example.com", "timeout": "2h"}}]), "tools: webhook.timeout must be between")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "https://a.example.com", "headers": {"X Y": "1"}}}]), "tools: webhook.headers must have names")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "https://a.example.com", "headers": {"authorization": "1"}}}]), "tools: webhook.headers must not hold credentials")]
 fn broken_rules_say_what_would_be_right(
     #[case] kind: &str,
     #[case] pointer: &str,
@@ -193,6 +212,11 @@ fn broken_rules_say_what_would_be_right(
 #[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "max_chars": 1}]}), "spec.guardrails.output[0].max_chars", "unknown field")]
 #[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter", "topics": [" "]}]}), "spec.guardrails.input[0].topics[0]", "")]
 #[case("Agent", "spec/guardrails", json!({"outputs": []}), "spec.guardrails.outputs", "unknown field")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client"}, {"name": "a", "type": "client"}]), "spec.tools[1]", "a second entry of the same name")]
+#[case("Agent", "spec/tools", json!([{"name": "a b", "type": "client"}]), "spec.tools[0].name", "")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "mcp"}]), "spec.tools[0].type", "")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "rateLimit": {"maxCalls": 0}}]), "spec.tools[0].rateLimit.maxCalls", "")]
+#[case("Agent", "spec/permissions", json!({"allow": ["a b"]}), "spec.permissions.allow[0]", "")]
 fn problems_of_shape_name_the_field(
     #[case] kind: &str,
     #[case] pointer: &str,

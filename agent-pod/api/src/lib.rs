@@ -25,6 +25,7 @@ mod credentials;
 mod fields;
 mod images;
 mod json_body;
+mod rulings;
 mod run_call;
 mod turn_request;
 

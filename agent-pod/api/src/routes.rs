@@ -5,6 +5,7 @@ mod chat;
 pub(crate) mod docs;
 mod health;
 mod sockets;
+mod tools;
 
 use std::convert::Infallible;
 
@@ -34,6 +35,9 @@ pub(crate) fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::show))
         .routes(routes!(agents::run))
         .routes(routes!(sockets::connect))
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::execute))
+        .routes(routes!(tools::decide))
         .routes(routes!(chat::complete))
         .routes(routes!(chat::models))
         .routes(routes!(chat::model))

@@ -5,6 +5,7 @@ mod consent;
 mod guardrail;
 mod model;
 mod provider;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The document: everything that a pod needs, resolved and checked.
 
 mod guardrail;
+mod tools;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use guardrail::*;
+pub use tools::*;
 
 /// The version of the document's format. A pod refuses another one: the operator pins the image of its release.
 pub const DOCUMENT_VERSION: u32 = 1;
@@ -47,6 +49,12 @@ pub struct AgentDocument {
     pub prompts: PromptsDocument,
     /// How a run proceeds.
     pub orchestration: OrchestrationDocument,
+    /// What it can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolDocument>,
+    /// What holds for all its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_limits: Option<ToolLimitsDocument>,
     /// JSON Schema of the answer's data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<serde_json::Value>,
@@ -452,8 +460,9 @@ impl Document {
     /// The Secrets' keys that the document names, each once, in order.
     #[must_use]
     pub fn secrets(&self) -> Vec<SecretKey> {
-        let mut secrets: Vec<_> =
-            self.providers.values().flat_map(ProviderDocument::secrets).map(|(_, key)| key.clone()).collect();
+        let of_tools = self.agents.values().flat_map(|agent| &agent.tools).flat_map(ToolDocument::secrets);
+        let of_providers = self.providers.values().flat_map(ProviderDocument::secrets);
+        let mut secrets: Vec<_> = of_providers.chain(of_tools).map(|(_, key)| key.clone()).collect();
         secrets.sort();
         secrets.dedup();
         secrets

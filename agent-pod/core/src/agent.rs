@@ -2,6 +2,7 @@
 
 mod act;
 mod ask;
+mod execute;
 mod guard;
 mod ledger;
 mod recall;
@@ -27,9 +28,10 @@ use crate::pattern::Pattern;
 use crate::ports::{Environment, RunObserver};
 use crate::prompt::Prompts;
 use crate::service::{Run, RunOptions};
-use crate::tool::ToolSet;
+use crate::tool::{Desk, ToolSet};
 
 pub use ask::Asking;
+pub use execute::{Executed, ToolRequest};
 pub use ledger::{Booked, Ledger};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
@@ -111,6 +113,12 @@ pub struct Events {
 }
 
 impl Events {
+    /// Nobody reads along.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self { sender: mpsc::channel(1).0, streaming: false, aloud: false }
+    }
+
     /// Says it, waiting for a slow reader.
     pub async fn send(&self, event: TurnEvent) {
         if self.streaming || event.is_end() {
@@ -147,6 +155,8 @@ pub struct Identity {
     pub session_id: String,
     /// Id of the trace.
     pub trace_id: String,
+    /// How many agents have called each other to get here.
+    pub depth: u32,
 }
 
 /// A run under way, as its pattern sees it. Parts of it that go on at the same time share it.
@@ -164,6 +174,8 @@ pub struct Turn<'a> {
     pub ledger: &'a Ledger,
     /// Where it says what happens.
     pub events: &'a Events,
+    /// Where it waits for people and for its caller.
+    pub desk: &'a Desk,
 }
 
 impl Agent {
@@ -175,18 +187,21 @@ impl Agent {
             run_id: self.environment.fresh_id(),
             session_id: request.session_id.clone().unwrap_or_else(|| self.environment.fresh_id()),
             trace_id: options.trace_id.unwrap_or_else(|| self.environment.fresh_trace_id()),
+            depth: options.depth,
         };
+        let desk = Arc::new(Desk::new(options.attended));
+        let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let run_id = identity.run_id.clone();
         let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
             let outgoing = if options.streaming { guard::Outgoing::of(&self) } else { None };
             let events = Events { sender, streaming: options.streaming, aloud: true, outgoing };
-            turn::run(&self, request, identity, limit, events).await;
+            turn::run(&self, request, identity, limit, (events, &at_desk)).await;
             drop(held);
         };
         let told = stream::poll_fn(move |context| receiver.poll_recv(context));
         let driven = stream::once(turn).filter_map(|()| async { None });
-        Run { run_id, events: stream::select(told, driven).boxed() }
+        Run { run_id, events: stream::select(told, driven).boxed(), desk }
     }
 }

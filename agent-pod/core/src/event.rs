@@ -72,6 +72,17 @@ pub enum TurnEvent {
         /// What the model gets to see.
         result: String,
     },
+    /// A call waits for a person to agree.
+    ApprovalRequired {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its arguments.
+        arguments: Value,
+        /// When it counts as denied (RFC 3339).
+        expires_at: String,
+    },
     /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
     Step(Box<Step>),
     /// The answer.
@@ -171,12 +182,12 @@ pub enum Finish {
 }
 
 /// One step of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`, `plan`, `stage`, `branch`.
+    /// `tool`, `approval`, `plan`, `stage`, `branch`.
     #[serde(rename = "type")]
     pub step_type: &'static str,
     /// Name of the tool, of the plan's step, of the stage.
@@ -193,6 +204,27 @@ pub struct Step {
     pub ok: bool,
     /// How long it took.
     pub duration_ms: u64,
+    /// Whether the result was too long for the model, and was cut.
+    pub truncated: bool,
+    /// Who decided what, of an `approval`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRecord>,
+}
+
+/// Who decided on a call, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// `approve` or `deny`.
+    pub decision: &'static str,
+    /// Who has decided; absent where nobody did in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When (RFC 3339).
+    pub at: String,
+    /// Why, in the decider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One try of one provider.
@@ -240,6 +272,7 @@ impl TurnEvent {
             Self::Token(_) => "token",
             Self::ToolCall { .. } => "tool_call",
             Self::ToolResult { .. } => "tool_result",
+            Self::ApprovalRequired { .. } => "approval_required",
             Self::Step(_) => "step",
             Self::Done(_) => "done",
             Self::Error(_) => "error",
@@ -251,7 +284,12 @@ impl TurnEvent {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Done(_) | Self::Error(_) => true,
-            Self::Status(_) | Self::Token(_) | Self::ToolCall { .. } | Self::ToolResult { .. } | Self::Step(_) => false,
+            Self::Status(_)
+            | Self::Token(_)
+            | Self::ToolCall { .. }
+            | Self::ToolResult { .. }
+            | Self::ApprovalRequired { .. }
+            | Self::Step(_) => false,
         }
     }
 
@@ -263,6 +301,9 @@ impl TurnEvent {
             Self::Token(content) => Body::Token { content },
             Self::ToolCall { id, name, arguments } => Body::ToolCall { id, name, arguments },
             Self::ToolResult { id, name, ok, result } => Body::ToolResult { id, name, ok: *ok, result },
+            Self::ApprovalRequired { id, name, arguments, expires_at } => {
+                Body::ApprovalRequired { id, name, arguments, expires_at }
+            }
             Self::Step(step) => Body::Step {
                 index: step.index,
                 step_type: step.step_type,
@@ -295,6 +336,13 @@ enum Body<'a> {
         name: &'a str,
         ok: bool,
         result: &'a str,
+    },
+    #[serde(rename_all = "camelCase")]
+    ApprovalRequired {
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a Value,
+        expires_at: &'a str,
     },
     #[serde(rename_all = "camelCase")]
     Step {

@@ -11,6 +11,7 @@
 //! - A request that met a connection which the server had closed meanwhile is sent once more over another one.
 
 mod connect;
+pub mod reach;
 mod tls;
 
 use std::fmt;
@@ -28,8 +29,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::secret::SecretHandle;
 use connect::{Bounded, connector};
+use reach::Reach;
 
-pub(crate) use connect::{ConnectTimeout, NameNotFound};
+pub(crate) use connect::{AddressForbidden, ConnectTimeout, NameNotFound};
 pub use tls::TlsError;
 
 /// How long an idle connection is kept. Common servers close theirs after 5 s (uvicorn, Node); a client that lets go
@@ -59,6 +61,7 @@ pub struct Client {
     secure: bool,
     tls: TlsSettings,
     connect_timeout: Duration,
+    reach: Reach,
     current: ArcSwapOption<Current>,
 }
 
@@ -88,7 +91,17 @@ impl Client {
     /// # Panics
     /// When the binary has installed no rustls provider.
     pub fn new(secure: bool, tls: TlsSettings, connect_timeout: Duration) -> Result<Self, TlsError> {
-        let client = Self { secure, tls, connect_timeout, current: ArcSwapOption::empty() };
+        Self::reaching(secure, tls, connect_timeout, Reach::Anything)
+    }
+
+    /// The same, for servers that its user has not chosen freely.
+    ///
+    /// A name is resolved and checked with every connection. An address in the URL itself is its caller's to check.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn reaching(secure: bool, tls: TlsSettings, connect_timeout: Duration, reach: Reach) -> Result<Self, TlsError> {
+        let client = Self { secure, tls, connect_timeout, reach, current: ArcSwapOption::empty() };
         match client.pool() {
             // The Secret may come later.
             Ok(_) | Err(TlsError::CaMissing | TlsError::CaNotPem) => Ok(client),
@@ -128,7 +141,7 @@ impl Client {
             .with_tls_config(config)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(connector());
+            .wrap_connector(connector(self.reach));
         Ok(legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())

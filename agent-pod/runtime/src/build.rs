@@ -3,6 +3,7 @@
 mod guardrails;
 mod models;
 mod prompts;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use agent_pod_core::model::router::Candidate;
 use agent_pod_core::output::OutputSchema;
 use agent_pod_core::ports::{Environment, RunObserver};
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentSummary};
-use agent_pod_core::tool::ToolSet;
 use agent_pod_infra::secret::SecretStore;
 use astromesh_crds::v1alpha1 as crd;
 
 use self::models::{Models, Servers, Within};
+use self::tools::Tools;
 use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
 use crate::runtime::Mode;
@@ -37,6 +38,7 @@ pub struct Builder {
     environment: Arc<dyn Environment>,
     observer: Arc<dyn RunObserver>,
     models: Models,
+    tools: Tools,
     gates: HashMap<String, Gate>,
 }
 
@@ -70,6 +72,7 @@ impl Builder {
             conversations: ports.conversations,
             environment: ports.environment,
             observer: ports.observer,
+            tools: Tools::new(ports.secrets.clone()),
             models: Models::new(ports.secrets),
             gates: HashMap::new(),
         }
@@ -122,6 +125,7 @@ impl Builder {
             entry.gate.configure(entry.gate_settings);
         }
         self.gates.retain(|key, _| agents.contains(key));
+        self.tools.take_over(&tools::named(&snapshot));
         self.models.take_over(servers, &models, &agents);
         snapshot
     }
@@ -154,7 +158,7 @@ impl Builder {
             output,
             guardrails,
             models: agent_pod_core::agent::Models { default, roles },
-            tools: ToolSet::default(),
+            tools: self.tools.set(within.agent, agent, &path)?,
             pattern: prompts::pattern(orchestration),
             timeout: Duration::from_millis(orchestration.timeout_ms),
             memory: self.memory(agent),
@@ -170,6 +174,7 @@ impl Builder {
         Ok(Entry {
             handle: Arc::new(AgentHandle {
                 details: details(&built, revision, agent.suspended),
+                tools: tools::summaries(&built.tools),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),
                 openai: agent.expose.openai,

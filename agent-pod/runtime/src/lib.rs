@@ -13,6 +13,7 @@
 //! - Conversations, secrets, health and run counts outlive a reload; agents do not.
 
 pub mod build;
+pub mod desks;
 pub mod discovery;
 pub mod idempotency;
 pub mod manifests;

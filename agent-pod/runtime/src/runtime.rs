@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_pod_config::{
     AgentState, Document, EndpointState, PodState, ProviderState, Rejected, RejectedProblem, SecretKey, SecretPresence,
-    SecretState, Trust, revision_of,
+    SecretState, ToolState, Trust, revision_of,
 };
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::ports::RunObserver;
@@ -128,18 +128,27 @@ impl Runtime {
             let id = SecretId { name: key.name.clone(), key: key.key.clone() };
             !known.contains(key) && self.secrets.get(&id).is_none()
         };
-        let problem = |name: &str, field: &str, key: &SecretKey| RejectedProblem {
+        let unmounted = |path: String, key: &SecretKey| RejectedProblem {
             file: None,
-            path: format!("providers.{name}.{field}"),
+            path,
             message: format!(
                 "key `{}` of Secret `{}` is not mounted in this pod; one that has it takes over",
                 key.key, key.name
             ),
         };
         let named = document.providers.iter().flat_map(|(name, provider)| {
-            provider.secrets().filter(|(_, key)| missing(key)).map(move |(field, key)| problem(name, field, key))
+            provider
+                .secrets()
+                .filter(|(_, key)| missing(key))
+                .map(move |(field, key)| unmounted(format!("providers.{name}.{field}"), key))
         });
-        named.collect()
+        let of_tools = document.agents.iter().flat_map(|(name, agent)| {
+            agent.tools.iter().enumerate().flat_map(move |(index, tool)| {
+                tool.secrets().map(move |(field, key)| (format!("agents.{name}.tools[{index}].{field}"), key))
+            })
+        });
+        let of_tools = of_tools.filter(|(_, key)| missing(key)).map(|(path, key)| unmounted(path, key));
+        named.chain(of_tools).collect()
     }
 
     /// Loads a folder's document: an agent that cannot be served as it stands there goes on as it was.
@@ -290,6 +299,15 @@ fn agent_state(entry: &crate::registry::Entry) -> AgentState {
         name: entry.agent.name.clone(),
         namespace: entry.agent.namespace.clone(),
         status: entry.handle.details.summary.status.to_owned(),
+        tools: entry
+            .agent
+            .tools
+            .permitted()
+            .map(|tool| ToolState {
+                name: tool.spec.name.clone(),
+                state: if tool.is_down() { "unavailable" } else { "ready" }.to_owned(),
+            })
+            .collect(),
     }
 }
 

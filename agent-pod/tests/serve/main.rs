@@ -15,4 +15,6 @@ mod standalone;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod tools;
+#[cfg(test)]
 mod validate;

@@ -45,6 +45,13 @@ pub struct Orchestration {
     #[serde(default = "Orchestration::default_timeout")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')").message("orchestration.timeout must be between 100ms and 1h"))]
     pub timeout: DurationString,
+    /// Whether the tool calls of one reply go on at the same time, at most 16 of them; else one after the other.
+    #[serde(default = "Orchestration::default_parallel_tool_calls")]
+    pub parallel_tool_calls: bool,
+    /// The most tokens of a tool's result that reach the model; the rest is cut, with a marker.
+    #[serde(default = "Orchestration::default_max_tool_result_tokens")]
+    #[schemars(range(min = 64, max = 1_000_000))]
+    pub max_tool_result_tokens: u32,
     /// The stages of a pipeline, each fed by the one before (default: analyze, process, synthesize).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -70,6 +77,14 @@ impl Orchestration {
     fn default_timeout() -> DurationString {
         "120s".into()
     }
+
+    fn default_parallel_tool_calls() -> bool {
+        true
+    }
+
+    fn default_max_tool_result_tokens() -> u32 {
+        8000
+    }
 }
 
 impl Default for Orchestration {
@@ -78,6 +93,8 @@ impl Default for Orchestration {
             pattern: Pattern::default(),
             max_iterations: Self::default_max_iterations(),
             timeout: Self::default_timeout(),
+            parallel_tool_calls: Self::default_parallel_tool_calls(),
+            max_tool_result_tokens: Self::default_max_tool_result_tokens(),
             stages: Vec::new(),
             branches: Vec::new(),
             merge: None,

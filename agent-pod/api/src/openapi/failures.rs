@@ -42,6 +42,19 @@ const OF_RUN: &[ErrorCode] = &[
     ErrorCode::DeadlineExceeded,
 ];
 
+/// What a tool's call may meet.
+const OF_TOOL: &[ErrorCode] = &[
+    ErrorCode::ToolNotFound,
+    ErrorCode::ToolForbidden,
+    ErrorCode::RateLimited,
+    ErrorCode::Overloaded,
+    ErrorCode::Suspended,
+    ErrorCode::DeadlineExceeded,
+];
+
+/// What an approval may meet.
+const OF_APPROVAL: &[ErrorCode] = &[ErrorCode::RunNotFound, ErrorCode::AlreadyDecided];
+
 /// What a handshake may meet.
 const OF_HANDSHAKE: &[ErrorCode] = &[ErrorCode::InvalidMessage, ErrorCode::ValidationFailed, ErrorCode::Draining];
 
@@ -53,6 +66,12 @@ pub(crate) struct ShowFailures;
 
 /// Failures of the run route.
 pub(crate) struct RunFailures;
+
+/// Failures of a tool's call.
+pub(crate) struct ExecuteFailures;
+
+/// Failures of an approval.
+pub(crate) struct ApprovalFailures;
 
 /// Failures of the handshake.
 pub(crate) struct SocketFailures;
@@ -81,6 +100,18 @@ impl IntoResponses for ShowFailures {
 impl IntoResponses for RunFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_RUN])
+    }
+}
+
+impl IntoResponses for ExecuteFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_TOOL])
+    }
+}
+
+impl IntoResponses for ApprovalFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_BODY, OF_APPROVAL])
     }
 }
 

@@ -199,6 +199,117 @@ pub struct Step {
     pub ok: bool,
     /// How long it took.
     pub duration_ms: u64,
+    /// Whether the result was too long for the model, and was cut.
+    pub truncated: bool,
+    /// Who decided what, of an `approval`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub approval: Option<ApprovalRecord>,
+}
+
+/// Who decided on a call, and when.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// `approve` or `deny`.
+    pub decision: String,
+    /// Who has decided; absent where nobody did in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub by: Option<String>,
+    /// When (RFC 3339).
+    pub at: String,
+    /// Why, in the decider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
+}
+
+/// The tools of the agents that the caller may call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ToolList {
+    /// By agent and name.
+    pub tools: Vec<AgentTool>,
+}
+
+/// A tool of an agent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AgentTool {
+    /// Name of the agent.
+    pub agent: String,
+    /// Name of the tool.
+    pub name: String,
+    /// Who carries it out: `internal`, `webhook` or `client`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is for.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// A call of a tool. Null is the same as absent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolRequest {
+    /// Name of the agent.
+    pub agent: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// Its arguments; absent: none.
+    pub arguments: Option<Map<String, Value>>,
+    /// The session, whose rate limits hold; absent: a fresh one.
+    #[schema(min_length = 1, max_length = 256)]
+    pub session_id: Option<String>,
+    /// The same under the name that the original system used; `sessionId` wins.
+    #[serde(rename = "session_id")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub session_id_original: Option<String>,
+}
+
+/// How a call of a tool ended: `result` where it succeeded, else `error`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolAnswer {
+    /// Name of the tool.
+    pub tool: String,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// What a model would get to see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub result: Option<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Whether the result was too long, and was cut.
+    pub truncated: bool,
+}
+
+/// A decision on a call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ApprovalRequest {
+    /// `approve` or `deny`.
+    #[schema(pattern = "^(approve|deny)$", example = "approve")]
+    pub decision: String,
+    /// Why; the model is told.
+    #[schema(max_length = 1000)]
+    pub reason: Option<String>,
+}
+
+/// A call that has been decided.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// Id of the run.
+    pub run_id: String,
+    /// Id of the call.
+    pub id: String,
+    /// `approve` or `deny`.
+    pub decision: String,
 }
 
 /// Tokens of a run.
@@ -316,10 +427,26 @@ pub enum RunEvent {
     },
     /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
     Step(StepEvent),
+    /// A call waits for a person to agree.
+    ApprovalRequired(ApprovalRequired),
     /// The answer.
     Done(Box<RunAnswer>),
     /// The run failed.
     Error(ErrorAnswer),
+}
+
+/// A call that waits for a person to agree.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRequired {
+    /// Id of the call.
+    pub id: String,
+    /// Name of the tool.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// When it counts as denied (RFC 3339).
+    pub expires_at: String,
 }
 
 /// A part of the run that is no tool call has ended.

@@ -9,6 +9,7 @@ use astromesh_crds::v1alpha1::{
 use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
+use super::tools;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
 use crate::document::{
     AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
@@ -43,6 +44,8 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         roles,
         prompts: prompts(&spec.prompts),
         orchestration: compiler.orchestration(&spec.orchestration),
+        tools: tools::tools(&mut compiler, spec),
+        tool_limits: tools::limits(spec),
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
         memory: spec.memory.as_ref().map(|memory| compiler.memory(memory)),
         guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
@@ -55,7 +58,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
 }
 
 /// Collects every problem of one agent, in place of ending at the first.
-struct Compiler {
+pub(super) struct Compiler {
     id: ObjectId,
     used: Used,
     problems: Vec<Problem>,
@@ -69,11 +72,9 @@ impl Compiler {
         compiled
     }
 
-    fn millis(&mut self, path: &str, text: &DurationString) -> u64 {
+    pub(super) fn millis(&mut self, path: &str, text: &DurationString) -> u64 {
         millis(text).unwrap_or_else(|| {
-            let object = self.id.clone();
-            let (path, message) = (path.to_owned(), bad_duration(text));
-            self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
+            self.invalid(path, bad_duration(text));
             0
         })
     }
@@ -87,6 +88,11 @@ impl Compiler {
             kind: ProblemKind::Invalid,
         }));
         compiled
+    }
+
+    pub(super) fn invalid(&mut self, path: &str, message: String) {
+        let (object, path) = (self.id.clone(), path.to_owned());
+        self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
     }
 
     /// What belongs to another pattern is left out: it shapes nothing.

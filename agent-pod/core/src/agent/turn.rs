@@ -15,14 +15,21 @@ use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
 use crate::prompt::{CONTEXT, SYSTEM};
+use crate::tool::Desk;
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way.
-pub(super) async fn run(agent: &Agent, request: TurnRequest, identity: Identity, limit: Duration, events: Events) {
+pub(super) async fn run(
+    agent: &Agent,
+    request: TurnRequest,
+    identity: Identity,
+    limit: Duration,
+    (events, desk): (Events, &Desk),
+) {
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
     let Booking { identity, ledger, started, .. } = &booking;
     let request = admit(agent, request, ledger);
-    let turn = Turn { agent, request: &request, identity, deadline: *started + limit, ledger, events: &events };
+    let turn = Turn { agent, request: &request, identity, deadline: *started + limit, ledger, events: &events, desk };
     let result = timeout_at(turn.deadline, story(turn)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {

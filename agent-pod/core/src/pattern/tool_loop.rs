@@ -79,11 +79,14 @@ fn tools<'a>(turn: &Turn<'a>) -> Result<Cow<'a, [ToolSpec]>, RunError> {
     Ok(own.iter().chain(&chat.tools).cloned().collect::<Vec<_>>().into())
 }
 
-/// Takes the calls of the caller's own tools out of `calls`. The run ends with them: only the caller can carry them out,
-/// and the model asks anew for what else it wanted.
+/// Takes the calls that the caller of the chat completions door carries out out of `calls`: those of its own tools, and
+/// of the agent's client tools. The run ends with them: only the caller can carry them out, and the model asks anew for what else it wanted.
 fn client_calls(turn: &Turn<'_>, calls: &mut Vec<ToolCall>) -> Vec<ToolCall> {
     let Some(chat) = turn.request.chat.as_deref() else { return Vec::new() };
-    calls.extract_if(.., |call| chat.tools.iter().any(|tool| tool.name == call.name)).collect()
+    let is_callers = |call: &mut ToolCall| {
+        turn.agent.tools.is_client(&call.name) || chat.tools.iter().any(|tool| tool.name == call.name)
+    };
+    calls.extract_if(.., is_callers).collect()
 }
 
 /// Puts a reply into the conversation and gives the calls that it asks for.

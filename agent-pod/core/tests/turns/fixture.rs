@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_core::agent::Turn;
 use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::{Guardrails, Rule};
@@ -16,7 +17,7 @@ use agent_pod_core::ports::{Environment, RunObserver};
 use agent_pod_core::prompt::{Prompts, SYSTEM};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
-use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
+use agent_pod_core::tool::{Tool, ToolError, ToolSet, ToolSpec};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -81,6 +82,10 @@ impl Fixture {
 
     pub(crate) fn memory(self, memory: AgentMemory) -> Self {
         Self { memory: Some(memory), ..self }
+    }
+
+    pub(crate) fn tool_set(self, tools: ToolSet) -> Self {
+        Self { tools, ..self }
     }
 
     /// `upper`, which works, and `broken`, which does not.
@@ -150,7 +155,7 @@ impl Tool for Upper {
         ToolSpec { name: "upper".into(), description: "upper case".into(), parameters: json!({"type": "object"}) }
     }
 
-    async fn call(&self, arguments: &Value) -> Result<String, String> {
+    async fn call(&self, arguments: &Value, _: &Turn<'_>) -> Result<String, ToolError> {
         Ok(arguments.to_string().to_uppercase())
     }
 }
@@ -163,7 +168,7 @@ impl Tool for Broken {
         ToolSpec { name: "broken".into(), description: "breaks".into(), parameters: json!({"type": "object"}) }
     }
 
-    async fn call(&self, _: &Value) -> Result<String, String> {
-        Err("it broke".into())
+    async fn call(&self, _: &Value, _: &Turn<'_>) -> Result<String, ToolError> {
+        Err(ToolError::broken("it broke"))
     }
 }

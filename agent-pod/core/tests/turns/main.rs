@@ -14,4 +14,5 @@ mod output;
 mod patterns;
 #[cfg(test)]
 mod routing;
+mod tools;
 mod turn;

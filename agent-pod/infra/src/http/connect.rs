@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,11 +10,13 @@ use std::time::Duration;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
+
+use super::reach::Reach;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
@@ -28,28 +31,38 @@ pub(crate) struct NameNotFound(#[source] io::Error);
 #[error("connect timeout")]
 pub(crate) struct ConnectTimeout;
 
-/// The system's resolver, with errors of its own.
+/// An address of the server may not be called.
+#[derive(Debug, thiserror::Error)]
+#[error("the address may not be called")]
+pub(crate) struct AddressForbidden;
+
+/// The system's resolver, with errors of its own. What it gives is what is connected to: nobody can change the name's
+/// address between the check and the call.
 #[derive(Clone)]
-pub(super) struct Resolver(GaiResolver);
+pub(super) struct Resolver(GaiResolver, Reach);
 
 impl Service<Name> for Resolver {
-    type Response = GaiAddrs;
-    type Error = NameNotFound;
-    type Future = Pending<GaiAddrs, NameNotFound>;
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = Pending<Self::Response, BoxError>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NameNotFound>> {
-        self.0.poll_ready(context).map_err(NameNotFound)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context).map_err(|error| NameNotFound(error).into())
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let addresses = self.0.call(name);
-        Box::pin(async move { addresses.await.map_err(NameNotFound) })
+        let (reach, addresses) = (self.1, self.0.call(name));
+        Box::pin(async move {
+            let addresses: Vec<_> = addresses.await.map_err(NameNotFound)?.collect();
+            let forbidden = addresses.iter().any(|address| !reach.permits(address.ip()));
+            if forbidden { Err(AddressForbidden.into()) } else { Ok(addresses.into_iter()) }
+        })
     }
 }
 
 /// What opens TCP connections.
-pub(super) fn connector() -> HttpConnector<Resolver> {
-    let mut connector = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+pub(super) fn connector(reach: Reach) -> HttpConnector<Resolver> {
+    let mut connector = HttpConnector::new_with_resolver(Resolver(GaiResolver::new(), reach));
     connector.enforce_http(false);
     // Else the pieces of a request wait for one another.
     connector.set_nodelay(true);
