@@ -12,10 +12,12 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::stream::{self, Stream};
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -116,7 +118,7 @@ impl Events {
     /// Nobody reads along.
     #[must_use]
     pub fn silent() -> Self {
-        Self { sender: mpsc::channel(1).0, streaming: false, aloud: false }
+        Self { sender: mpsc::channel(1).0, streaming: false, aloud: false, outgoing: None }
     }
 
     /// Says it, waiting for a slow reader.
@@ -193,15 +195,34 @@ impl Agent {
         let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let run_id = identity.run_id.clone();
-        let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
+        let (sender, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
             let outgoing = if options.streaming { guard::Outgoing::of(&self) } else { None };
             let events = Events { sender, streaming: options.streaming, aloud: true, outgoing };
             turn::run(&self, request, identity, limit, (events, &at_desk)).await;
             drop(held);
         };
-        let told = stream::poll_fn(move |context| receiver.poll_recv(context));
-        let driven = stream::once(turn).filter_map(|()| async { None });
-        Run { run_id, events: stream::select(told, driven).boxed(), desk }
+        Run { run_id, events: told(Box::pin(turn), receiver).boxed(), desk }
     }
+}
+
+/// What a turn says, which goes on only while somebody waits for it.
+///
+/// Turn and reader are one task. The queue is therefore looked into after the turn was polled, and nobody waits on it: an
+/// event would else wake the task that has just sent it, and every piece of an answer would be a second round of the
+/// connection.
+fn told(turn: BoxFuture<'static, ()>, mut receiver: mpsc::Receiver<TurnEvent>) -> impl Stream<Item = TurnEvent> {
+    let mut turn = Some(turn);
+    stream::poll_fn(move |context| {
+        loop {
+            if let Ok(event) = receiver.try_recv() {
+                return Poll::Ready(Some(event));
+            }
+            let Some(going_on) = &mut turn else { return Poll::Ready(None) };
+            match going_on.poll_unpin(context) {
+                Poll::Ready(()) => turn = None,
+                Poll::Pending => return receiver.try_recv().map_or(Poll::Pending, |event| Poll::Ready(Some(event))),
+            }
+        }
+    })
 }

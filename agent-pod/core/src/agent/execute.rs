@@ -62,6 +62,7 @@ impl Agent {
                 outcome: "ok",
                 usage: &booked.usage,
                 attempts: &booked.attempts,
+                guardrail_hits: &booked.guardrail_hits,
                 duration: started.elapsed(),
             });
         }

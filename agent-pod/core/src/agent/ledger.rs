@@ -39,6 +39,11 @@ impl Ledger {
         self.lock().clone()
     }
 
+    /// Everything, once nothing more is booked.
+    pub(super) fn close(&mut self) -> Booked {
+        std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Books a model call.
     pub fn call(&self, call: Call<'_>) {
         self.lock().usage.add(call);

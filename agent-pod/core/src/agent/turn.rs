@@ -152,7 +152,7 @@ struct Booking<'a> {
 
 impl Drop for Booking<'_> {
     fn drop(&mut self) {
-        let booked = self.ledger.booked();
+        let booked = self.ledger.close();
         self.agent.observer.finished(&RunRecord {
             agent: &self.agent.name,
             run_id: &self.identity.run_id,

@@ -1,9 +1,10 @@
 //! One try of one candidate, read to its end and booked, also when it is dropped half way.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::candidate::Candidate;
 use super::estimate::text_tokens;
@@ -123,10 +124,15 @@ impl<'a> Attempting<'a> {
             Ok(Err(error)) => return Err(Failure { error, committed, deadline: None }),
             Err(_) => return Err(self.too_slow("no answer", limits, committed)),
         };
+        // One timer for the whole reply: to put it off costs less than to set another one for each piece.
+        let mut silence = pin!(sleep_until(first_end.min(limits.deadline)));
         loop {
             let limit = if self.first.is_some() { end.min(Instant::now() + timeouts.stall) } else { first_end };
-            let Ok(next) = timeout_at(limit.min(limits.deadline), stream.next()).await else {
-                return Err(self.too_slow("stalled", limits, committed));
+            silence.as_mut().reset(limit.min(limits.deadline));
+            let next = tokio::select! {
+                biased;
+                next = stream.next() => next,
+                () = &mut silence => return Err(self.too_slow("stalled", limits, committed)),
             };
             let Some(event) = next else { break };
             let event = event.map_err(|error| Failure { error, committed, deadline: None })?;
