@@ -38,6 +38,8 @@ const CLOSED_PORT: &str = "http://127.0.0.1:1/v1";
 #[case::status_429_with_seconds(Fault::patient("Retry-After", "7", (6, 7)))]
 #[case::status_429_with_a_date(Fault::patient("Retry-After", &in_seconds(30), (25, 30)))]
 #[case::status_429_with_milliseconds(Fault::patient("retry-after-ms", "2500", (2, 3)))]
+#[case::status_429_with_a_vendors_reset(Fault::patient("x-ratelimit-reset-requests", "6m30s", (389, 390)))]
+#[case::status_429_with_a_general_reset(Fault::patient("x-ratelimit-reset", "12", (11, 12)))]
 #[case::status_500(Fault::scripted(refused(500), "500"))]
 #[case::status_503(Fault::scripted(refused(503), "503"))]
 #[case::status_503_with_seconds(
@@ -121,7 +123,7 @@ async fn alone(fault: &Fault, world: &World) {
     assert_eq!(answer.attempts(), vec![format!("faulty {}", fault.outcome); fault.tries]);
     let wait = answer.retry_after;
     let expected =
-        fault.retry_after.map_or(wait.is_none(), |(least, most)| wait.is_some_and(|s| s >= least && s <= most));
+        fault.retry_after.map_or_else(|| wait.is_none(), |(least, most)| wait.is_some_and(|s| s >= least && s <= most));
     assert!(expected, "Retry-After: {wait:?}");
     let (message, phrase) = (answer.message(), fault.phrase);
     let named = [format!("faulty ({phrase})"), format!("faulty found the request at fault: {phrase}")];

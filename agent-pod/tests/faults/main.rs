@@ -34,4 +34,6 @@ mod setting_aside;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod strategies;

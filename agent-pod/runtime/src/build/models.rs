@@ -137,7 +137,7 @@ impl Models {
         let mut candidates = Vec::new();
         for (index, candidate) in model.candidates.iter().enumerate() {
             let path = format!("{path}.candidates[{index}]");
-            candidates.push(self.candidate(candidate, &path, within)?);
+            candidates.push(Self::candidate(candidate, &path, within)?);
         }
         let rotation = self.rotations.entry((within.agent.to_owned(), role.to_owned())).or_default();
         Ok(Router::new(RouterSettings {
@@ -149,12 +149,7 @@ impl Models {
         }))
     }
 
-    fn candidate(
-        &mut self,
-        candidate: &CandidateDocument,
-        path: &str,
-        within: &Within<'_>,
-    ) -> Result<Candidate, RejectedProblem> {
+    fn candidate(candidate: &CandidateDocument, path: &str, within: &Within<'_>) -> Result<Candidate, RejectedProblem> {
         let missing = || {
             let message = format!("provider `{}` is not in the document or cannot be built", candidate.provider);
             problem(format!("{path}.provider"), message)
@@ -248,7 +243,7 @@ fn facts(provider: &ProviderDocument, model: Option<&ProviderModelDocument>) -> 
     Ok(Facts {
         capabilities: model
             .and_then(|model| model.capabilities.as_deref())
-            .map_or(Capabilities { tools: true, ..Capabilities::default() }, capabilities),
+            .map_or_else(|| Capabilities { tools: true, ..Capabilities::default() }, capabilities),
         context_window: model.and_then(|model| model.context_window),
         quality: model.and_then(|model| model.quality),
         price: said.or_else(|| self_hosted.then(Price::default)),
