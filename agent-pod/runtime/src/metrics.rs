@@ -19,8 +19,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::registry::Registry as Agents;
 use labels::{
-    AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels, TokenLabels,
-    TokenUsageLabels,
+    AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels,
+    TokenLabels, TokenUsageLabels,
 };
 
 /// The buckets that the semantic conventions advise for durations of operations, in seconds.

@@ -70,10 +70,7 @@ impl Patterns {
 }
 
 fn build(patterns: &[String]) -> Result<Regex, BuildError> {
-    Regex::builder()
-        .syntax(syntax::Config::new().case_insensitive(true))
-        .configure(limits())
-        .build_many(patterns)
+    Regex::builder().syntax(syntax::Config::new().case_insensitive(true)).configure(limits()).build_many(patterns)
 }
 
 fn limits() -> Config {
