@@ -317,7 +317,7 @@ pub enum RunEvent {
     /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
     Step(StepEvent),
     /// The answer.
-    Done(RunAnswer),
+    Done(Box<RunAnswer>),
     /// The run failed.
     Error(ErrorAnswer),
 }

@@ -1,7 +1,5 @@
 //! What the rules find, what they leave alone, and that pieces make no difference.
 
-#![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests")]
-
 use proptest::prelude::*;
 use rstest::rstest;
 
