@@ -77,6 +77,14 @@ pub struct Ask<'a> {
     pub seed: u64,
 }
 
+/// Who serves a request.
+struct Order<'a> {
+    /// Those that can and may, in the order in which they are tried.
+    ready: Vec<&'a Candidate>,
+    /// Those that could and may not now.
+    unavailable: Vec<(&'a Candidate, Unavailable)>,
+}
+
 /// How a candidate ended that gave no reply.
 enum End {
     /// The next one is tried.
@@ -109,10 +117,10 @@ impl Router {
     /// - `deadline_exceeded`.
     pub async fn complete(&self, ask: &Ask<'_>, ledger: &Ledger, events: &Events) -> Result<Reply, RunError> {
         let input_tokens = self.input_tokens(ask);
-        let (order, unavailable) = self.order(ask, input_tokens)?;
+        let Order { ready, unavailable } = self.order(ask, input_tokens)?;
         let mut failures = Failures::new(unavailable);
-        let count = order.len();
-        for (position, candidate) in order.into_iter().enumerate() {
+        let count = ready.len();
+        for (position, candidate) in ready.into_iter().enumerate() {
             if Instant::now() >= ask.deadline {
                 return Err(deadline_exceeded());
             }
@@ -165,11 +173,7 @@ impl Router {
     }
 
     /// The candidates that can and may serve, in the order in which they are tried, and those that may not now.
-    fn order<'a>(
-        &'a self,
-        ask: &Ask<'_>,
-        input_tokens: u64,
-    ) -> Result<(Vec<&'a Candidate>, Vec<(&'a Candidate, Unavailable)>), RunError> {
+    fn order(&self, ask: &Ask<'_>, input_tokens: u64) -> Result<Order<'_>, RunError> {
         let need = self.need(ask, input_tokens);
         let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
         let mut lacks: Vec<(&Candidate, Lack)> = Vec::new();
@@ -198,12 +202,12 @@ impl Router {
             | Strategy::CapabilityMatch => 0,
         };
         let ranked = rank(&views, self.strategy, rotation).into_iter().filter_map(|index| available.get(index));
-        let (mut order, aside): (Vec<_>, Vec<_>) = ranked
+        let (mut ready, aside): (Vec<_>, Vec<_>) = ranked
             .map(|(candidate, _)| *candidate)
             .partition(|candidate| !candidate.state.is_aside(candidate.port.credential_version()));
         // What is misconfigured comes last: it is worth a try only where everything else has failed.
-        order.extend(aside);
-        Ok((order, unavailable))
+        ready.extend(aside);
+        Ok(Order { ready, unavailable })
     }
 
     fn need(&self, ask: &Ask<'_>, input_tokens: u64) -> Need {
