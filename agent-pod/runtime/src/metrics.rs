@@ -217,6 +217,7 @@ fn approximate(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use agent_pod_core::guardrail::{Action, Direction, Hit, Kind};
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
@@ -254,7 +255,12 @@ mod tests {
             outcome: "ok",
             usage: &usage,
             attempts: &[attempt],
-            guardrail_hits: &[],
+            guardrail_hits: &[Hit {
+                direction: Direction::Input,
+                kind: Kind::TopicFilter,
+                action: Action::Block,
+                reason: "topic".to_owned(),
+            }],
             duration: Duration::from_millis(10),
         });
         let agents = Agents::new(Box::new(NoVerifier));
