@@ -459,3 +459,50 @@ proptest! {
         prop_assert_eq!(&read.agents["support"].prompts.system, &prompt);
     }
 }
+
+fn guarded(guardrails: Value) -> Value {
+    let mut agent = agent_value();
+    agent["spec"]["guardrails"] = guardrails;
+    agent
+}
+
+#[test]
+fn guardrails_are_compiled_with_their_defaults() {
+    let agent = guarded(json!({
+        "input": [{"type": "pii_detection", "scope": ["tool_results"]}, {"type": "topic_filter", "topics": ["a"]}, {"type": "max_length"}],
+        "output": [{"type": "content_filter", "patterns": ["a+"], "message": "No."}, {"type": "cost_limit", "maxTokensPerTurn": 5}],
+    }));
+    let compilation = compiled(&[agent], &[provider_value("openai"), provider_value("local")]);
+    assert_eq!(compilation.problems, []);
+    let document = serde_json::to_value(&compilation.document.agents["support"].guardrails).unwrap();
+    let entities = ["email", "phone", "ssn", "credit_card", "iban", "ip_address"];
+    assert_eq!(
+        document,
+        json!({
+            "input": [
+                {"check": {"type": "pii_detection", "entities": entities}, "action": "redact", "scope": ["tool_results"]},
+                {"check": {"type": "topic_filter", "topics": ["a"]}, "action": "block", "scope": ["message"]},
+                {"check": {"type": "max_length", "maxChars": 10_000}, "action": "truncate", "scope": ["message"]},
+            ],
+            "output": [
+                {"check": {"type": "content_filter", "patterns": ["a+"]}, "action": "redact", "message": "No.", "scope": ["message"]},
+                {"check": {"type": "cost_limit", "maxTokensPerTurn": 5}, "action": "block", "scope": ["message"]},
+            ],
+        })
+    );
+    let bytes = compilation.document.to_bytes();
+    assert_eq!(Document::from_bytes(&bytes).unwrap(), compilation.document);
+}
+
+#[rstest]
+#[case("(", "not a regular expression")]
+#[case("x*", "the regular expression matches the empty text")]
+#[case(r"\w{900}{900}", "the regular expression takes too much memory")]
+fn a_regular_expression_that_cannot_be_used_is_named_with_its_path(#[case] pattern: &str, #[case] message: &str) {
+    let agent =
+        guarded(json!({"output": [{"type": "content_filter", "keywords": ["a"], "patterns": ["fine", pattern]}]}));
+    let compilation = compiled(&[agent], &[provider_value("openai"), provider_value("local")]);
+    let [problem] = compilation.problems.as_slice() else { panic!("{:?}", compilation.problems) };
+    assert_eq!((problem.path.as_str(), problem.kind), ("spec.guardrails.output[0].patterns[1]", ProblemKind::Invalid));
+    assert!(problem.message.starts_with(message), "{}", problem.message);
+}

@@ -163,9 +163,11 @@ fn warnings<S: Serializer>(hits: &[Hit], serializer: S) -> Result<S::Ok, S::Erro
         kind: Kind,
         reason: &'a str,
     }
-    serializer.collect_seq(
-        hits.iter().map(|hit| Warning { direction: hit.direction, kind: hit.kind, reason: &hit.reason }),
-    )
+    serializer.collect_seq(hits.iter().map(|hit| Warning {
+        direction: hit.direction,
+        kind: hit.kind,
+        reason: &hit.reason,
+    }))
 }
 
 /// Why a run ended.

@@ -19,10 +19,10 @@ pub mod pattern;
 
 pub mod model;
 
+pub mod guardrail;
 pub mod memory;
 pub mod output;
 pub mod prompt;
-pub mod guardrail;
 pub mod tool;
 
 pub mod access;

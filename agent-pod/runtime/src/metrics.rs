@@ -19,8 +19,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::registry::Registry as Agents;
 use labels::{
-    AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels, TokenLabels,
-    TokenUsageLabels,
+    AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels,
+    TokenLabels, TokenUsageLabels,
 };
 
 /// The buckets that the semantic conventions advise for durations of operations, in seconds.
@@ -217,6 +217,7 @@ fn approximate(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use agent_pod_core::guardrail::{Action, Direction, Hit, Kind};
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
@@ -254,7 +255,12 @@ mod tests {
             outcome: "ok",
             usage: &usage,
             attempts: &[attempt],
-            guardrail_hits: &[],
+            guardrail_hits: &[Hit {
+                direction: Direction::Input,
+                kind: Kind::TopicFilter,
+                action: Action::Block,
+                reason: "topic".to_owned(),
+            }],
             duration: Duration::from_millis(10),
         });
         let agents = Agents::new(Box::new(NoVerifier));

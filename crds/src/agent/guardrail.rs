@@ -142,6 +142,5 @@ pub enum PiiEntity {
 
 impl PiiEntity {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Email, Self::Phone, Self::Ssn, Self::CreditCard, Self::Iban, Self::IpAddress];
+    pub const ALL: [Self; 6] = [Self::Email, Self::Phone, Self::Ssn, Self::CreditCard, Self::Iban, Self::IpAddress];
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts, RuntimeSpec,
-    Stage,
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts,
+    RuntimeSpec, Stage,
 };
 use serde_json::Value;
 
@@ -13,8 +13,8 @@ use super::tools;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
 use crate::document::{
     AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
-    IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, PromptsDocument,
-    StageDocument,
+    GuardrailsDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument,
+    PromptsDocument, StageDocument,
 };
 
 /// The most steps of a plan, where nothing else is said.

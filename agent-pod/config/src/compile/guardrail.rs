@@ -35,9 +35,7 @@ fn rule(rule: &Guardrail) -> GuardrailDocument {
         }
         GuardrailType::PiiDetection => CheckDocument::PiiDetection { entities: rule.entities.clone() },
         GuardrailType::TopicFilter => CheckDocument::TopicFilter { topics: rule.topics.clone() },
-        GuardrailType::MaxLength => {
-            CheckDocument::MaxLength { max_chars: rule.max_chars.unwrap_or(CHARACTERS_MAX) }
-        }
+        GuardrailType::MaxLength => CheckDocument::MaxLength { max_chars: rule.max_chars.unwrap_or(CHARACTERS_MAX) },
         GuardrailType::ContentFilter => {
             CheckDocument::ContentFilter { keywords: rule.keywords.clone(), patterns: rule.patterns.clone() }
         }
@@ -50,12 +48,21 @@ fn rule(rule: &Guardrail) -> GuardrailDocument {
     GuardrailDocument { check, action, message: rule.message.clone(), scope }
 }
 
+/// What is wrong, without the picture of it.
+fn in_one_line(error: &regex_syntax::Error) -> String {
+    match error {
+        regex_syntax::Error::Parse(error) => error.kind().to_string(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string(),
+        other => other.to_string().replace('\n', " "),
+    }
+}
+
 /// Why a regular expression cannot be used.
 fn refusal(pattern: &str) -> Option<String> {
     let parsed = regex_syntax::ParserBuilder::new().case_insensitive(true).build().parse(pattern);
     let hir = match parsed {
         Ok(hir) => hir,
-        Err(error) => return Some(format!("not a regular expression: {error}")),
+        Err(error) => return Some(format!("not a regular expression: {}", in_one_line(&error))),
     };
     if hir.properties().minimum_len().unwrap_or(0) == 0 {
         return Some("the regular expression matches the empty text, and so everywhere".to_owned());

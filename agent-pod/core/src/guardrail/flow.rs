@@ -45,7 +45,7 @@ impl Flow {
             let Some(rule) = self.rules.get(*index) else { continue };
             // Fails closed: nothing has seen what a rule that failed was to see.
             let passed = catch_unwind(AssertUnwindSafe(|| run(rule, under, &text, last)));
-            let Ok(passed) = passed else {
+            let Ok(Some(passed)) = passed else {
                 tracing::error!(rule = rule.kind().as_str(), "a guardrail failed to run and blocks");
                 self.block = Some(rule.block(self.direction, "the rule could not be run".to_owned()));
                 return String::new();
@@ -87,9 +87,10 @@ fn under(check: &Check) -> Option<Under> {
     }
 }
 
-fn run(rule: &Rule, under: &mut Under, text: &str, last: bool) -> Passed {
+/// None: the state is that of another rule.
+fn run(rule: &Rule, under: &mut Under, text: &str, last: bool) -> Option<Passed> {
     let on = rule.on_found();
-    match (&*rule.check, under) {
+    Some(match (&*rule.check, under) {
         (Check::Pii(pii), Under::Scan(stage)) => stage.feed(pii, text, on, last),
         (Check::Topics(topics), Under::Scan(stage)) => stage.feed(topics, text, on, last),
         (Check::Content { keywords, patterns }, Under::Content(words, places)) => {
@@ -106,10 +107,9 @@ fn run(rule: &Rule, under: &mut Under, text: &str, last: bool) -> Passed {
         }
         (Check::MaxLength(characters), Under::Length(so_far)) => cut(text, *characters, so_far, on),
         #[cfg(any(test, feature = "testing"))]
-        (Check::Faulty, _) => std::panic::panic_any("a rule that fails"),
-        // A state is made for its rule; were it not, nothing may pass.
-        (_, _) => std::panic::panic_any("the state belongs to another rule"),
-    }
+        (Check::Faulty, Under::Fault) => unreachable!("a rule that fails"),
+        (_, _) => return None,
+    })
 }
 
 fn cut(text: &str, characters: usize, so_far: &mut usize, on: OnFound) -> Passed {

@@ -70,10 +70,7 @@ impl Patterns {
 }
 
 fn build(patterns: &[String]) -> Result<Regex, BuildError> {
-    Regex::builder()
-        .syntax(syntax::Config::new().case_insensitive(true))
-        .configure(limits())
-        .build_many(patterns)
+    Regex::builder().syntax(syntax::Config::new().case_insensitive(true)).configure(limits()).build_many(patterns)
 }
 
 fn limits() -> Config {
@@ -100,7 +97,23 @@ fn reason(error: &BuildError) -> String {
 
 /// How many characters a match can have, and one more to see what follows it.
 fn reach(hir: &Hir) -> usize {
-    hir.properties().maximum_len().map_or(WINDOW, |bytes| bytes.saturating_add(1)).min(WINDOW)
+    longest(hir).map_or(WINDOW, |characters| characters.saturating_add(1)).min(WINDOW)
+}
+
+/// The most characters of a match; none: there is no bound.
+fn longest(hir: &Hir) -> Option<usize> {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => Some(0),
+        HirKind::Literal(literal) => Some(String::from_utf8_lossy(&literal.0).chars().count()),
+        HirKind::Class(_) => Some(1),
+        HirKind::Repetition(repetition) => {
+            let times = usize::try_from(repetition.max?).ok()?;
+            Some(longest(&repetition.sub)?.saturating_mul(times))
+        }
+        HirKind::Capture(capture) => longest(&capture.sub),
+        HirKind::Concat(parts) => parts.iter().try_fold(0_usize, |sum, part| Some(sum.saturating_add(longest(part)?))),
+        HirKind::Alternation(parts) => parts.iter().try_fold(0, |most, part| Some(longest(part)?.max(most))),
+    }
 }
 
 /// A text under way through the expressions.

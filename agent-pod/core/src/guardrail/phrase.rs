@@ -132,7 +132,8 @@ mod tests {
     #[case("정치에 대해", "[FILTERED]에 대해")]
     #[case("c++ and c++11", "[FILTERED] and [FILTERED]11")]
     fn phrases_are_found_as_whole_words(#[case] text: &str, #[case] expected: &str) {
-        let topics = ["politics", "job security", "politique étrangère", "πολιτικής", "политика", "政治", "정치", "c++"];
+        let topics =
+            ["politics", "job security", "politique étrangère", "πολιτικής", "политика", "政治", "정치", "c++"];
         assert_eq!(found(&topics, text).text, expected);
     }
 

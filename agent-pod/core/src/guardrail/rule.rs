@@ -65,7 +65,10 @@ pub(super) enum Check {
     Pii(Pii),
     Topics(Phrases),
     MaxLength(usize),
-    Content { keywords: Option<Phrases>, patterns: Option<Patterns> },
+    Content {
+        keywords: Option<Phrases>,
+        patterns: Option<Patterns>,
+    },
     CostLimit(u64),
     #[cfg(any(test, feature = "testing"))]
     Faulty,

@@ -1,7 +1,5 @@
 //! What the rules find, what they leave alone, and that pieces make no difference.
 
-#![expect(clippy::unwrap_used, clippy::string_slice, reason = "helpers of tests")]
-
 use proptest::prelude::*;
 use rstest::rstest;
 
@@ -193,7 +191,8 @@ fn a_pattern_that_cannot_be_used_is_refused_with_its_place(#[case] pattern: &str
 
 #[test]
 fn rules_are_gone_through_in_their_order() {
-    let keyword = rule(CheckSettings::Content { keywords: vec!["[REDACTED_EMAIL]".into()], patterns: vec![] }, Action::Redact);
+    let keyword =
+        rule(CheckSettings::Content { keywords: vec!["[REDACTED_EMAIL]".into()], patterns: vec![] }, Action::Redact);
     let email = rule(CheckSettings::Pii(vec![Entity::Email]), Action::Redact);
     let length = rule(CheckSettings::MaxLength(12), Action::Truncate);
     let first_email = Guardrails::new(vec![], vec![email.clone(), keyword.clone(), length.clone()]);
@@ -225,7 +224,10 @@ fn length_counts_characters(#[case] characters: usize, #[case] text: &str, #[cas
 fn a_rule_that_fails_blocks() {
     let faulty = Guardrails::new(vec![rule(CheckSettings::Faulty, Action::Warn)], vec![]);
     let screened = faulty.screen(Subject::Message, "anything");
-    assert_eq!((screened.text.as_str(), screened.block.unwrap().hit.reason.as_str()), ("", "the rule could not be run"));
+    assert_eq!(
+        (screened.text.as_str(), screened.block.unwrap().hit.reason.as_str()),
+        ("", "the rule could not be run")
+    );
 }
 
 #[test]
@@ -260,33 +262,53 @@ fn text_that_cannot_be_part_of_anything_goes_out_at_once() {
 #[case("politics ")]
 #[case("2024-01-")]
 fn much_of_one_thing_is_read_in_bounded_work(#[case] unit: &str) {
-    let text = unit.repeat(50_000 / unit.len());
+    let text = unit.repeat(20_000 / unit.len());
     let rules = vec![
         rule(CheckSettings::Pii(Entity::ALL.to_vec()), Action::Redact),
         rule(CheckSettings::Topics(vec!["politics politics politics".into(), "aaaaaaaa".into()]), Action::Warn),
     ];
     let guardrails = Guardrails::new(rules, vec![]);
     let looks = work::of(|| drop(guardrails.screen(Subject::Message, &text)));
-    assert!(looks < 400 * 50_000, "{looks}");
+    assert!(looks < 400 * 20_000, "{looks}");
 }
 
 /// Text of everything that the recognisers look at.
 fn texts() -> impl Strategy<Value = String> {
     let planted = prop_oneof![
-        Just("ada@example.com"), Just("555-123-4567"), Just("+49 151 12345678"), Just("078-05-1120"),
-        Just("4111 1111 1111 1111"), Just("378282246310005"), Just("DE89 3704 0044 0532 0130 00"), Just("10.1.2.3"),
-        Just("2001:db8::1"), Just("phone 5551234"), Just("ssn 123456789"), Just("secret word"), Just("sk-12345678"),
-    ].prop_map(ToOwned::to_owned);
+        Just("ada@example.com"),
+        Just("555-123-4567"),
+        Just("+49 151 12345678"),
+        Just("078-05-1120"),
+        Just("4111 1111 1111 1111"),
+        Just("378282246310005"),
+        Just("DE89 3704 0044 0532 0130 00"),
+        Just("10.1.2.3"),
+        Just("2001:db8::1"),
+        Just("phone 5551234"),
+        Just("ssn 123456789"),
+        Just("secret word"),
+        Just("sk-12345678"),
+    ]
+    .prop_map(ToOwned::to_owned);
     let noise = prop_oneof![
-        "[0-9 .()/+-]{0,12}", "[a-z@.:]{0,8}", "[ ,\n]", Just("order ".to_owned()), Just("phone ".to_owned()),
-        Just("[REDACTED_PHONE]".to_owned()), Just("政治".to_owned()), Just("\u{200b}".to_owned()), "\\PC{0,4}", any::<String>(),
+        "[0-9 .()/+-]{0,12}",
+        "[a-z@.:]{0,8}",
+        "[ ,\n]",
+        Just("order ".to_owned()),
+        Just("phone ".to_owned()),
+        Just("[REDACTED_PHONE]".to_owned()),
+        Just("政治".to_owned()),
+        Just("\u{200b}".to_owned()),
+        "\\PC{0,4}",
+        any::<String>(),
     ];
     proptest::collection::vec(prop_oneof![planted, noise], 0..12).prop_map(|parts| parts.concat())
 }
 
 fn all_redactions() -> Guardrails {
     let words = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-    let check = CheckSettings::Content { keywords: words(&["secret word"]), patterns: words(&[r"\bsk-\d+\b", "[xyz]{3,}w"]) };
+    let check =
+        CheckSettings::Content { keywords: words(&["secret word"]), patterns: words(&[r"\bsk-\d+\b", "[xyz]{3,}w"]) };
     let pii = rule(CheckSettings::Pii(Entity::ALL.to_vec()), Action::Redact);
     Guardrails::new(vec![], vec![pii, rule(check, Action::Redact)])
 }

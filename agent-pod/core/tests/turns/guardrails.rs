@@ -75,7 +75,9 @@ async fn answer(fixture: &Fixture, request: TurnRequest) -> RunAnswer {
 }
 
 fn tokens(seen: &[TurnEvent]) -> String {
-    seen.iter().filter_map(|event| if let TurnEvent::Token(text) = event { Some(text.as_str()) } else { None }).collect()
+    seen.iter()
+        .filter_map(|event| if let TurnEvent::Token(text) = event { Some(text.as_str()) } else { None })
+        .collect()
 }
 
 fn end(seen: &[TurnEvent]) -> &RunAnswer {
@@ -97,7 +99,8 @@ async fn a_blocked_question_calls_no_model_and_stores_nothing(#[case] streaming:
     let options = RunOptions { streaming, ..RunOptions::default() };
     let seen = events(fixture.agent().start(ask("About Politics?"), options, ())).await;
     let body = serde_json::to_value(end(&seen)).unwrap();
-    let guardrail = json!({"direction": "input", "type": "topic_filter", "action": "block", "reason": "topic `politics`"});
+    let guardrail =
+        json!({"direction": "input", "type": "topic_filter", "action": "block", "reason": "topic `politics`"});
     assert_eq!((&body["blocked"], &body["finish"]), (&json!(true), &json!("blocked")));
     assert_eq!((&body["guardrail"], &body["answer"], &body["steps"]), (&guardrail, &json!("Not here."), &json!([])));
     assert!(model.requests().is_empty() && kept.said().is_empty() && tokens(&seen).is_empty());
@@ -144,12 +147,16 @@ async fn an_answer_that_ends_in_something_held_back_is_whole() {
     let model = ScriptedModel::new([Ok(vec![content("It is a@b"), content(".co")])]);
     let (fixture, _) = guarded(&model, vec![], vec![rule(email(), Action::Redact)]);
     let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
-    assert_eq!((tokens(&seen), end(&seen).answer.as_str()), ("It is [REDACTED_EMAIL]".to_owned(), "It is [REDACTED_EMAIL]"));
+    assert_eq!(
+        (tokens(&seen), end(&seen).answer.as_str()),
+        ("It is [REDACTED_EMAIL]".to_owned(), "It is [REDACTED_EMAIL]")
+    );
 }
 
 #[tokio::test]
 async fn a_blocked_stream_keeps_what_went_out_and_stops_the_model() {
-    let model = ScriptedModel::new([Ok(vec![content("I think "), content("politics "), content("is"), Scripted::Silence])]);
+    let model =
+        ScriptedModel::new([Ok(vec![content("I think "), content("politics "), content("is"), Scripted::Silence])]);
     let (fixture, kept) = guarded(&model, vec![], vec![rule(topics(), Action::Block)]);
     let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
     let answer = end(&seen);
@@ -227,7 +234,10 @@ async fn a_rule_that_fails_to_run_blocks(#[case] on_input: bool) {
     let (input, output) = if on_input { (faulty, vec![]) } else { (vec![], faulty) };
     let (fixture, _) = guarded(&model, input, output);
     let answer = answer(&fixture, ask("hi")).await;
-    assert_eq!((answer.answer.as_str(), answer.guardrail.unwrap().reason.as_str()), ("Not here.", "the rule could not be run"));
+    assert_eq!(
+        (answer.answer.as_str(), answer.guardrail.unwrap().reason.as_str()),
+        ("Not here.", "the rule could not be run")
+    );
     assert_eq!(model.requests().len(), usize::from(!on_input));
 }
 
@@ -248,6 +258,12 @@ async fn at_the_chat_door_every_text_of_the_caller_is_seen() {
     let sent: Vec<_> = model.requests()[0].messages.iter().map(|message| message.content.clone()).collect();
     assert_eq!(
         sent,
-        ["Be kind.\n\nServe [REDACTED_EMAIL]", "politics from [REDACTED_EMAIL]", "Not here.", "a@b.co", "I am [REDACTED_EMAIL]"]
+        [
+            "Be kind.\n\nServe [REDACTED_EMAIL]",
+            "politics from [REDACTED_EMAIL]",
+            "Not here.",
+            "a@b.co",
+            "I am [REDACTED_EMAIL]"
+        ]
     );
 }

@@ -111,7 +111,9 @@ fn ipv6(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
         return Ok(None);
     }
     let mut text = String::new();
-    while let Some(reads) = ahead.at(text.len())?.filter(|reads| reads.is_ascii_hexdigit() || matches!(reads, ':' | '.')) {
+    while let Some(reads) =
+        ahead.at(text.len())?.filter(|reads| reads.is_ascii_hexdigit() || matches!(reads, ':' | '.'))
+    {
         text.push(reads);
         if text.len() > IPV6_MAX {
             return Ok(None);

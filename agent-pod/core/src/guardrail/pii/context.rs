@@ -7,11 +7,62 @@ const REACH: usize = 6;
 
 /// Words that announce a telephone number, without accents.
 const PHONE: &[&str] = &[
-    "phone", "phones", "telephone", "tel", "mobile", "cell", "cellphone", "call", "calling", "dial", "ring", "fax", "sms",
-    "text", "whatsapp", "hotline", "contact", "handy", "telefon", "telefonnummer", "handynummer", "mobil", "mobilnummer",
-    "rufnummer", "anrufen", "telephoner", "portable", "appelez", "telefono", "movil", "celular", "llame", "llamame",
-    "cellulare", "chiamami", "telefone", "telemovel", "ligue", "telefoon", "bel", "puhelin", "tlf", "numer", "телефон",
-    "тел", "телефона", "мобильный", "звоните", "позвони", "τηλεφωνο", "κινητο", "هاتف", "جوال", "טלפון", "फोन", "मोबाइल",
+    "phone",
+    "phones",
+    "telephone",
+    "tel",
+    "mobile",
+    "cell",
+    "cellphone",
+    "call",
+    "calling",
+    "dial",
+    "ring",
+    "fax",
+    "sms",
+    "text",
+    "whatsapp",
+    "hotline",
+    "contact",
+    "handy",
+    "telefon",
+    "telefonnummer",
+    "handynummer",
+    "mobil",
+    "mobilnummer",
+    "rufnummer",
+    "anrufen",
+    "telephoner",
+    "portable",
+    "appelez",
+    "telefono",
+    "movil",
+    "celular",
+    "llame",
+    "llamame",
+    "cellulare",
+    "chiamami",
+    "telefone",
+    "telemovel",
+    "ligue",
+    "telefoon",
+    "bel",
+    "puhelin",
+    "tlf",
+    "numer",
+    "телефон",
+    "тел",
+    "телефона",
+    "мобильный",
+    "звоните",
+    "позвони",
+    "τηλεφωνο",
+    "κινητο",
+    "هاتف",
+    "جوال",
+    "טלפון",
+    "फोन",
+    "मोबाइल",
 ];
 
 /// The same in scripts without spaces: parts of what stands before it.
@@ -22,16 +73,48 @@ const SSN: &[&str] = &["ssn", "ssns", "security", "social"];
 
 /// Words right before a number that is no telephone number.
 const OTHER: &[&str] = &[
-    "isbn", "issn", "ean", "upc", "gtin", "asin", "sku", "order", "orders", "invoice", "ticket", "tracking", "shipment",
-    "parcel", "timestamp", "epoch", "unix", "serial", "part", "item", "product", "article", "transaction", "bestellung",
-    "bestellnummer", "rechnung", "rechnungsnummer", "artikelnummer", "commande", "facture", "pedido", "factura", "ordine",
+    "isbn",
+    "issn",
+    "ean",
+    "upc",
+    "gtin",
+    "asin",
+    "sku",
+    "order",
+    "orders",
+    "invoice",
+    "ticket",
+    "tracking",
+    "shipment",
+    "parcel",
+    "timestamp",
+    "epoch",
+    "unix",
+    "serial",
+    "part",
+    "item",
+    "product",
+    "article",
+    "transaction",
+    "bestellung",
+    "bestellnummer",
+    "rechnung",
+    "rechnungsnummer",
+    "artikelnummer",
+    "commande",
+    "facture",
+    "pedido",
+    "factura",
+    "ordine",
 ];
 
 /// Words between such a word and the number.
-const FILLERS: &[&str] = &["number", "no", "nr", "num", "nummer", "numero", "id", "is", "was", "code", "ref", "reference"];
+const FILLERS: &[&str] =
+    &["number", "no", "nr", "num", "nummer", "numero", "id", "is", "was", "code", "ref", "reference"];
 
 /// Words before a version number.
-const VERSION: &[&str] = &["version", "versions", "versione", "versión", "ver", "v", "release", "build", "firmware", "rev", "revision"];
+const VERSION: &[&str] =
+    &["version", "versions", "versione", "versión", "ver", "v", "release", "build", "firmware", "rev", "revision"];
 
 /// What stands before a number.
 pub(super) struct Context {

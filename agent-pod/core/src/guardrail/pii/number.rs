@@ -97,8 +97,7 @@ enum Run {
 fn read(ahead: Ahead<'_>, wanted: &Pii) -> Result<Run, More> {
     let mut groups: Vec<Group> = Vec::new();
     let mut at = 0;
-    loop {
-        let Some((group, next)) = group(ahead, at, groups.is_empty())? else { break };
+    while let Some((group, next)) = group(ahead, at, groups.is_empty())? {
         // Digits of a name, of a time, of an address are no group.
         if is_part_of_more(ahead.skip(next))? {
             if groups.is_empty() {

@@ -85,10 +85,7 @@ impl Span<'_> {
         if self.context.announces_other() || matches!(self.joint(), "-" | "." | "/") {
             return false;
         }
-        self.is_enclosed(digits)
-            || self.is_national()
-            || self.is_with_trunk_prefix(digits)
-            || self.is_announced(digits)
+        self.is_enclosed(digits) || self.is_national() || self.is_with_trunk_prefix(digits) || self.is_announced(digits)
     }
 
     /// `(555) 123-4567`, `1 (555) 123-4567`, `(030) 1234567`, `(11) 91234-5678`.
