@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +9,9 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::bench::{self, Settings};
+use crate::calls::{self, run_events};
+use crate::load::{Load, drive};
+use crate::manifests::manifests;
 use crate::{mock, process, proxy, report};
 
 /// Measures what a call costs in agent-pod, beside a bare proxy in the same run.
@@ -26,6 +30,10 @@ enum Command {
     Mock(MockArgs),
     /// Serve the bare proxy alone.
     Proxy(ProxyArgs),
+    /// Print the manifests of the measured pod, to profile it by hand.
+    Manifests(ManifestsArgs),
+    /// Send runs to a pod that serves these manifests.
+    Load(LoadArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -76,6 +84,29 @@ struct ProxyArgs {
     to: SocketAddr,
 }
 
+#[derive(Debug, ClapArgs)]
+struct ManifestsArgs {
+    /// Address of the mock.
+    #[arg(long)]
+    llm: SocketAddr,
+}
+
+#[derive(Debug, ClapArgs)]
+struct LoadArgs {
+    /// Address of the pod.
+    #[arg(long)]
+    to: SocketAddr,
+    /// The agent: `json`, or one that streams, `stream-21`.
+    #[arg(long, default_value = "json")]
+    agent: String,
+    /// How many runs.
+    #[arg(long, default_value_t = 50_000)]
+    requests: u32,
+    /// How many of them at a time.
+    #[arg(long, default_value_t = 32)]
+    connections: u32,
+}
+
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
@@ -87,6 +118,15 @@ impl Args {
             Command::Proxy(ProxyArgs { listen, to }) => {
                 let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build();
                 tokio.context("failed to start the async runtime")?.block_on(proxy::serve(listen, to))
+            }
+            Command::Manifests(ManifestsArgs { llm }) => {
+                std::io::stdout().lock().write_all(manifests(llm).as_bytes())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Load(LoadArgs { to, agent, requests, connections }) => {
+                let call = if agent.starts_with("stream") { run_events(&agent) } else { calls::run(&agent) };
+                single_threaded()?.block_on(drive(to, &[call], Load { requests, connections }))?;
+                Ok(ExitCode::SUCCESS)
             }
         }
     }

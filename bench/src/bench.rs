@@ -52,7 +52,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<Report> {
 
     let idle = memory::idle(&subjects).await?;
     let rounds = rounds::run(&subjects, settings).await?;
-    let open = memory::open(&subjects).await?;
+    let open = memory::open(&subjects, &program.start().await?).await?;
     let leak = match settings.leak_requests {
         Some(requests) => Some(memory::growth(&subjects.pod, requests).await?),
         None => None,

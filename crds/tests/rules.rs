@@ -88,7 +88,7 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 }
 
 #[rstest]
-#[case("Agent", "spec/prompts/templates", json!({"system": "x"}), "`system` and `context` are taken")]
+#[case("Agent", "spec/prompts/templates", json!({"system": "x"}), "prompts.templates: names begin with a letter")]
 #[case("Agent", "spec/prompts/templates", json!({"Greeting": "x"}), "prompts.templates: names begin with a letter")]
 #[case("Agent", "spec/orchestration", json!({"stages": [{"name": "draft", "prompt": "Draft."}]}), "orchestration.stages belongs to the pattern pipeline")]
 #[case("Agent", "spec/orchestration", json!({"branches": [{"role": "worker"}]}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
@@ -197,6 +197,17 @@ fn problems_of_shape_name_the_field(
 ) {
     let problems = check(&with(base(kind), pointer, value));
     assert!(problems.iter().any(|p| p.path == path && p.message.starts_with(message)), "{problems:?}");
+}
+
+#[test]
+fn nulls_are_absent_fields_but_in_free_form_objects() {
+    let object = with(agent(), "spec/identity", Value::Null);
+    let object = with(object, "spec/outputSchema", json!({"const": null}));
+    let object = with(object, "spec/model/candidates/0/parameters", json!({"seed": null, "extra": {"top_k": null}}));
+    let read = astromesh_crds::manifest::without_nulls(&object);
+    assert!(read["spec"].get("identity").is_none());
+    assert_eq!(read["spec"]["outputSchema"], json!({"const": null}));
+    assert_eq!(read["spec"]["model"]["candidates"][0]["parameters"], json!({"extra": {"top_k": null}}));
 }
 
 #[test]

@@ -14,8 +14,24 @@ mod reply;
 mod world;
 
 #[cfg(test)]
+mod callers;
+#[cfg(test)]
 mod circuit;
+#[cfg(test)]
+mod deadlines;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod needs;
+#[cfg(test)]
+mod overload;
+#[cfg(test)]
 mod patience;
+#[cfg(test)]
+mod setting_aside;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
+mod strategies;

@@ -1,6 +1,7 @@
 //! A model server on bare TCP that does what its script says, byte by byte, and remembers what came.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::world::until;
 /// A request with a body, as it came. Others, which cost no tokens, are answered and forgotten.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) path: String,
+    /// Request line and headers.
     pub(crate) head: String,
     pub(crate) body: Value,
     /// When the peer hung up before the script was over.
@@ -32,6 +33,7 @@ struct Inner {
     /// What comes next; the last one stays.
     script: Mutex<VecDeque<Reply>>,
     gate: Semaphore,
+    connections: AtomicUsize,
 }
 
 /// A server; it ends when it is dropped.
@@ -45,7 +47,12 @@ pub(crate) struct ModelServer {
 impl ModelServer {
     /// A server that answers its calls with these replies, and with the last one from then on.
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
-        let inner = Inner { calls: Mutex::default(), script: Mutex::default(), gate: Semaphore::new(0) };
+        let inner = Inner {
+            calls: Mutex::default(),
+            script: Mutex::default(),
+            gate: Semaphore::new(0),
+            connections: AtomicUsize::new(0),
+        };
         let shared = Shared(Arc::new(inner));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -55,7 +62,12 @@ impl ModelServer {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serving.clone().serve(stream));
+                let serving = serving.clone();
+                connections.spawn(async move {
+                    serving.0.connections.fetch_add(1, Ordering::Relaxed);
+                    serving.clone().serve(stream).await;
+                    serving.0.connections.fetch_sub(1, Ordering::Relaxed);
+                });
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -91,6 +103,11 @@ impl ModelServer {
         self.shared.calls().len()
     }
 
+    /// Connections that neither side has closed.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.shared.0.connections.load(Ordering::Relaxed)
+    }
+
     /// Waits until so many calls have come.
     pub(crate) async fn await_calls(&self, count: usize) {
         until("a call", async || self.count() >= count).await;
@@ -98,8 +115,9 @@ impl ModelServer {
 
     /// Waits until the peer of a call has hung up, and tells when that was.
     pub(crate) async fn await_hang_up(&self, call: usize) -> Instant {
-        until("a hang-up", async || self.calls()[call].hung_up.is_some()).await;
-        self.calls()[call].hung_up.unwrap()
+        let hung_up = || self.shared.calls().get(call).and_then(|call| call.hung_up);
+        until("a hang-up", async || hung_up().is_some()).await;
+        hung_up().unwrap()
     }
 }
 
@@ -118,7 +136,6 @@ impl Shared {
         stream.set_nodelay(true).unwrap();
         let mut received = Vec::new();
         while let Some((head, body)) = read_request(&mut stream, &mut received).await {
-            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             if !head.starts_with("POST ") {
                 if self.perform(&mut stream, Reply::refusal(404, &[])).await.is_err() {
                     return;
@@ -128,7 +145,7 @@ impl Shared {
             let reply = self.next_reply();
             let index = {
                 let mut calls = self.calls();
-                calls.push(Call { path, head, body: serde_json::from_slice(&body).unwrap(), hung_up: None });
+                calls.push(Call { head, body: serde_json::from_slice(&body).unwrap(), hung_up: None });
                 calls.len() - 1
             };
             match self.perform(&mut stream, reply).await {

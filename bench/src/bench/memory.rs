@@ -44,21 +44,23 @@ pub(super) async fn idle(subjects: &Subjects) -> anyhow::Result<Pair> {
     Ok(Pair { pod: mib(subjects.pod.resident()?), bare: mib(subjects.proxy.resident()?) })
 }
 
-pub(super) async fn open(subjects: &Subjects) -> anyhow::Result<Open> {
+/// `fresh` is a pod that has done nothing yet: one that has would put sockets into memory that it holds already.
+pub(super) async fn open(subjects: &Subjects, fresh: &Process) -> anyhow::Result<Open> {
     let begun = |call: Call, holds| Call { holds, ..call };
     let stream = Pair {
         pod: per_stream(&subjects.pod, &begun(run_events("gate"), "a few words")).await?,
         bare: per_stream(&subjects.proxy, &begun(direct("gate"), "a few words")).await?,
     };
-    let before = subjects.pod.resident()?;
+    Socket::open(fresh.address, "json").await?.turn().await?;
+    let before = fresh.resident()?;
     let mut sockets = Vec::new();
     for _ in 0..OPEN {
-        let mut socket = Socket::open(subjects.pod.address, "stream-1").await?;
+        let mut socket = Socket::open(fresh.address, "json").await?;
         socket.turn().await?;
         sockets.push(socket);
     }
     tokio::time::sleep(SETTLE).await;
-    let socket = kib(subjects.pod.resident()?) - kib(before);
+    let socket = kib(fresh.resident()?) - kib(before);
     Ok(Open { stream, socket: socket / f64::from(OPEN) })
 }
 

@@ -117,7 +117,7 @@ async fn a_value_of_the_wrong_shape_is_refused_by_its_field() -> anyhow::Result<
         let providers = [
             ("/spec/type", json!("openai"), "spec.type: Unsupported value"),
             ("/spec/models", json!([{"name": "m", "quality": 101}]), "spec.models[0].quality"),
-            ("/spec/models", json!([{"name": "m", "capabilities": ["tools", "tools"]}]), "Duplicate value"),
+            ("/spec/models", json!([{"name": "m", "capabilities": ["tools", "tools"]}]), "duplicate entries"),
             ("/spec/retry", json!({"maxAttempts": 11}), "spec.retry.maxAttempts"),
             ("/spec/timeouts", json!({"connect": "soon"}), "spec.timeouts.connect"),
             ("/spec/auth", json!({"secretKeyRef": {"name": "s"}}), "spec.auth.secretKeyRef.key: Required value"),

@@ -391,7 +391,7 @@ pub enum RunEvent {
     /// A call waits for a person to agree.
     ApprovalRequired(ApprovalRequired),
     /// The answer.
-    Done(RunAnswer),
+    Done(Box<RunAnswer>),
     /// The run failed.
     Error(ErrorAnswer),
 }

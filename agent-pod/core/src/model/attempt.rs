@@ -72,13 +72,13 @@ pub(super) struct Attempting<'a> {
 }
 
 impl<'a> Attempting<'a> {
+    /// Begins a try for which the rate limit has been asked.
     pub(super) fn begin(
         candidate: &'a Candidate,
         role: &'a str,
         ledger: &'a Ledger,
         (input_tokens, tokens_expected): (u64, u64),
     ) -> Self {
-        candidate.load.rate.take(tokens_expected);
         Self {
             candidate,
             role,

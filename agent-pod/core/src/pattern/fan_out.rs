@@ -146,7 +146,7 @@ async fn choose(turn: &Turn<'_>, done: &[Done], answers: &[&String]) -> Result<S
     let number: String =
         reply.content.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     let chosen = number.parse::<usize>().ok().and_then(|number| answers.get(number.checked_sub(1)?));
-    Ok(chosen.or(answers.first()).map(|answer| (*answer).clone()).unwrap_or_default())
+    Ok(chosen.or_else(|| answers.first()).map(|answer| (*answer).clone()).unwrap_or_default())
 }
 
 /// An answer without its punctuation and case.

@@ -1,13 +1,13 @@
 //! Providers and models: what of them outlives a reload, and the routers over them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_config::{
-    CandidateDocument, Document, ModelDocument, ParametersDocument, PriceDocument, ProviderDocument,
-    ProviderModelDocument, RateLimitDocument, RejectedProblem, SecretKey,
+    CandidateDocument, CircuitBreakerDocument, Document, ModelDocument, ParametersDocument, PriceDocument,
+    ProviderDocument, ProviderModelDocument, RateLimitDocument, RejectedProblem, SecretKey,
 };
 use agent_pod_core::model::breaker::BreakerSettings;
 use agent_pod_core::model::rate::RateSettings;
@@ -30,7 +30,6 @@ use crate::discovery::EndpointHealth;
 pub(super) struct Models {
     secrets: SecretStore,
     servers: Servers,
-    states: HashMap<(String, String), Arc<ModelState>>,
     rotations: HashMap<(String, String), Arc<AtomicUsize>>,
 }
 
@@ -44,7 +43,11 @@ pub(super) struct Server {
     pub(super) adapter: Arc<dyn Model>,
     pub(super) health: Arc<EndpointHealth>,
     load: Arc<ProviderLoad>,
+    states: States,
 }
+
+/// What is known of a server's models, by their names.
+type States = Arc<Mutex<HashMap<String, Arc<ModelState>>>>;
 
 /// What routers are built within.
 pub(super) struct Within<'a> {
@@ -56,7 +59,7 @@ pub(super) struct Within<'a> {
 
 impl Models {
     pub(super) fn new(secrets: SecretStore) -> Self {
-        Self { secrets, servers: HashMap::new(), states: HashMap::new(), rotations: HashMap::new() }
+        Self { secrets, servers: HashMap::new(), rotations: HashMap::new() }
     }
 
     /// One server per provider; those whose way to be called is unchanged go on, with their open connections.
@@ -79,7 +82,10 @@ impl Models {
             match self.adapter(provider) {
                 Ok(adapter) => {
                     let (document, health) = (provider.clone(), Arc::default());
-                    servers.insert(key.clone(), Server { document, adapter, health, load: load() });
+                    servers.insert(
+                        key.clone(),
+                        Server { document, adapter, health, load: load(), states: States::default() },
+                    );
                 }
                 Err(error) => problems.push(problem(format!("providers.{key}.{}", error.field()), error.to_string())),
             }
@@ -174,30 +180,9 @@ impl Models {
             },
             facts,
             port: Arc::clone(&server.adapter),
-            state: self.state(candidate, provider),
+            state: state(server, &candidate.model),
             load: Arc::clone(&server.load),
         })
-    }
-
-    /// What is known of the model. A server that is called in another way is another server: nothing is known of it.
-    fn state(&mut self, candidate: &CandidateDocument, provider: &ProviderDocument) -> Arc<ModelState> {
-        let breaker = BreakerSettings {
-            failures_max: provider.circuit_breaker.failure_threshold,
-            cooldown: Duration::from_millis(provider.circuit_breaker.cooldown_ms),
-        };
-        let key = (candidate.provider.clone(), candidate.model.clone());
-        let known = self.servers.get(&candidate.provider).is_none_or(|known| same_server(&known.document, provider));
-        match self.states.get(&key).filter(|_| known) {
-            Some(state) => {
-                state.breaker.configure(breaker);
-                Arc::clone(state)
-            }
-            None => {
-                let state = Arc::new(ModelState::new(breaker));
-                self.states.insert(key, Arc::clone(&state));
-                state
-            }
-        }
     }
 
     /// From now on these serve: forgets what only their predecessors needed.
@@ -207,13 +192,33 @@ impl Models {
         models: &BTreeSet<(String, String)>,
         agents: &BTreeSet<String>,
     ) {
+        for (key, server) in &servers {
+            lock(&server.states).retain(|model, _| models.contains(&(key.clone(), model.clone())));
+        }
         self.servers = servers;
-        self.states.retain(|key, _| models.contains(key));
         self.rotations.retain(|(agent, _), _| agents.contains(agent));
     }
 }
 
-/// Whether both are called in the same way.
+/// What is known of a server's model, one for all who call it.
+fn state(server: &Server, model: &str) -> Arc<ModelState> {
+    let CircuitBreakerDocument { failure_threshold, cooldown_ms } = server.document.circuit_breaker;
+    let breaker = BreakerSettings { failures_max: failure_threshold, cooldown: Duration::from_millis(cooldown_ms) };
+    let mut states = lock(&server.states);
+    if let Some(state) = states.get(model) {
+        state.breaker.configure(breaker);
+        return Arc::clone(state);
+    }
+    let state = Arc::new(ModelState::new(breaker));
+    states.insert(model.to_owned(), Arc::clone(&state));
+    state
+}
+
+fn lock(states: &States) -> MutexGuard<'_, HashMap<String, Arc<ModelState>>> {
+    states.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether both are called in the same way. A server that is called in another way is another one: nothing is known of it.
 fn same_server(a: &ProviderDocument, b: &ProviderDocument) -> bool {
     a.provider_type == b.provider_type
         && a.endpoint == b.endpoint
