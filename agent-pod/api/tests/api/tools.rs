@@ -17,6 +17,7 @@ const APPROVAL: &str = "/v1/runs/run-1/approvals/call_1";
 #[case::no_object(APPROVAL, Some("shop/ada"), json!("approve"), 422)]
 #[case::twice("/v1/runs/run-1/approvals/call_2", Some("shop/ada"), json!({"decision": "deny"}), 409)]
 #[case::of_no_run("/v1/runs/run-9/approvals/call_1", Some("shop/ada"), json!({"decision": "deny"}), 404)]
+#[case::of_no_text("/v1/runs/%FF/approvals/call_1", Some("shop/ada"), json!({"decision": "deny"}), 404)]
 #[case::of_no_run_by_nobody("/v1/runs/run-9/approvals/call_1", None, json!({"decision": "deny"}), 401)]
 #[tokio::test]
 async fn who_may_call_the_agent_may_decide(
