@@ -73,7 +73,10 @@ fn only_vendor_parameters_and_json_schemas_are_free_form() {
     });
     let [default, roles] =
         ["Agent.spec.model", "Agent.spec.roles[]"].map(|role| format!("{role}.candidates[].parameters.extra"));
-    assert_eq!(free, [default, "Agent.spec.outputSchema".to_owned(), roles]);
+    assert_eq!(
+        free,
+        [default, "Agent.spec.outputSchema".to_owned(), roles, "Agent.spec.tools[].parameters".to_owned()]
+    );
 }
 
 #[test]

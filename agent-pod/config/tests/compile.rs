@@ -115,6 +115,26 @@ fn the_full_document_is_as_agreed() {
     insta::assert_snapshot!(String::from_utf8(compilation.document.to_bytes()).unwrap());
 }
 
+#[rstest]
+#[case("X Y", "must have a name of")]
+#[case("", "must have a name of")]
+#[case("Authorization", "cannot be set")]
+#[case("content-LENGTH", "cannot be set")]
+fn headers_of_a_webhook_are_its_own(#[case] name: &str, #[case] message: &str) {
+    let (mut agent, providers) = full();
+    agent["spec"]["tools"][0]["webhook"]["headers"] = json!({name: "x"});
+    let problem = &compiled(&[agent], &providers).problems[0];
+    assert_eq!(problem.path, format!("spec.tools[0].webhook.headers.{name}"));
+    assert!(problem.message.starts_with(message), "{problem}");
+}
+
+#[test]
+fn the_secrets_of_tools_are_the_documents() {
+    let (agent, providers) = full();
+    let document = compiled(&[agent], &providers).document;
+    assert!(document.secrets().iter().any(|secret| secret.name == "shop" && secret.key == "token"));
+}
+
 #[test]
 fn a_document_reads_back_as_it_was_written() {
     let (agent, providers) = full();
@@ -345,7 +365,10 @@ const TEMPLATE_ONLY: [&str; 4] =
     ["/spec/runtime/replicas", "/spec/runtime/image", "/spec/runtime/nodeSelector", "/spec/runtime/podLabels"];
 
 /// Fields that have one value only.
-const FIXED: [&str; 4] = [
+const FIXED: [&str; 7] = [
+    "/spec/tools/0/type",
+    "/spec/tools/1",
+    "/spec/tools/2",
     "/spec/orchestration/pattern",
     "/spec/memory/conversational/backend",
     "/spec/memory/conversational/strategy",
@@ -379,6 +402,9 @@ fn changed(path: &str, value: &Value) -> Value {
         Value::String(text) if path.contains("/requires/") || path.contains("/capabilities/") => {
             json!(if path.contains("/requires/") && text != "vision" { "vision" } else { "json_schema" })
         }
+        Value::String(_) if path.ends_with("/webhook/method") => json!("PUT"),
+        // The shorter one of it and the tool's own holds.
+        Value::String(_) if path.ends_with("/webhook/timeout") => json!("9s"),
         Value::String(text) if path.contains("/price/") => json!(format!("{text}1")),
         Value::String(text) if path.ends_with("/scheme") => json!(if text == "bearer" { "header" } else { "bearer" }),
         Value::String(text) if text.ends_with('s') || text.ends_with('h') => {

@@ -240,7 +240,7 @@ async fn a_websocket_approves_and_carries_out_client_tools() {
     let (pod, _folder) = running.with("  tools: [{name: show_chart, type: client, requireApproval: true}]\n").await;
     let url = format!("{}/v1/ws/agent/a", pod.api.replace("http://", "ws://"));
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let mut say = async |socket: &mut tokio_tungstenite::WebSocketStream<_>, message: Value| {
+    let say = async |socket: &mut tokio_tungstenite::WebSocketStream<_>, message: Value| {
         socket.send(Message::text(message.to_string())).await.unwrap();
     };
     say(&mut socket, json!({"query": "Show."})).await;

@@ -4,6 +4,7 @@ use agent_pod_core::agent::{Executed, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::service::{RunOptions, ToolSummary};
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -144,10 +145,12 @@ pub(crate) struct Decided {
 )]
 pub(crate) async fn decide(
     State(state): State<ApiState>,
-    Path((run_id, id)): Path<(String, String)>,
+    named: Result<Path<(String, String)>, PathRejection>,
     credentials: Credentials,
     request: Request,
 ) -> Result<Json<Decided>, ApiError> {
+    // What does not decode to text names no run.
+    let (run_id, id) = named.map_or_else(|_undecodable| Default::default(), |Path(named)| named);
     let Some(agent) = state.agents.agent_of_run(&run_id) else {
         credentials.agents(&*state.agents)?;
         let message = format!("no run `{run_id}` in this pod waits for an approval");

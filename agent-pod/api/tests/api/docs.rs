@@ -30,9 +30,12 @@ async fn the_document_lists_every_route() {
         "get /v1/health",
         "get /v1/models",
         "get /v1/models/{model}",
+        "get /v1/tools",
         "get /v1/ws/agent/{name}",
         "post /v1/agents/{name}/run",
         "post /v1/chat/completions",
+        "post /v1/runs/{runId}/approvals/{id}",
+        "post /v1/tools/execute",
     ];
     assert_eq!(operations, expected);
 }
@@ -43,6 +46,10 @@ async fn the_document_lists_every_route() {
 #[case("/v1/ws/agent/{name}", "get", &["101", "400", "401", "403", "404", "422", "500", "503"])]
 #[case("/v1/agents/{name}/run", "post",
     &["200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "500", "502", "503", "504"])]
+#[case("/v1/tools", "get", &["200", "401", "403", "404", "500"])]
+#[case("/v1/tools/execute", "post",
+    &["200", "400", "401", "403", "404", "413", "415", "422", "429", "500", "503", "504"])]
+#[case("/v1/runs/{runId}/approvals/{id}", "post", &["200", "400", "401", "403", "404", "409", "413", "415", "422", "500"])]
 #[case("/v1/models", "get", &["200", "401", "403", "500"])]
 #[case("/v1/models/{model}", "get", &["200", "401", "403", "404", "500"])]
 #[case("/v1/chat/completions", "post",

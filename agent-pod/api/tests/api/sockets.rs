@@ -181,7 +181,7 @@ async fn runs_of_a_socket_stream_and_know_their_caller() {
     client.say(QUERY).await;
     client.hear().await;
     let caller = Caller { namespace: "shop".to_owned(), service_account: "web".to_owned() };
-    let expected = RunOptions { caller: Some(caller), streaming: true, ..RunOptions::default() };
+    let expected = RunOptions { caller: Some(caller), streaming: true, attended: true, ..RunOptions::default() };
     assert_eq!(agents.starts().remove(0).2, expected);
 }
 

@@ -79,7 +79,7 @@ impl Compiler {
         })
     }
 
-    fn guardrails(&mut self, guardrails: &Guardrails) -> crate::document::GuardrailsDocument {
+    fn guardrails(&mut self, guardrails: &Guardrails) -> GuardrailsDocument {
         let (compiled, problems) = super::guardrail::compile(guardrails);
         self.problems.extend(problems.into_iter().map(|(path, message)| Problem {
             object: self.id.clone(),

@@ -25,6 +25,32 @@ pub(super) fn limits(spec: &AgentSpec) -> Option<ToolLimitsDocument> {
     })
 }
 
+/// Headers that are not a webhook's to set: credentials belong in `auth`, the others each request has of its own.
+const OWN_HEADERS: [&str; 7] = [
+    "authorization",
+    "proxy-authorization",
+    "host",
+    "connection",
+    "content-type",
+    "content-length",
+    "transfer-encoding",
+];
+
+/// The schema's rules cannot look into so many maps within the cost that the API server allows.
+fn check_headers(compiler: &mut Compiler, path: &str, webhook: &WebhookTool) {
+    for name in webhook.headers.keys() {
+        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let message = if name.is_empty() || name.len() > 128 || !letters {
+            "must have a name of 1 to 128 letters, digits, `-` and `_`"
+        } else if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
+            "cannot be set: credentials belong in webhook.auth, and the others each request has of its own"
+        } else {
+            continue;
+        };
+        compiler.invalid(&format!("{path}.webhook.headers.{name}"), message.to_owned());
+    }
+}
+
 fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDocument> {
     let path = format!("spec.tools[{index}]");
     let mut timeout_ms = compiler.millis(&format!("{path}.timeout"), &tool.timeout);
@@ -35,7 +61,10 @@ fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDoc
         tool.require_approval.then(|| compiler.millis(&format!("{path}.approvalTimeout"), &tool.approval_timeout));
     let by = match (tool.tool_type, &tool.webhook) {
         (ToolType::Internal, _) => ToolByDocument::Internal { allow: tool.internal.clone().unwrap_or_default().allow },
-        (ToolType::Webhook, Some(webhook)) => by_webhook(webhook),
+        (ToolType::Webhook, Some(webhook)) => {
+            check_headers(compiler, &path, webhook);
+            by_webhook(webhook)
+        }
         (ToolType::Client, _) => ToolByDocument::Client {},
         (ToolType::Webhook, None) => {
             compiler.invalid(&format!("{path}.webhook"), "is required with type webhook".to_owned());

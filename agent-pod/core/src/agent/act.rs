@@ -123,12 +123,11 @@ impl Turn<'_> {
     }
 
     async fn announce(&self, call: &ToolCall) {
-        let announced =
-            TurnEvent::ToolCall {
-                id: call.id.clone(),
-                name: call.name.clone(),
-                arguments: self.shown_json(&call.arguments),
-            };
+        let announced = TurnEvent::ToolCall {
+            id: call.id.clone(),
+            name: call.name.clone(),
+            arguments: self.shown_json(&call.arguments),
+        };
         self.events.send(announced).await;
     }
 
@@ -140,7 +139,7 @@ impl Turn<'_> {
             id: call.id.clone(),
             name: call.name.clone(),
             arguments: self.shown_json(&call.arguments),
-            expires_at: self.from_now(settings.timeout.min(self.deadline.saturating_duration_since(started))),
+            expires_at: self.time_after(settings.timeout.min(self.deadline.saturating_duration_since(started))),
         };
         self.events.send(required).await;
         let ruling = timeout_at(started + settings.timeout, waited.answer()).await.ok().flatten();
@@ -188,7 +187,7 @@ impl Turn<'_> {
     }
 
     /// The time after a wait, as RFC 3339.
-    fn from_now(&self, wait: Duration) -> String {
+    fn time_after(&self, wait: Duration) -> String {
         let now = self.agent.environment.timestamp();
         let then = now.parse::<Timestamp>().ok().and_then(|now| now.checked_add(wait).ok());
         then.map_or(now, |then| format!("{then:.3}"))

@@ -62,10 +62,12 @@ fn evaluate(expression: &str) -> Result<String, String> {
     Ok(if number.fract() == 0.0 && number.abs() < WHOLE_MAX { format!("{number:.0}") } else { number.to_string() })
 }
 
+type Function = fn(f64) -> f64;
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_fuel(Some(FUEL));
-    let functions: [(&'static str, fn(f64) -> f64); 12] = [
+    let functions: [(&'static str, Function); 12] = [
         ("sqrt", f64::sqrt),
         ("abs", f64::abs),
         ("floor", f64::floor),

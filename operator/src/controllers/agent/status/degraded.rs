@@ -37,7 +37,8 @@ pub(super) fn degraded(stage: &Stage<'_>, previous: &[Condition]) -> Option<Verd
 }
 
 fn tools_that_are_down(report: &Report) -> Option<String> {
-    let down: Vec<_> = report.tools.iter().filter(|(_, state)| *state != TOOL_READY).map(|(name, _)| format!("`{name}`")).collect();
+    let down: Vec<_> =
+        report.tools.iter().filter(|(_, state)| *state != TOOL_READY).map(|(name, _)| format!("`{name}`")).collect();
     (!down.is_empty()).then(|| format!("left alone for a while after failures in a row: tool {}", down.join(", ")))
 }
 
