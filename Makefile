@@ -23,7 +23,7 @@ down: ## Remove the demo's cluster and model server.
 	@e2e/down
 
 .PHONY: test
-test: check unit e2e ## Everything that CI checks: format, lints, unit, integration and end-to-end tests.
+test: check unit contract e2e ## Everything that CI checks: format, lints, unit, integration, contract and end-to-end tests.
 
 .PHONY: check
 check: ## Format, clippy, licences and bans.
@@ -33,7 +33,16 @@ check: ## Format, clippy, licences and bans.
 
 .PHONY: unit
 unit: ## Unit, property and integration tests; no cluster is needed.
-	@export $$(e2e/stores/start) && PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+	@if [[ -n $${CI:-} ]]; then trap 'e2e/llm/stop; e2e/stores/stop' EXIT; fi && \
+	stores="$$(e2e/stores/start)" && export $$stores && \
+	ASTROMESH_TEST_MOCK_LLM="$$(e2e/llm/mock)" && ASTROMESH_TEST_LLAMA="$$(e2e/llm/start)" && \
+	export ASTROMESH_TEST_MOCK_LLM ASTROMESH_TEST_LLAMA && \
+	PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+
+.PHONY: contract
+contract: ## The API against its OpenAPI document and the official OpenAI client; no cluster is needed.
+	cargo build --locked -p agent-pod
+	@e2e/contract/run
 
 .PHONY: e2e
 e2e: ## End-to-end tests on a cluster, with a real language model.
@@ -44,8 +53,9 @@ generate: ## Write the custom resource definitions from their types.
 	cargo run --locked -p astromesh-crds --bin crdgen
 
 .PHONY: bench
-bench: ## Benchmarks; there are no cases yet.
-	@echo "no benchmarks yet"
+bench: ## What calls cost in agent-pod, beside a bare proxy (some minutes). BENCH="--long --json --gate" adds options.
+	cargo build --locked --profile image -p agent-pod -p astromesh-bench
+	@"$$CARGO_TARGET_DIR/image/astromesh-bench" run --agent-pod "$$CARGO_TARGET_DIR/image/agent-pod" $(BENCH)
 
 .PHONY: cluster-up cluster-down
 cluster-up: ## Bring up the local cluster alone.

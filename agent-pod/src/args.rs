@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
@@ -54,6 +55,9 @@ struct ServeArgs {
     /// Address of probes, metrics and state.
     #[arg(long, value_name = "ADDR", env = "ASTROMESH_ADMIN_LISTEN", default_value = "127.0.0.1:8081")]
     admin_listen: SocketAddr,
+    /// Seconds after which a client that takes nothing of what it is sent is cut off, and its run with it.
+    #[arg(long, value_name = "SECONDS", env = "ASTROMESH_WRITE_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    write_timeout: u64,
     /// Folder for what agents keep on disk; made if it does not exist.
     #[arg(long, value_name = "DIR", env = "ASTROMESH_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -83,7 +87,18 @@ impl Args {
 
 impl ServeArgs {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { manifests, document, trust, secrets_dir, listen, admin_listen, data_dir, log, log_format } = self;
+        let Self {
+            manifests,
+            document,
+            trust,
+            secrets_dir,
+            listen,
+            admin_listen,
+            write_timeout,
+            data_dir,
+            log,
+            log_format,
+        } = self;
         telemetry::init(&log, log_format)?;
         if let Some(dir) = &data_dir {
             std::fs::create_dir_all(dir)
@@ -97,7 +112,8 @@ impl ServeArgs {
             (None, Some(document)) => Source::Mounted(Mounted { document, trust, secrets: secrets_dir }),
             (None, None) => anyhow::bail!("either --manifests or --document is needed"),
         };
-        serve::run(Server { source, data: data_dir, listen, admin_listen })
+        let write_timeout = Duration::from_secs(write_timeout);
+        serve::run(Server { source, data: data_dir, listen, admin_listen, write_timeout })
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) data: Option<PathBuf>,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
+    /// How long a client may take nothing of what it is sent.
+    pub(crate) write_timeout: Duration,
 }
 
 /// Serves until SIGTERM or Ctrl-C, then drains.
@@ -44,7 +46,8 @@ pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
     tokio.block_on(serve(server))
 }
 
-async fn serve(Server { source, data, listen, admin_listen }: Server) -> anyhow::Result<ExitCode> {
+async fn serve(server: Server) -> anyhow::Result<ExitCode> {
+    let Server { source, data, listen, admin_listen, write_timeout } = server;
     let runtime = match &source {
         Source::Folder(_) => Runtime::standalone(),
         Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
@@ -65,8 +68,9 @@ async fn serve(Server { source, data, listen, admin_listen }: Server) -> anyhow:
     let sockets = state.sockets.clone();
     let standalone = matches!(source, Source::Folder(_));
 
-    let api = listener::serve(public, agent_pod_api::router(state), closing.clone());
-    let admin = listener::serve(admin, agent_pod_api::admin_router(Arc::clone(&runtime) as _), ended.clone());
+    let api = listener::serve(public, agent_pod_api::router(state), write_timeout, closing.clone());
+    let admin_routes = agent_pod_api::admin_router(Arc::clone(&runtime) as _);
+    let admin = listener::serve(admin, admin_routes, write_timeout, ended.clone());
     let following = follow(source, Arc::clone(&runtime));
     let stopping = async {
         stop.received().await;

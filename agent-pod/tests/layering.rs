@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Who may depend on whom among our own crates.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("astromesh-crds", &[]),
     ("agent-pod-config", &["astromesh-crds"]),
     ("agent-pod-core", &[]),
@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("agent-pod", &["agent-pod-api", "agent-pod-runtime"]),
     ("astromesh-operator", &["agent-pod-config", "astromesh-crds"]),
     ("astromesh-e2e", &["astromesh-crds"]),
+    ("astromesh-bench", &[]),
 ];
 
 /// Crates that do I/O or speak a protocol: none of them in the core or the document.

@@ -1,10 +1,13 @@
 //! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod guardrail;
 mod memory;
 mod model;
+mod orchestration;
 mod runtime;
 mod status;
+mod tools;
 
 use std::collections::BTreeMap;
 
@@ -12,12 +15,15 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::duration::DurationString;
+use crate::common::free_form_schema;
 
+pub use guardrail::*;
 pub use memory::*;
 pub use model::*;
+pub use orchestration::*;
 pub use runtime::*;
 pub use status::*;
+pub use tools::*;
 
 /// An agent: a prompt, the models that serve it, and how it runs.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +71,20 @@ pub struct AgentSpec {
     /// What the agent remembers of a session; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// What questions, tool results and answers are held against; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrails: Option<Guardrails>,
+    /// What the agent can do beside answering: at most 64 tools, each with a name of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub tools: Vec<Tool>,
+    /// Which of the tools may be used; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
+    /// JSON Schema (2020-12) of the answer's `data`: the answer is JSON, checked, and repaired once where need be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "free_form_schema")]
+    pub output_schema: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who may call; absent: the service accounts of the agent's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
@@ -91,61 +111,6 @@ pub struct Identity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-}
-
-/// What the model is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Prompts {
-    /// The system prompt, a Jinja template. A missing variable renders empty.
-    #[schemars(length(min = 1, max = 262_144))]
-    pub system: String,
-}
-
-/// How a run proceeds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Orchestration {
-    /// The pattern of the run.
-    #[serde(default)]
-    pub pattern: Pattern,
-    /// The most model calls of one run; then one last call asks for the best answer.
-    #[serde(default = "Orchestration::default_max_iterations")]
-    #[schemars(range(min = 1, max = 100))]
-    pub max_iterations: u32,
-    /// The whole run, with everything that it calls.
-    #[serde(default = "Orchestration::default_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')").message("orchestration.timeout must be between 100ms and 1h"))]
-    pub timeout: DurationString,
-}
-
-impl Orchestration {
-    fn default_max_iterations() -> u32 {
-        10
-    }
-
-    fn default_timeout() -> DurationString {
-        "120s".into()
-    }
-}
-
-impl Default for Orchestration {
-    fn default() -> Self {
-        Self {
-            pattern: Pattern::default(),
-            max_iterations: Self::default_max_iterations(),
-            timeout: Self::default_timeout(),
-        }
-    }
-}
-
-/// The orchestration patterns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Pattern {
-    /// Think, act, observe, until the model has its answer.
-    #[default]
-    React,
 }
 
 /// Who may call the agent.

@@ -91,6 +91,8 @@ pub enum Reason {
     CircuitOpen,
     /// A model that the Agent may call cannot be called; the message names it.
     ProviderUnavailable,
+    /// A tool has failed too often and is left alone for a while; the message names it.
+    ToolUnavailable,
     /// A new generation is being worked on.
     NewGeneration,
     /// Pods are being replaced.
@@ -122,6 +124,7 @@ impl Reason {
         Self::NoModelList,
         Self::CircuitOpen,
         Self::ProviderUnavailable,
+        Self::ToolUnavailable,
         Self::NewGeneration,
         Self::Rollout,
         Self::Unused,
@@ -157,6 +160,7 @@ impl Reason {
             Self::NoModelList => "NoModelList",
             Self::CircuitOpen => "CircuitOpen",
             Self::ProviderUnavailable => "ProviderUnavailable",
+            Self::ToolUnavailable => "ToolUnavailable",
             Self::NewGeneration => "NewGeneration",
             Self::Rollout => "Rollout",
             Self::Unused => "Unused",

@@ -77,11 +77,36 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": [{"providerRef": {"name": "a"}}]}, "stage:draft_1": {"candidates": [{"providerRef": {"name": "a"}}], "strategy": "quality_first"}}))]
 #[case("Agent", "spec/expose", json!({"openai": false}))]
 #[case("Agent", "spec/runtime", json!({"maxQueuedRuns": 0, "queueTimeout": "250ms"}))]
+#[case("Agent", "spec/guardrails", json!({"input": [
+    {"type": "pii_detection"}, {"type": "pii_detection", "action": "block", "entities": ["email", "iban"], "scope": ["message", "tool_results"]},
+    {"type": "topic_filter", "action": "warn", "topics": ["politics", "圣诞"]}, {"type": "topic_filter", "topics": ["x y"], "message": "No."},
+    {"type": "max_length"}, {"type": "max_length", "action": "block", "maxChars": 10}]}))]
+#[case("Agent", "spec/guardrails", json!({"output": [
+    {"type": "content_filter", "keywords": ["x"]}, {"type": "content_filter", "action": "warn", "patterns": ["a+"]},
+    {"type": "cost_limit", "maxTokensPerTurn": 4000}, {"type": "cost_limit", "action": "block", "maxTokensPerTurn": 1}]}))]
+#[case("Agent", "spec/prompts", json!({"system": "a", "context": "Today is {{ today }}", "templates": {"greeting": "Hello"}}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "pipeline", "stages": [{"name": "draft", "prompt": "Draft."}]}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "pipeline"}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "parallel_fan_out", "branches": [{"role": "worker"}], "merge": "vote"}))]
+#[case("Agent", "spec/orchestration", json!({"pattern": "plan_and_execute", "maxSteps": 3}))]
+#[case("Agent", "spec/outputSchema", json!({"type": "object", "properties": {"score": {"type": "integer"}}}))]
+#[case("Agent", "spec/tools", json!([{"name": "get_order", "description": "Looks up.", "type": "webhook", "webhook": {"url": "https://shop.example.com/o", "method": "GET", "headers": {"X-A": "b"},
+    "auth": {"secretKeyRef": {"name": "s", "key": "k"}, "header": "X-Key"}, "timeout": "10s"}, "parameters": {"type": "object"}, "rateLimit": {"windowSeconds": 60, "maxCalls": 10},
+    "timeout": "30s", "requireApproval": true, "approvalTimeout": "5m"}, {"name": "show_chart", "type": "client"}, {"name": "calculator", "type": "internal"}]))]
+#[case("Agent", "spec/tools", json!([{"name": "http_request", "type": "internal", "internal": {"allow": ["*.example.com", "billing.shop.svc:8080"]}}]))]
+#[case("Agent", "spec/permissions", json!({"allow": ["get_*", "kb"], "deny": ["?et_secret"]}))]
+#[case("Agent", "spec/orchestration", json!({"parallelToolCalls": false, "maxToolResultTokens": 500}))]
 fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Value) {
     assert_eq!(check(&with(base(kind), pointer, value)), []);
 }
 
 #[rstest]
+#[case("Agent", "spec/prompts/templates", json!({"system": "x"}), "prompts.templates: names begin with a letter")]
+#[case("Agent", "spec/prompts/templates", json!({"Greeting": "x"}), "prompts.templates: names begin with a letter")]
+#[case("Agent", "spec/orchestration", json!({"stages": [{"name": "draft", "prompt": "Draft."}]}), "orchestration.stages belongs to the pattern pipeline")]
+#[case("Agent", "spec/orchestration", json!({"branches": [{"role": "worker"}]}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
+#[case("Agent", "spec/orchestration", json!({"merge": "vote"}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
+#[case("Agent", "spec/orchestration", json!({"maxSteps": 3}), "orchestration.maxSteps belongs to the pattern plan_and_execute")]
 #[case("Provider", "metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters")]
 #[case("Agent", "metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters")]
 #[case("Agent", "metadata/name", json!("7up"), "metadata.name must begin with a letter")]
@@ -123,6 +148,31 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[case("Provider", "spec/rateLimit", json!({}), "rateLimit needs requestsPerMinute")]
 #[case("Provider", "spec/allowedNamespaces", json!({"from": "Selector"}), "allowedNamespaces.selector is required")]
 #[case("Provider", "spec/allowedNamespaces", json!({"selector": {"matchLabels": {"a": "b"}}}), "allowedNamespaces.selector is required")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "pii_detection", "scope": ["message"]}]}), "guardrails.output rules have no scope")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "action": "truncate"}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter", "action": "redact", "topics": ["a"]}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "max_length", "action": "warn"}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "cost_limit", "action": "warn", "maxTokensPerTurn": 1}]}), "guardrail action does not fit its type")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "max_length", "entities": ["email"]}]}), "guardrail entities belong to pii_detection")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "topics": ["a"]}]}), "guardrail topics belong to topic_filter")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter"}]}), "guardrail topics belong to topic_filter, which needs at least one")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "maxChars": 5}]}), "guardrail maxChars belongs to max_length")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "content_filter"}]}), "guardrail keywords and patterns belong to content_filter")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "patterns": ["a"]}]}), "guardrail keywords and patterns belong to content_filter")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "cost_limit"}]}), "guardrail maxTokensPerTurn belongs to cost_limit")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "maxTokensPerTurn": 5}]}), "guardrail maxTokensPerTurn belongs to cost_limit")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "cost_limit", "maxTokensPerTurn": 5, "scope": ["message"]}]}), "guardrail scope has no meaning with cost_limit")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook"}]), "tools: `webhook` is required with type webhook")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "webhook": {"url": "https://a.example.com"}}]), "tools: `webhook` is required with type webhook")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "internal": {}}]), "tools: `internal` belongs to the type internal")]
+#[case("Agent", "spec/tools", json!([{"name": "read_file", "type": "internal"}]), "tools: the internal tools are datetime_now")]
+#[case("Agent", "spec/tools", json!([{"name": "cache", "type": "internal", "internal": {"allow": ["a"]}}]), "tools: `internal.allow` has a meaning for http_request only")]
+#[case("Agent", "spec/tools", json!([{"name": "cache", "type": "internal", "parameters": {}}]), "tools: an internal tool has parameters of its own")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "timeout": "2h"}]), "tools: timeout must be between")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "approvalTimeout": "0s"}]), "tools: approvalTimeout must be between")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "ftp://a.example.com"}}]), "tools: webhook.url must be an absolute")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "https://me:secret@a.example.com"}}]), "tools: webhook.url must not hold credentials")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "webhook", "webhook": {"url": "https://a.example.com", "timeout": "2h"}}]), "tools: webhook.timeout must be between")]
 fn broken_rules_say_what_would_be_right(
     #[case] kind: &str,
     #[case] pointer: &str,
@@ -166,6 +216,19 @@ fn broken_rules_say_what_would_be_right(
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": []}}), "spec.roles.planner.candidates", "")]
 #[case("Agent", "spec/roles", json!({"planner": {"candidates": [{"providerRef": {"name": "a"}}], "requires": ["tools", "tools"]}}), "spec.roles.planner.requires[1]", "is in the list twice")]
 #[case("Agent", "spec/model/candidates/0/providerRef/namespace", json!("No Such"), "spec.model.candidates[0].providerRef.namespace", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "toxicity"}]}), "spec.guardrails.input[0].type", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "action": "ignore"}]}), "spec.guardrails.input[0].action", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "entities": ["name"]}]}), "spec.guardrails.input[0].entities[0]", "")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "pii_detection", "entities": ["email", "email"]}]}), "spec.guardrails.input[0].entities[1]", "is in the list twice")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "maxChars": 0}]}), "spec.guardrails.output[0].maxChars", "")]
+#[case("Agent", "spec/guardrails", json!({"output": [{"type": "max_length", "max_chars": 1}]}), "spec.guardrails.output[0].max_chars", "unknown field")]
+#[case("Agent", "spec/guardrails", json!({"input": [{"type": "topic_filter", "topics": [" "]}]}), "spec.guardrails.input[0].topics[0]", "")]
+#[case("Agent", "spec/guardrails", json!({"outputs": []}), "spec.guardrails.outputs", "unknown field")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client"}, {"name": "a", "type": "client"}]), "spec.tools[1]", "a second entry of the same name")]
+#[case("Agent", "spec/tools", json!([{"name": "a b", "type": "client"}]), "spec.tools[0].name", "")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "mcp"}]), "spec.tools[0].type", "")]
+#[case("Agent", "spec/tools", json!([{"name": "a", "type": "client", "rateLimit": {"maxCalls": 0}}]), "spec.tools[0].rateLimit.maxCalls", "")]
+#[case("Agent", "spec/permissions", json!({"allow": ["a b"]}), "spec.permissions.allow[0]", "")]
 fn problems_of_shape_name_the_field(
     #[case] kind: &str,
     #[case] pointer: &str,
@@ -175,6 +238,17 @@ fn problems_of_shape_name_the_field(
 ) {
     let problems = check(&with(base(kind), pointer, value));
     assert!(problems.iter().any(|p| p.path == path && p.message.starts_with(message)), "{problems:?}");
+}
+
+#[test]
+fn nulls_are_absent_fields_but_in_free_form_objects() {
+    let object = with(agent(), "spec/identity", Value::Null);
+    let object = with(object, "spec/outputSchema", json!({"const": null}));
+    let object = with(object, "spec/model/candidates/0/parameters", json!({"seed": null, "extra": {"top_k": null}}));
+    let read = astromesh_crds::manifest::without_nulls(&object);
+    assert!(read["spec"].get("identity").is_none());
+    assert_eq!(read["spec"]["outputSchema"], json!({"const": null}));
+    assert_eq!(read["spec"]["model"]["candidates"][0]["parameters"], json!({"extra": {"top_k": null}}));
 }
 
 #[test]

@@ -18,17 +18,18 @@ def map_path_parameters(_context, path_parameters):
 
 
 @schemathesis.hook
-def map_body(_context, body):
+def before_call(_context, case, _kwargs):
     """Likewise for models. A conversation has a question, which no schema says; and every other answer is a stream."""
-    if not isinstance(body, dict):
-        return body
+    if not isinstance(case.body, dict):
+        return
+    body = dict(case.body)
     if isinstance(body.get("model"), str) and len(body["model"]) < 8:
         body["model"] = KNOWN
     if isinstance(body.get("messages"), list):
         body["messages"] = [*body["messages"], {"role": "user", "content": "hello"}]
     if body.get("stream") in (None, False) and len(str(body)) % 2:
         body["stream"] = True
-    return body
+    case.body = body
 
 
 @schemathesis.check

@@ -1,4 +1,4 @@
-# Shared by `start` and `stop`. Ids, ports and folders are those of the checkout's cluster.
+# Shared by `start`, `mock` and `stop`. Ids, ports and folders are those of the checkout's cluster.
 
 llm=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 . "$llm/../cluster/lib/env.sh"

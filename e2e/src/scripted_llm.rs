@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -29,6 +29,8 @@ pub enum Script {
     EchoSystemFor(&'static str),
     /// With these pieces, each sent when the test releases it.
     Gated(Vec<&'static str>),
+    /// With this status and no content; the list of models is there all the same.
+    Failing(u16),
 }
 
 /// One call as the server has seen it.
@@ -55,11 +57,12 @@ pub struct ScriptedLlm {
     address: SocketAddr,
     shared: Arc<Shared>,
     // Dropping it ends the server.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 struct Shared {
-    script: Script,
+    script: Mutex<Script>,
+    models: Mutex<Vec<&'static str>>,
     calls: Mutex<Vec<ModelCall>>,
     gate: Arc<Semaphore>,
     hung_up: watch::Sender<usize>,
@@ -72,21 +75,50 @@ impl ScriptedLlm {
     /// When it cannot listen.
     pub async fn start(script: Script) -> anyhow::Result<Self> {
         let host = settings::host()?;
-        let listener = TcpListener::bind((host, 0)).await.with_context(|| format!("cannot listen on {host}"))?;
-        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            script,
+            script: Mutex::new(script),
+            models: Mutex::new(vec!["scripted"]),
             calls: Mutex::default(),
             gate: Arc::new(Semaphore::new(0)),
             hung_up: watch::Sender::new(0),
         });
-        let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(Arc::clone(&shared));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
+        let mut server = Self { address: SocketAddr::new(host, 0), shared, tasks: JoinSet::new() };
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// Stops listening and ends every connection.
+    pub async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    /// Listens again, on the same address as before.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(self.address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {}", self.address))?;
+        self.address = listener.local_addr()?;
+        let router = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .route("/v1/models", get(models))
+            .with_state(Arc::clone(&self.shared));
+        self.tasks.spawn(async move {
             // It ends with the test; a socket that breaks before shows in the test's calls.
             drop(axum::serve(listener, router).await);
         });
-        Ok(Self { address, shared, _tasks: tasks })
+        Ok(())
+    }
+
+    /// Answers by another script from now on.
+    pub fn set_script(&self, script: Script) {
+        *of(&self.shared.script) = script;
+    }
+
+    /// Lists these models from now on; at first it is `scripted` alone.
+    pub fn set_models(&self, models: &[&'static str]) {
+        *of(&self.shared.models) = models.to_vec();
     }
 
     /// The endpoint for a Provider.
@@ -98,13 +130,13 @@ impl ScriptedLlm {
     /// Every call so far.
     #[must_use]
     pub fn calls(&self) -> Vec<ModelCall> {
-        self.shared.calls().clone()
+        of(&self.shared.calls).clone()
     }
 
     /// The newest call.
     #[must_use]
     pub fn last_call(&self) -> Option<ModelCall> {
-        self.shared.calls().last().cloned()
+        of(&self.shared.calls).last().cloned()
     }
 
     /// Lets a gated server send its next `count` pieces.
@@ -124,26 +156,40 @@ impl ScriptedLlm {
     }
 }
 
-impl Shared {
-    fn calls(&self) -> MutexGuard<'_, Vec<ModelCall>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+/// What a mutex guards, whoever has panicked meanwhile.
+fn of<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn authorization(headers: &HeaderMap) -> Option<String> {
+    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Lists the models, to whom a call would be answered.
+async fn models(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if let Script::EchoSystemFor(key) = *of(&shared.script)
+        && authorization(&headers) != Some(format!("Bearer {key}"))
+    {
+        return reply::unauthorized();
     }
+    reply::models(&of(&shared.models))
 }
 
 async fn complete(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
-    let authorization = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let call = ModelCall { authorization, messages: body["messages"].clone() };
-    shared.calls().push(call.clone());
+    let call = ModelCall { authorization: authorization(&headers), messages: body["messages"].clone() };
+    of(&shared.calls).push(call.clone());
     let echo = || {
         let pieces = call.content_of("system").split_inclusive(' ').map(str::to_owned).collect();
         reply::stream(pieces, None, shared.hung_up.clone())
     };
-    match &shared.script {
+    let script = of(&shared.script).clone();
+    match script {
         Script::EchoSystem => echo(),
+        Script::Failing(status) => reply::failure(status),
         Script::EchoSystemFor(key) if call.authorization == Some(format!("Bearer {key}")) => echo(),
         Script::EchoSystemFor(_key) => reply::unauthorized(),
         Script::Gated(pieces) => {
-            let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
+            let pieces = pieces.into_iter().map(str::to_owned).collect();
             reply::stream(pieces, Some(Arc::clone(&shared.gate)), shared.hung_up.clone())
         }
     }

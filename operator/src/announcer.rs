@@ -14,12 +14,15 @@ use crate::conditions::find;
 use crate::names::MANAGER;
 
 /// The conditions whose flips are told.
-const TOLD: [&str; 7] = [
+const TOLD: [&str; 10] = [
     condition::ACCEPTED,
     condition::RESOLVED_REFS,
     condition::PROGRAMMED,
     condition::LOADED,
     condition::CREDENTIALS_RESOLVED,
+    condition::ENDPOINT_REACHABLE,
+    condition::MODELS_AVAILABLE,
+    condition::CIRCUIT_CLOSED,
     condition::DEGRADED,
     condition::READY,
 ];

@@ -22,6 +22,7 @@ use crate::announcer::Announcer;
 use crate::applier::Applier;
 use crate::backoff::Backoffs;
 use crate::metrics::Metrics;
+use crate::peers::{Peer, Peers};
 use crate::pods::{Nudges, StateClient};
 use crate::probing::{self, ProbeClient, Probes};
 use crate::reports::Reports;
@@ -51,6 +52,10 @@ pub struct Environment {
     pub state_client: StateClient,
     /// Looks at servers that nobody uses.
     pub probe_client: ProbeClient,
+    /// What pods report, of every scope.
+    pub reports: Arc<Reports>,
+    /// The scopes of single namespaces.
+    pub peers: Peers,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -67,13 +72,22 @@ pub fn start(
     tasks: &mut JoinSet<&'static str>,
 ) -> Stores {
     let watches = Watches::new(scope, &environment.client);
-    let stores = watches.stores();
     let (agent_trigger, agent_requests) = triggers();
     let (provider_trigger, provider_requests) = triggers();
-    let Environment { client, agent_image, identity, concurrency, trust, state_client, probe_client, metrics } =
-        environment;
+    let Environment { client, agent_image, identity, concurrency, trust, state_client, probe_client, .. } = environment;
+    let Environment { reports, peers, metrics, .. } = environment;
+    let stores = watches.stores().with_peers(peers.clone());
+    if let Scope::Namespace(namespace) = scope {
+        let peer = Peer {
+            agents: stores.agents.clone(),
+            providers: stores.providers.clone(),
+            agent_queue: agent_trigger.clone(),
+            provider_queue: provider_trigger.clone(),
+        };
+        peers.join(namespace, peer);
+    }
+    let queues = Queues { agents: agent_trigger, providers: provider_trigger, peers };
     let announcer = Arc::new(Announcer::new(client.clone(), &identity));
-    let reports = Arc::new(Reports::default());
     let (probes, looks) = Probes::new();
     let probes = Arc::new(probes);
     let agents = Arc::new(agent::Context {
@@ -86,7 +100,7 @@ pub fn start(
         state_client,
         nudges: Nudges::default(),
         reports: Arc::clone(&reports),
-        providers: provider_trigger.clone(),
+        queues: queues.clone(),
         announcer: Arc::clone(&announcer),
         backoffs: Backoffs::default(),
         metrics: Arc::clone(&metrics),
@@ -100,12 +114,7 @@ pub fn start(
         backoffs: Backoffs::default(),
         metrics: Arc::clone(&metrics),
     });
-    let routes = Routes {
-        queues: Queues { agents: agent_trigger, providers: provider_trigger },
-        agents: Arc::clone(&agents),
-        providers: Arc::clone(&providers),
-        metrics,
-    };
+    let routes = Routes { queues, agents: Arc::clone(&agents), providers: Arc::clone(&providers), metrics };
     tasks.spawn(run_probes(probing::run(probes, looks, probe_client, routes.queues.providers.clone()), stop.clone()));
     watches.start(&routes, stop, tasks);
     let config = Config::default().concurrency(concurrency).debounce(DEBOUNCE);

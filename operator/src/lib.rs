@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod names;
 pub mod observing;
 pub mod operator;
+pub mod peers;
 pub mod pods;
 pub mod probing;
 pub mod reports;

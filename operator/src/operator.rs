@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::controllers::{self, Environment};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::pods::StateClient;
 use crate::probing::ProbeClient;
 use crate::scope::Scope;
@@ -106,6 +107,8 @@ async fn lead(
         trust,
         state_client: StateClient::new(Some(settings.token_file.clone())).context("failed to build the HTTP client")?,
         probe_client: ProbeClient::new().context("failed to build the HTTP client of probes")?,
+        reports: Arc::default(),
+        peers: Peers::default(),
         metrics: Arc::clone(metrics),
     };
     let stores: Vec<_> = Scope::all(&settings.watch_namespaces)

@@ -38,8 +38,6 @@ pub enum Finding {
     Answers,
     /// It does not, for this reason.
     Silent(String),
-    /// The operator does not look there, for this reason.
-    NotAsked(&'static str),
 }
 
 /// A look to be made.

@@ -21,7 +21,12 @@ pub struct Report {
     pub secrets: SecretReport,
     /// Of the providers that they call.
     pub providers: BTreeMap<ObjectKey, ProviderReport>,
+    /// The states of the tools by name; one pod that leaves a tool alone suffices for it not to be `ready`.
+    pub tools: BTreeMap<String, String>,
 }
+
+/// The state of a tool that can be called.
+pub const TOOL_READY: &str = "ready";
 
 impl Report {
     /// What several pods say together.
@@ -40,6 +45,12 @@ impl Report {
             let known = self.secrets.entry(key).or_insert(secret.state);
             if secret.state == SecretPresence::Missing {
                 *known = SecretPresence::Missing;
+            }
+        }
+        for tool in state.agents.iter().flat_map(|agent| &agent.tools) {
+            let known = self.tools.entry(tool.name.clone()).or_insert_with(|| tool.state.clone());
+            if tool.state != TOOL_READY {
+                known.clone_from(&tool.state);
             }
         }
         let key = |namespace: &str, name: &str| ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() };

@@ -5,8 +5,8 @@ use kube::{Api, Client, Resource};
 
 /// The whole cluster, or one namespace of it.
 ///
-/// Every reference stays within a namespace, so each scope has its stores and controllers of its own. With
-/// `--watch-namespaces` there is one scope per namespace, and Roles in these namespaces suffice.
+/// Each scope has stores and controllers of its own. With `--watch-namespaces` there is one scope per namespace, Roles in
+/// these namespaces suffice, and what refers from one to another goes by way of [`crate::peers::Peers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Every namespace.

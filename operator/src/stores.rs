@@ -1,6 +1,7 @@
 //! What the watches of one scope know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use agent_pod_config::{NamespaceLabels, permits};
 use astromesh_crds::v1alpha1::{Agent, Provider};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::applier::ChildKind;
 use crate::names::{ObjectKey, providers_of};
+use crate::peers::Peers;
 
 /// The stores of one scope.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ pub struct Stores {
     pub namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
     /// The metadata of every child.
     pub children: ChildStores,
+    /// The other scopes.
+    pub peers: Peers,
     /// Set when every store has been filled once.
     filled: CancellationToken,
 }
@@ -74,7 +78,15 @@ impl Stores {
     /// Stores that have not been filled yet.
     #[must_use]
     pub fn new(agents: Store<Agent>, providers: Store<Provider>, pods: Store<Pod>, children: ChildStores) -> Self {
-        Self { agents, providers, pods, namespaces: None, children, filled: CancellationToken::new() }
+        let (peers, filled) = (Peers::default(), CancellationToken::new());
+        Self { agents, providers, pods, namespaces: None, children, peers, filled }
+    }
+
+    /// The same among other scopes.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Peers) -> Self {
+        self.peers = peers;
+        self
     }
 
     /// The same with the namespaces.
@@ -110,14 +122,27 @@ impl Stores {
         Ok(())
     }
 
+    /// A provider of this scope or another.
+    #[must_use]
+    pub fn provider(&self, key: &ObjectKey) -> Option<Arc<Provider>> {
+        let own = self.providers.get(&ObjectRef::new(&key.name).within(&key.namespace));
+        own.or_else(|| self.peers.provider(key))
+    }
+
+    /// An agent of this scope or another.
+    #[must_use]
+    pub fn agent(&self, key: &ObjectKey) -> Option<Arc<Agent>> {
+        let own = self.agents.get(&ObjectRef::new(&key.name).within(&key.namespace));
+        own.or_else(|| self.peers.agent(key))
+    }
+
     /// The agents that name a provider, in order, whether or not they may.
     #[must_use]
     pub fn naming(&self, provider: &ObjectKey) -> Vec<ObjectKey> {
         let names = |agent: &Agent| providers_of(agent).contains(provider);
-        let mut naming: Vec<_> =
-            self.agents.state_filter(names).iter().map(|agent| ObjectKey::of(agent.as_ref())).collect();
-        naming.sort();
-        naming
+        let found = self.agents.state_filter(names).into_iter().chain(self.peers.agents(names));
+        // This scope is among its peers.
+        found.map(|agent| ObjectKey::of(agent.as_ref())).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The agents that name a provider and may use it, in order.

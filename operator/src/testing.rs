@@ -1,6 +1,7 @@
 //! Builders and fakes for tests.
 
 pub(crate) mod fake_api;
+pub(crate) mod known;
 
 use std::sync::Arc;
 
@@ -84,6 +85,8 @@ pub(crate) enum Says {
     LoadedWithoutServer,
     /// It serves the target, and its model's circuit is open.
     LoadedWithOpenCircuit,
+    /// It serves the target, and leaves its tool alone.
+    LoadedWithoutTool,
     /// It does not answer.
     Nothing,
 }
@@ -146,6 +149,11 @@ fn state(target: &Target, says: Says) -> Option<PodState> {
                 ..ProviderState::default()
             };
             Some(PodState { providers: vec![model], ..loaded })
+        }
+        Says::LoadedWithoutTool => {
+            let tool = agent_pod_config::ToolState { name: "chart".into(), state: "unavailable".into() };
+            let agent = agent_pod_config::AgentState { tools: vec![tool], ..Default::default() };
+            Some(PodState { agents: vec![agent], ..loaded })
         }
         Says::Nothing => None,
     }

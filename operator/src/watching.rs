@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 
 /// How many requests to reconcile may wait for a controller to take them; then the watches wait.
 const TRIGGERS_MAX: usize = 1_024;
@@ -55,29 +56,40 @@ pub struct Wakes {
     pub providers: Vec<ObjectRef<Provider>>,
 }
 
-/// The queues of the controllers.
+/// The queues of the controllers: those of one scope, and of the others whose objects refer to each other.
 #[derive(Clone)]
 pub struct Queues {
     /// Wakes agents.
     pub agents: Trigger<Agent>,
     /// Wakes providers.
     pub providers: Trigger<Provider>,
+    /// The other scopes.
+    pub peers: Peers,
 }
 
 impl Queues {
-    /// Full queues make the watch wait. Closed ones mean that everything stops.
+    /// Full queues make the watch wait.
     async fn wake(&self, wakes: Wakes) {
         let Wakes { agents, providers } = wakes;
         for agent in agents {
-            if self.agents.send(agent).await.is_err() {
-                return;
-            }
+            self.wake_agent(agent).await;
         }
         for provider in providers {
-            if self.providers.send(provider).await.is_err() {
-                return;
-            }
+            self.wake_provider(provider).await;
         }
+    }
+
+    /// Wakes an agent, in whichever scope it is.
+    pub async fn wake_agent(&self, agent: ObjectRef<Agent>) {
+        let other = agent.namespace.as_deref().and_then(|namespace| self.peers.agent_queue(namespace));
+        // A closed queue means that everything stops.
+        drop(other.as_ref().unwrap_or(&self.agents).send(agent).await);
+    }
+
+    /// Wakes a provider, in whichever scope it is.
+    pub async fn wake_provider(&self, provider: ObjectRef<Provider>) {
+        let other = provider.namespace.as_deref().and_then(|namespace| self.peers.provider_queue(namespace));
+        drop(other.as_ref().unwrap_or(&self.providers).send(provider).await);
     }
 }
 
@@ -180,7 +192,7 @@ mod tests {
             Ok(Event::Delete(provider("a"))),
         ]);
         let mut told = Vec::new();
-        let queues = Queues { agents: triggers().0, providers: triggers().0 };
+        let queues = Queues { agents: triggers().0, providers: triggers().0, peers: Peers::default() };
         let wakes = |touched: &Touched<Provider>| {
             told.push((touched.object().name_any(), store.len()));
             Wakes::default()

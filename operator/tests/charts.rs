@@ -89,6 +89,20 @@ fn no_role_of_the_operator_has_a_wildcard_or_a_verb_on_secrets() {
 }
 
 #[test]
+fn namespaces_are_watched_by_their_metadata_and_in_the_whole_cluster_only() {
+    let verbs = |values: &[&str]| {
+        let rendered = render("astromesh", values);
+        let rules = rendered.iter().flat_map(|object| object["rules"].as_array().into_iter().flatten());
+        rules
+            .filter(|rule| strings(rule, "resources").iter().any(|resource| resource == "namespaces"))
+            .map(|rule| strings(rule, "verbs"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(verbs(&[]), [["list", "watch"]]);
+    assert!(verbs(&["watchNamespaces={a,b}"]).is_empty());
+}
+
+#[test]
 fn with_named_namespaces_nothing_is_granted_in_the_whole_cluster() {
     let rendered = render("astromesh", &["watchNamespaces={a,b}"]);
     let kinds: Vec<_> = rendered.iter().map(|object| object["kind"].as_str().unwrap()).collect();

@@ -44,7 +44,7 @@ impl CallHeaders {
     pub(crate) fn options(self, fingerprint: Option<[u8; 32]>, streaming: bool) -> RunOptions {
         let idempotency =
             self.idempotency_key.zip(fingerprint).map(|(key, fingerprint)| IdempotencyKey { key, fingerprint });
-        RunOptions { trace_id: self.trace_id, timeout: self.timeout, caller: None, idempotency, streaming }
+        RunOptions { trace_id: self.trace_id, timeout: self.timeout, idempotency, streaming, ..RunOptions::default() }
     }
 }
 

@@ -80,6 +80,14 @@ impl<S: Sync> FromRequestParts<S> for Credentials {
     }
 }
 
+/// Who decides or asks, for records.
+pub(crate) fn name_of(caller: Option<&Caller>) -> String {
+    caller.map_or_else(
+        || "anonymous".to_owned(),
+        |caller| format!("system:serviceaccount:{}:{}", caller.namespace, caller.service_account),
+    )
+}
+
 /// Verifies the one token of a call once, however many agents ask.
 struct Once {
     verifier: Arc<dyn TokenVerifier>,

@@ -42,14 +42,18 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::UnsupportedContent
         | ErrorCode::ProviderRejected => StatusCode::BAD_REQUEST,
         ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-        ErrorCode::AgentNotFound | ErrorCode::SessionNotFound | ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::Forbidden | ErrorCode::ToolForbidden => StatusCode::FORBIDDEN,
+        ErrorCode::AgentNotFound
+        | ErrorCode::SessionNotFound
+        | ErrorCode::ToolNotFound
+        | ErrorCode::RunNotFound
+        | ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::Busy | ErrorCode::IdempotencyInProgress => StatusCode::CONFLICT,
+        ErrorCode::Busy | ErrorCode::IdempotencyInProgress | ErrorCode::AlreadyDecided => StatusCode::CONFLICT,
         ErrorCode::BodyTooLarge | ErrorCode::ContextTooLong => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::ValidationFailed | ErrorCode::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::Overloaded | ErrorCode::AllCoolingDown => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Overloaded | ErrorCode::AllCoolingDown | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         // Never sent: whoever cancels a run over HTTP is gone. 499 is what proxies log for it.
         ErrorCode::Cancelled => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

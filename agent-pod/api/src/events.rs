@@ -1,6 +1,7 @@
 //! The events of a run, and their form as server-sent events.
 
 use std::convert::Infallible;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use agent_pod_core::error::{ErrorCode, RunError};
@@ -23,11 +24,14 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// The events of a run up to exactly one `done` or `error`. The run is dropped as soon as that has come out. A failure
 /// is reported by whoever sends it on.
 pub(crate) fn until_end(run: Run) -> BoxStream<'static, TurnEvent> {
-    stream::unfold(Some(run), |run| async {
-        let mut run = run?;
-        let event = run.events.next().await.unwrap_or_else(|| broken_off(&run.run_id));
-        let rest = (!is_end(&event)).then_some(run);
-        Some((event, rest))
+    let mut run = Some(run);
+    stream::poll_fn(move |context| {
+        let Some(going_on) = &mut run else { return Poll::Ready(None) };
+        let event = ready!(going_on.events.poll_next_unpin(context)).unwrap_or_else(|| broken_off(&going_on.run_id));
+        if event.is_end() {
+            run = None;
+        }
+        Poll::Ready(Some(event))
     })
     .boxed()
 }
@@ -48,20 +52,15 @@ pub(crate) fn report_failure(event: &TurnEvent) {
     }
 }
 
-/// Whether this event ends its run.
-pub(crate) fn is_end(event: &TurnEvent) -> bool {
-    match event {
-        TurnEvent::Done(_) | TurnEvent::Error(_) => true,
-        TurnEvent::Status(_) | TurnEvent::Token(_) | TurnEvent::ToolCall { .. } | TurnEvent::ToolResult { .. } => false,
-    }
-}
-
 /// The run as server-sent events. Dropping the response drops the run.
 pub(crate) fn server_sent_events(run: Run) -> Response {
     let run_id = run.run_id.clone();
-    let events = until_end(run).inspect(report_failure).zip(stream::iter(1_u64..));
-    let framed =
-        events.map(|(event, id)| Event::default().event(event.name()).id(id.to_string()).data(event.to_json()));
+    let mut id = 0_u64;
+    let framed = until_end(run).map(move |event| {
+        report_failure(&event);
+        id += 1;
+        Event::default().event(event.name()).id(id.to_string()).data(event.to_json())
+    });
     event_stream(run_id, framed)
 }
 

@@ -1,4 +1,4 @@
-//! The doors of the agent pod: HTTP, server-sent events and WebSockets over core's [`AgentService`].
+//! The doors of the agent pod: HTTP, server-sent events, WebSockets and the chat completions API over core's [`AgentService`].
 //!
 //! ```text
 //!  request ─► router ─► Credentials ─► access of the agent ─► RunCall ─► AgentService::start ─► Run
@@ -13,7 +13,7 @@
 //! - Every failure, of unknown routes too, has the one error shape, and `error` alone knows its status.
 //! - No cross-origin headers: browsers of other sites get nothing.
 //!
-//! Read in this order: [`router`], [`admin_router`], then `routes` and `socket`.
+//! Read in this order: [`router`], [`admin_router`], then `routes`, `socket` and `openai`.
 //!
 //! [`AgentService`]: agent_pod_core::service::AgentService
 
@@ -23,7 +23,9 @@ mod state;
 mod call_headers;
 mod credentials;
 mod fields;
+mod images;
 mod json_body;
+mod rulings;
 mod run_call;
 mod turn_request;
 

@@ -40,6 +40,7 @@ pub(crate) fn base_document() -> OpenApi {
     )),
     tags(
         (name = "agents", description = "What there is to call, and the call."),
+        (name = "tools", description = "What agents can do, and the calls that wait for an approval."),
         (name = "memory", description = "What agents remember."),
         (name = "openai", description = "Agents for the clients of the chat completions API."),
         (name = "pod", description = "The pod itself."),

@@ -6,6 +6,7 @@ pub(crate) mod docs;
 mod health;
 mod memory;
 mod sockets;
+mod tools;
 
 use std::convert::Infallible;
 
@@ -35,6 +36,9 @@ pub(crate) fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(agents::show))
         .routes(routes!(agents::run))
         .routes(routes!(sockets::connect))
+        .routes(routes!(tools::list))
+        .routes(routes!(tools::execute))
+        .routes(routes!(tools::decide))
         .routes(routes!(memory::history, memory::clear))
         .routes(routes!(chat::complete))
         .routes(routes!(chat::models))

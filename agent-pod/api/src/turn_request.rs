@@ -4,7 +4,8 @@ use agent_pod_core::error::FieldProblem;
 use agent_pod_core::event::TurnRequest;
 use serde_json::Value;
 
-use crate::fields::{Fields, IMAGES_MAX, image_problem, problem};
+use crate::fields::{Fields, problem};
+use crate::images::{IMAGES_MAX, image_problem};
 
 /// The longest session id, in characters: room for any UUID, URL-safe hash or `tenant:user:thread` key, and short
 /// enough for a key in every store.

@@ -2,8 +2,10 @@
 
 mod agent;
 mod consent;
+mod guardrail;
 mod model;
 mod provider;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

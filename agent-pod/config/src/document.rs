@@ -1,14 +1,18 @@
 //! The document: everything that a pod needs, resolved and checked.
 
+mod guardrail;
 mod memory;
+mod tools;
 
 use std::collections::BTreeMap;
 
-use astromesh_crds::v1alpha1::{AuthScheme, Capability, Pattern, ProviderType, Strategy};
+use astromesh_crds::v1alpha1::{AuthScheme, Capability, Merge, Pattern, ProviderType, Strategy};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-pub use memory::{ConversationalDocument, MemoryDocument};
+pub use guardrail::*;
+pub use memory::*;
+pub use tools::*;
 
 /// The version of the document's format. A pod refuses another one: the operator pins the image of its release.
 pub const DOCUMENT_VERSION: u32 = 1;
@@ -45,9 +49,21 @@ pub struct AgentDocument {
     pub prompts: PromptsDocument,
     /// How a run proceeds.
     pub orchestration: OrchestrationDocument,
+    /// What it can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolDocument>,
+    /// What holds for all its tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_limits: Option<ToolLimitsDocument>,
+    /// JSON Schema of the answer's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<serde_json::Value>,
     /// What it remembers; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryDocument>,
+    /// What questions, tool results and answers are held against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrails: Option<GuardrailsDocument>,
     /// Who may call; absent: the default of the place where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessDocument>,
@@ -136,6 +152,12 @@ pub struct ParametersDocument {
 pub struct PromptsDocument {
     /// The system prompt.
     pub system: String,
+    /// Put before the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Templates that the others can include, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, String>,
 }
 
 /// How a run proceeds.
@@ -144,10 +166,43 @@ pub struct PromptsDocument {
 pub struct OrchestrationDocument {
     /// The pattern.
     pub pattern: Pattern,
-    /// The most model calls.
+    /// The most model calls with tools of each part.
     pub max_iterations: u32,
     /// The whole run.
     pub timeout_ms: u64,
+    /// Of a pipeline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageDocument>,
+    /// Of `parallel_fan_out`; none: a planner splits the question.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<BranchDocument>,
+    /// Of `parallel_fan_out`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Merge>,
+    /// Of `plan_and_execute`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u32>,
+}
+
+/// A stage of a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StageDocument {
+    /// Its name.
+    pub name: String,
+    /// Its instructions, a template.
+    pub prompt: String,
+}
+
+/// One of several that work at the same question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BranchDocument {
+    /// The role whose models it uses.
+    pub role: String,
+    /// Its instructions, a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// Who may call, as written in the Agent.
@@ -383,9 +438,9 @@ impl Document {
     /// The Secrets' keys that the document names, each once, in order.
     #[must_use]
     pub fn secrets(&self) -> Vec<SecretKey> {
-        let of_agents = self.agents.values().flat_map(AgentDocument::secrets);
-        let named = self.providers.values().flat_map(ProviderDocument::secrets).chain(of_agents);
-        let mut secrets: Vec<_> = named.map(|(_, key)| key.clone()).collect();
+        let of_agents = self.agents.values().flat_map(AgentDocument::secrets).map(|(_, key)| key);
+        let of_providers = self.providers.values().flat_map(ProviderDocument::secrets).map(|(_, key)| key);
+        let mut secrets: Vec<_> = of_providers.chain(of_agents).cloned().collect();
         secrets.sort();
         secrets.dedup();
         secrets
@@ -394,8 +449,13 @@ impl Document {
 
 impl AgentDocument {
     /// The Secrets' keys that it names, each with the path of the field that names it.
-    pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretKey)> {
-        self.memory.iter().flat_map(MemoryDocument::secrets)
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretKey)> {
+        let of_memory = self.memory.iter().flat_map(MemoryDocument::secrets);
+        let of_tools =
+            self.tools.iter().enumerate().flat_map(|(index, tool)| {
+                tool.secrets().map(move |(field, key)| (format!("tools[{index}].{field}"), key))
+            });
+        of_memory.map(|(field, key)| (field.to_owned(), key)).chain(of_tools)
     }
 }
 

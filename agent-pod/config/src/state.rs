@@ -74,6 +74,19 @@ pub struct AgentState {
     pub namespace: String,
     /// `ready`, or `suspended`.
     pub status: String,
+    /// The tools that it may use.
+    #[serde(default)]
+    pub tools: Vec<ToolState>,
+}
+
+/// A tool of an agent, as this pod has met it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolState {
+    /// Its name.
+    pub name: String,
+    /// `ready`, or `unavailable` while it is left alone after failures in a row.
+    pub state: String,
 }
 
 /// A model at a provider, as this pod has met it.

@@ -30,6 +30,16 @@ fn agent_value() -> Value {
             "expose": {"openai": false},
             "prompts": {"system": "You are {{ identity.displayName }}."},
             "orchestration": {"pattern": "react", "maxIterations": 7, "timeout": "90s"},
+            "tools": [
+                {"name": "get_order", "description": "Looks an order up.", "type": "webhook",
+                 "webhook": {"url": "https://shop.example.com/orders", "method": "GET", "headers": {"X-Team": "shop"},
+                             "auth": {"secretKeyRef": {"name": "shop", "key": "token"}, "header": "X-Key"}, "timeout": "10s"},
+                 "parameters": {"type": "object", "properties": {"id": {"type": "integer"}}},
+                 "rateLimit": {"windowSeconds": 30, "maxCalls": 3}, "requireApproval": true},
+                {"name": "http_request", "type": "internal", "internal": {"allow": ["*.example.com"]}},
+                {"name": "show_chart", "type": "client"},
+            ],
+            "permissions": {"allow": ["get_*"], "deny": ["refund"]},
             "memory": {"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "store", "key": "url"}},
                                           "strategy": "summary", "maxTurns": 12, "maxTokens": 3000, "ttl": "24h"},
                        "persistence": {"size": "1Gi"}},
@@ -105,6 +115,26 @@ fn the_full_document_is_as_agreed() {
     let compilation = compiled(&[agent], &providers);
     assert_eq!(compilation.problems, []);
     insta::assert_snapshot!(String::from_utf8(compilation.document.to_bytes()).unwrap());
+}
+
+#[rstest]
+#[case("X Y", "must have a name of")]
+#[case("", "must have a name of")]
+#[case("Authorization", "cannot be set")]
+#[case("content-LENGTH", "cannot be set")]
+fn headers_of_a_webhook_are_its_own(#[case] name: &str, #[case] message: &str) {
+    let (mut agent, providers) = full();
+    agent["spec"]["tools"][0]["webhook"]["headers"] = json!({name: "x"});
+    let problem = &compiled(&[agent], &providers).problems[0];
+    assert_eq!(problem.path, format!("spec.tools[0].webhook.headers.{name}"));
+    assert!(problem.message.starts_with(message), "{problem}");
+}
+
+#[test]
+fn the_secrets_of_tools_are_the_documents() {
+    let (agent, providers) = full();
+    let document = compiled(&[agent], &providers).document;
+    assert!(document.secrets().iter().any(|secret| secret.name == "shop" && secret.key == "token"));
 }
 
 #[test]
@@ -342,7 +372,10 @@ const TEMPLATE_ONLY: [&str; 5] = [
 ];
 
 /// Fields that have one value only.
-const FIXED: [&str; 4] = [
+const FIXED: [&str; 7] = [
+    "/spec/tools/0/type",
+    "/spec/tools/1",
+    "/spec/tools/2",
     "/spec/orchestration/pattern",
     "/spec/memory/conversational/backend",
     "/spec/memory/conversational/strategy",
@@ -376,6 +409,9 @@ fn changed(path: &str, value: &Value) -> Value {
         Value::String(text) if path.contains("/requires/") || path.contains("/capabilities/") => {
             json!(if path.contains("/requires/") && text != "vision" { "vision" } else { "json_schema" })
         }
+        Value::String(_) if path.ends_with("/webhook/method") => json!("PUT"),
+        // The shorter one of it and the tool's own holds.
+        Value::String(_) if path.ends_with("/webhook/timeout") => json!("9s"),
         Value::String(text) if path.contains("/price/") => json!(format!("{text}1")),
         Value::String(text) if path.ends_with("/scheme") => json!(if text == "bearer" { "header" } else { "bearer" }),
         Value::String(text) if text.ends_with('s') || text.ends_with('h') => {
@@ -455,4 +491,51 @@ proptest! {
         let read = Document::from_bytes(&document.to_bytes()).unwrap();
         prop_assert_eq!(&read.agents["support"].prompts.system, &prompt);
     }
+}
+
+fn guarded(guardrails: Value) -> Value {
+    let mut agent = agent_value();
+    agent["spec"]["guardrails"] = guardrails;
+    agent
+}
+
+#[test]
+fn guardrails_are_compiled_with_their_defaults() {
+    let agent = guarded(json!({
+        "input": [{"type": "pii_detection", "scope": ["tool_results"]}, {"type": "topic_filter", "topics": ["a"]}, {"type": "max_length"}],
+        "output": [{"type": "content_filter", "patterns": ["a+"], "message": "No."}, {"type": "cost_limit", "maxTokensPerTurn": 5}],
+    }));
+    let compilation = compiled(&[agent], &[provider_value("openai"), provider_value("local")]);
+    assert_eq!(compilation.problems, []);
+    let document = serde_json::to_value(&compilation.document.agents["support"].guardrails).unwrap();
+    let entities = ["email", "phone", "ssn", "credit_card", "iban", "ip_address"];
+    assert_eq!(
+        document,
+        json!({
+            "input": [
+                {"check": {"type": "pii_detection", "entities": entities}, "action": "redact", "scope": ["tool_results"]},
+                {"check": {"type": "topic_filter", "topics": ["a"]}, "action": "block", "scope": ["message"]},
+                {"check": {"type": "max_length", "maxChars": 10_000}, "action": "truncate", "scope": ["message"]},
+            ],
+            "output": [
+                {"check": {"type": "content_filter", "patterns": ["a+"]}, "action": "redact", "message": "No.", "scope": ["message"]},
+                {"check": {"type": "cost_limit", "maxTokensPerTurn": 5}, "action": "block", "scope": ["message"]},
+            ],
+        })
+    );
+    let bytes = compilation.document.to_bytes();
+    assert_eq!(Document::from_bytes(&bytes).unwrap(), compilation.document);
+}
+
+#[rstest]
+#[case("(", "not a regular expression")]
+#[case("x*", "the regular expression matches the empty text")]
+#[case(r"\w{900}{900}", "the regular expression takes too much memory")]
+fn a_regular_expression_that_cannot_be_used_is_named_with_its_path(#[case] pattern: &str, #[case] message: &str) {
+    let agent =
+        guarded(json!({"output": [{"type": "content_filter", "keywords": ["a"], "patterns": ["fine", pattern]}]}));
+    let compilation = compiled(&[agent], &[provider_value("openai"), provider_value("local")]);
+    let [problem] = compilation.problems.as_slice() else { panic!("{:?}", compilation.problems) };
+    assert_eq!((problem.path.as_str(), problem.kind), ("spec.guardrails.output[0].patterns[1]", ProblemKind::Invalid));
+    assert!(problem.message.starts_with(message), "{}", problem.message);
 }

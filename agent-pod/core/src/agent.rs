@@ -2,29 +2,40 @@
 
 mod act;
 mod ask;
+mod execute;
+mod guard;
+mod ledger;
 mod recall;
+mod rendering;
+mod structured;
 mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::{self, PollNext};
+use futures::future::BoxFuture;
+use futures::stream::{self, Stream};
+use futures::{FutureExt as _, StreamExt as _};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::event::{Attempt, Step, TurnEvent, TurnRequest};
+use crate::event::{TurnEvent, TurnRequest};
+use crate::guardrail::Guardrails;
 use crate::memory::{ConversationSettings, ConversationStore, Strategy};
 use crate::model::router::Router;
+use crate::output::OutputSchema;
 use crate::pattern::Pattern;
 use crate::ports::{Environment, RunObserver};
-use crate::prompt::Prompt;
+use crate::prompt::Prompts;
 use crate::service::{Run, RunOptions};
-use crate::tool::ToolSet;
-use crate::usage::Usage;
+use crate::tool::{Desk, ToolSet};
 
 pub use ask::Asking;
+pub use execute::{Executed, ToolRequest};
+pub use ledger::{Booked, Ledger};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -39,14 +50,18 @@ pub struct Agent {
     pub display_name: Option<String>,
     /// One sentence of purpose.
     pub description: Option<String>,
-    /// The system prompt.
-    pub system: Prompt,
+    /// Its prompts.
+    pub prompts: Prompts,
     /// Its models by role.
     pub models: Models,
     /// Its tools.
     pub tools: ToolSet,
     /// How a run proceeds.
     pub pattern: Pattern,
+    /// What form its answers have as data.
+    pub output: Option<OutputSchema>,
+    /// What questions, tool results and answers are held against.
+    pub guardrails: Guardrails,
     /// The whole run.
     pub timeout: Duration,
     /// What it remembers; none: nothing.
@@ -90,31 +105,23 @@ pub struct AgentMemory {
     pub strategy: Strategy,
 }
 
-/// What a run has used and done so far.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    /// Tokens.
-    pub usage: Usage,
-    /// Every provider that was tried.
-    pub attempts: Vec<Attempt>,
-    /// What happened on the way.
-    pub steps: Vec<Step>,
-    /// What was missing.
-    pub degraded: Vec<String>,
-}
-
 /// Where a run says what happens.
 #[derive(Clone)]
 pub struct Events {
     sender: mpsc::Sender<TurnEvent>,
     /// Whether somebody reads along; else only the end is told.
     streaming: bool,
+    /// Whether what is said is the answer, and not on the way to it.
+    aloud: bool,
+    /// What tokens pass on their way out; absent: nothing.
+    outgoing: Option<Arc<guard::Outgoing>>,
 }
 
 impl Events {
-    /// For calls of models that nobody reads along.
-    pub(crate) fn silent(sender: mpsc::Sender<TurnEvent>) -> Self {
-        Self { sender, streaming: false }
+    /// Nobody reads along.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self { sender: mpsc::channel(1).0, streaming: false, aloud: false, outgoing: None }
     }
 
     /// Says it, waiting for a slow reader.
@@ -125,12 +132,22 @@ impl Events {
         }
     }
 
+    /// The same for a part of the run whose text is not the answer.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        Self { aloud: false, ..self.clone() }
+    }
+
     /// Says a piece of the answer. Returns whether it has gone out, so that it cannot be taken back.
     pub async fn token(&self, text: String) -> bool {
-        if self.streaming {
-            self.send(TurnEvent::Token(text)).await;
+        let goes_out = self.streaming && self.aloud;
+        if goes_out {
+            let text = self.outgoing.as_ref().map_or_else(|| text.clone(), |outgoing| outgoing.feed(&text, false));
+            if !text.is_empty() {
+                self.send(TurnEvent::Token(text)).await;
+            }
         }
-        self.streaming
+        goes_out
     }
 }
 
@@ -143,9 +160,12 @@ pub struct Identity {
     pub session_id: String,
     /// Id of the trace.
     pub trace_id: String,
+    /// How many agents have called each other to get here.
+    pub depth: u32,
 }
 
-/// A run under way, as its pattern sees it.
+/// A run under way, as its pattern sees it. Parts of it that go on at the same time share it.
+#[derive(Clone, Copy)]
 pub struct Turn<'a> {
     /// The agent.
     pub agent: &'a Agent,
@@ -156,9 +176,13 @@ pub struct Turn<'a> {
     /// When it ends at the latest, with everything that it calls.
     pub deadline: Instant,
     /// What it has used and done so far.
-    pub ledger: &'a mut Ledger,
+    pub ledger: &'a Ledger,
     /// Where it says what happens.
     pub events: &'a Events,
+    /// Where it waits for people and for its caller.
+    pub desk: &'a Desk,
+    /// What the agent remembers of the session, as prompts see it.
+    pub memory: &'a Value,
 }
 
 impl Agent {
@@ -177,13 +201,17 @@ impl Agent {
             run_id: self.environment.fresh_id(),
             session_id: request.session_id.clone().unwrap_or_else(|| self.environment.fresh_id()),
             trace_id: options.trace_id.unwrap_or_else(|| self.environment.fresh_trace_id()),
+            depth: options.depth,
         };
+        let desk = Arc::new(Desk::new(options.attended));
+        let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let run_id = identity.run_id.clone();
-        let (sender, mut receiver) = mpsc::channel(EVENTS_BUFFERED);
+        let (sender, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
-            let events = Events { sender, streaming: options.streaming };
-            let unfolded = turn::run(&self, request, identity, limit, events).await;
+            let outgoing = if options.streaming { guard::Outgoing::of(&self) } else { None };
+            let events = Events { sender, streaming: options.streaming, aloud: true, outgoing };
+            let unfolded = turn::run(&self, request, identity, limit, (events, &at_desk)).await;
             drop(held);
             if let (Some(session), Some(memory)) = (unfolded, &self.memory) {
                 // The end goes out first, however quick a summarizer is.
@@ -191,9 +219,27 @@ impl Agent {
                 crate::memory::summary::fold(&self, memory, &session).await;
             }
         };
-        let told = stream::poll_fn(move |context| receiver.poll_recv(context));
-        let driven = stream::once(turn).filter_map(|()| async { None });
-        // What is told goes out before the run goes on.
-        Run { run_id, events: stream::select_with_strategy(told, driven, |(): &mut ()| PollNext::Left).boxed() }
+        Run { run_id, events: told(Box::pin(turn), receiver).boxed(), desk }
     }
+}
+
+/// What a turn says, which goes on only while somebody waits for it.
+///
+/// Turn and reader are one task. The queue is therefore looked into after the turn was polled, and nobody waits on it: an
+/// event would else wake the task that has just sent it, and every piece of an answer would be a second round of the
+/// connection.
+fn told(turn: BoxFuture<'static, ()>, mut receiver: mpsc::Receiver<TurnEvent>) -> impl Stream<Item = TurnEvent> {
+    let mut turn = Some(turn);
+    stream::poll_fn(move |context| {
+        loop {
+            if let Ok(event) = receiver.try_recv() {
+                return Poll::Ready(Some(event));
+            }
+            let Some(going_on) = &mut turn else { return Poll::Ready(None) };
+            match going_on.poll_unpin(context) {
+                Poll::Ready(()) => turn = None,
+                Poll::Pending => return receiver.try_recv().map_or(Poll::Pending, |event| Poll::Ready(Some(event))),
+            }
+        }
+    })
 }

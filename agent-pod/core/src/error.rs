@@ -52,6 +52,16 @@ pub enum ErrorCode {
     Forbidden,
     /// There is no such agent here.
     AgentNotFound,
+    /// The agent has no such tool.
+    ToolNotFound,
+    /// The agent's permissions exclude the tool.
+    ToolForbidden,
+    /// No run of this id waits for that here.
+    RunNotFound,
+    /// The approval has been decided, or its time was up.
+    AlreadyDecided,
+    /// The session has called the tool too often of late.
+    RateLimited,
     /// There is no such route.
     NotFound,
     /// The route does not take this method.
@@ -125,6 +135,11 @@ impl ErrorCode {
         Self::Unauthenticated,
         Self::Forbidden,
         Self::AgentNotFound,
+        Self::ToolNotFound,
+        Self::ToolForbidden,
+        Self::RunNotFound,
+        Self::AlreadyDecided,
+        Self::RateLimited,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Busy,
@@ -161,6 +176,11 @@ impl ErrorCode {
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::AgentNotFound => "agent_not_found",
+            Self::ToolNotFound => "tool_not_found",
+            Self::ToolForbidden => "tool_forbidden",
+            Self::RunNotFound => "run_not_found",
+            Self::AlreadyDecided => "already_decided",
+            Self::RateLimited => "rate_limited",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Busy => "busy",
@@ -197,6 +217,9 @@ impl ErrorCode {
             | Self::ProviderRejected
             | Self::AgentNotFound
             | Self::SessionNotFound
+            | Self::ToolNotFound
+            | Self::RunNotFound
+            | Self::AlreadyDecided
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Busy
@@ -207,9 +230,13 @@ impl ErrorCode {
             | Self::IdempotencyMismatch
             | Self::UnsupportedMediaType
             | Self::ValidationFailed => Domain::Caller,
-            Self::Unauthenticated | Self::Forbidden | Self::Overloaded | Self::NoCapableProvider | Self::Suspended => {
-                Domain::Policy
-            }
+            Self::Unauthenticated
+            | Self::Forbidden
+            | Self::ToolForbidden
+            | Self::RateLimited
+            | Self::Overloaded
+            | Self::NoCapableProvider
+            | Self::Suspended => Domain::Policy,
             Self::AllProvidersFailed
             | Self::AllCoolingDown
             | Self::AllCircuitsOpen
@@ -225,6 +252,7 @@ impl ErrorCode {
         match self {
             Self::Busy
             | Self::IdempotencyInProgress
+            | Self::RateLimited
             | Self::Overloaded
             | Self::AllCoolingDown
             | Self::AllCircuitsOpen
@@ -241,6 +269,10 @@ impl ErrorCode {
             | Self::Forbidden
             | Self::AgentNotFound
             | Self::SessionNotFound
+            | Self::ToolNotFound
+            | Self::ToolForbidden
+            | Self::RunNotFound
+            | Self::AlreadyDecided
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::BodyTooLarge

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorBody, RunError};
+use crate::guardrail::{Direction, Hit, Kind};
 use crate::message::{Message, ToolCall};
 use crate::model::{Parameters, ResponseFormat, ToolChoice};
 use crate::money::Money;
@@ -71,6 +72,19 @@ pub enum TurnEvent {
         /// What the model gets to see.
         result: String,
     },
+    /// A call waits for a person to agree.
+    ApprovalRequired {
+        /// Id of the call.
+        id: String,
+        /// Name of the tool.
+        name: String,
+        /// Its arguments.
+        arguments: Value,
+        /// When it counts as denied (RFC 3339).
+        expires_at: String,
+    },
+    /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
+    Step(Box<Step>),
     /// The answer.
     Done(Box<RunAnswer>),
     /// The run failed.
@@ -110,12 +124,24 @@ pub struct RunAnswer {
     pub finish: Finish,
     /// Whether a guardrail stopped it.
     pub blocked: bool,
+    /// The rule that stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guardrail: Option<Hit>,
+    /// What guardrails found and let pass.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "warnings")]
+    pub warnings: Vec<Hit>,
     /// What happened on the way.
     pub steps: Vec<Step>,
     /// What it used.
     pub usage: Usage,
     /// Every provider that was tried.
     pub attempts: Vec<Attempt>,
+    /// The answer as data, where the agent has an output schema; null when the answer does not fit it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Why there is no data, although the agent has an output schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_error: Option<String>,
     /// What was missing while it ran, for example `memory`.
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
@@ -128,6 +154,22 @@ pub struct RunAnswer {
     pub client_calls: Vec<ToolCall>,
 }
 
+/// The action of a warning says nothing: it is always the same.
+fn warnings<S: Serializer>(hits: &[Hit], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Warning<'a> {
+        direction: Direction,
+        #[serde(rename = "type")]
+        kind: Kind,
+        reason: &'a str,
+    }
+    serializer.collect_seq(hits.iter().map(|hit| Warning {
+        direction: hit.direction,
+        kind: hit.kind,
+        reason: &hit.reason,
+    }))
+}
+
 /// Why a run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,27 +179,54 @@ pub enum Finish {
     Stop,
     /// The most model calls were made; the answer is the best so far.
     StepLimit,
+    /// A guardrail stopped it.
+    Blocked,
 }
 
 /// One step of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`.
+    /// `tool`, `approval`, `plan`, `stage`, `branch`.
     #[serde(rename = "type")]
     pub step_type: &'static str,
-    /// Name of the tool.
+    /// Name of the tool, of the plan's step, of the stage.
     pub name: String,
-    /// Its arguments.
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Arguments of a tool call.
+    #[serde(skip_serializing_if = "Value::is_null")]
     pub arguments: Value,
-    /// What the model got to see.
+    /// What came of it: what the model got to see.
     pub result: String,
     /// Whether it succeeded.
     pub ok: bool,
     /// How long it took.
     pub duration_ms: u64,
+    /// Whether the result was too long for the model, and was cut.
+    pub truncated: bool,
+    /// Who decided what, of an `approval`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRecord>,
+}
+
+/// Who decided on a call, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// `approve` or `deny`.
+    pub decision: &'static str,
+    /// Who has decided; absent where nobody did in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When (RFC 3339).
+    pub at: String,
+    /// Why, in the decider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One try of one provider.
@@ -205,6 +274,8 @@ impl TurnEvent {
             Self::Token(_) => "token",
             Self::ToolCall { .. } => "tool_call",
             Self::ToolResult { .. } => "tool_result",
+            Self::ApprovalRequired { .. } => "approval_required",
+            Self::Step(_) => "step",
             Self::Done(_) => "done",
             Self::Error(_) => "error",
         }
@@ -215,7 +286,12 @@ impl TurnEvent {
     pub fn is_end(&self) -> bool {
         match self {
             Self::Done(_) | Self::Error(_) => true,
-            Self::Status(_) | Self::Token(_) | Self::ToolCall { .. } | Self::ToolResult { .. } => false,
+            Self::Status(_)
+            | Self::Token(_)
+            | Self::ToolCall { .. }
+            | Self::ToolResult { .. }
+            | Self::ApprovalRequired { .. }
+            | Self::Step(_) => false,
         }
     }
 
@@ -227,6 +303,17 @@ impl TurnEvent {
             Self::Token(content) => Body::Token { content },
             Self::ToolCall { id, name, arguments } => Body::ToolCall { id, name, arguments },
             Self::ToolResult { id, name, ok, result } => Body::ToolResult { id, name, ok: *ok, result },
+            Self::ApprovalRequired { id, name, arguments, expires_at } => {
+                Body::ApprovalRequired { id, name, arguments, expires_at }
+            }
+            Self::Step(step) => Body::Step {
+                index: step.index,
+                step_type: step.step_type,
+                name: &step.name,
+                agent: step.agent.as_deref(),
+                ok: step.ok,
+                result: &step.result,
+            },
             Self::Done(answer) => Body::Done(answer),
             Self::Error(error) => Body::Error { error: error.body() },
         };
@@ -238,9 +325,39 @@ impl TurnEvent {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Body<'a> {
     Status(&'a Status),
-    Token { content: &'a str },
-    ToolCall { id: &'a str, name: &'a str, arguments: &'a Value },
-    ToolResult { id: &'a str, name: &'a str, ok: bool, result: &'a str },
+    Token {
+        content: &'a str,
+    },
+    ToolCall {
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a Value,
+    },
+    ToolResult {
+        id: &'a str,
+        name: &'a str,
+        ok: bool,
+        result: &'a str,
+    },
+    #[serde(rename_all = "camelCase")]
+    ApprovalRequired {
+        id: &'a str,
+        name: &'a str,
+        arguments: &'a Value,
+        expires_at: &'a str,
+    },
+    #[serde(rename_all = "camelCase")]
+    Step {
+        index: u32,
+        step_type: &'a str,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        agent: Option<&'a str>,
+        ok: bool,
+        result: &'a str,
+    },
     Done(&'a RunAnswer),
-    Error { error: ErrorBody },
+    Error {
+        error: ErrorBody,
+    },
 }

@@ -19,7 +19,9 @@ pub mod pattern;
 
 pub mod model;
 
+pub mod guardrail;
 pub mod memory;
+pub mod output;
 pub mod prompt;
 pub mod tool;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::event::Attempt;
+use crate::guardrail::Hit;
 use crate::usage::Usage;
 
 /// Clock and source of ids of a turn.
@@ -42,6 +43,8 @@ pub struct RunRecord<'a> {
     pub usage: &'a Usage,
     /// Every provider that was tried.
     pub attempts: &'a [Attempt],
+    /// What the guardrails have found.
+    pub guardrail_hits: &'a [Hit],
     /// How long it took.
     pub duration: Duration,
 }

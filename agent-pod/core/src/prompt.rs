@@ -1,6 +1,6 @@
 //! Prompts: Jinja templates, compiled once, rendered for every turn.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior};
@@ -9,14 +9,17 @@ use serde_json::{Map, Value};
 /// Steps that one rendering may take: far more than any prompt needs, and an end to a loop that never would.
 const FUEL: u64 = 1_000_000;
 
-/// A compiled template.
+/// The prompts of an agent: templates, compiled once.
 ///
-/// A missing variable, at any depth, renders empty. There are no includes: a template sees its variables only.
+/// A missing variable, at any depth, renders empty. Templates may include each other by name; there is nothing else that
+/// they could reach.
 #[derive(Clone)]
-pub struct Prompt {
+pub struct Prompts {
     environment: Arc<Environment<'static>>,
-    /// Variables that it names, with the dots as written.
-    variables: Arc<HashSet<String>>,
+    /// Templates without anything to fill in are given as they are.
+    literal: Arc<BTreeMap<String, String>>,
+    /// The variables that the others name, with the dots as written.
+    variables: Arc<BTreeMap<String, HashSet<String>>>,
 }
 
 /// A template that cannot be used.
@@ -35,40 +38,68 @@ pub enum PromptError {
     Render(String),
 }
 
-const NAME: &str = "prompt";
+/// The name of the system prompt.
+pub const SYSTEM: &str = "system";
 
-impl Prompt {
-    /// Compiles a template.
+/// The name of the template that stands before the question.
+pub const CONTEXT: &str = "context";
+
+impl Prompts {
+    /// Compiles templates by name.
     ///
     /// # Errors
-    /// [`PromptError::Syntax`] with the line.
-    pub fn compile(source: &str) -> Result<Self, PromptError> {
+    /// The name of the broken one, and [`PromptError::Syntax`] with the line.
+    pub fn compile<'a>(sources: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, (String, PromptError)> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_fuel(Some(FUEL));
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| PromptError::Syntax {
-            line: error.line().unwrap_or(1),
-            reason: error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned),
-        })?;
-        let variables =
-            environment.get_template(NAME).map_or_else(|_| HashSet::new(), |t| t.undeclared_variables(true));
-        Ok(Self { environment: Arc::new(environment), variables: Arc::new(variables) })
+        let (mut literal, mut variables) = (BTreeMap::new(), BTreeMap::new());
+        for (name, source) in sources {
+            environment.add_template_owned(name.to_owned(), source.to_owned()).map_err(|error| {
+                let reason = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
+                (name.to_owned(), PromptError::Syntax { line: error.line().unwrap_or(1), reason })
+            })?;
+            if !["{{", "{%", "{#"].iter().any(|mark| source.contains(mark)) {
+                literal.insert(name.to_owned(), source.to_owned());
+            } else if let Ok(template) = environment.get_template(name) {
+                variables.insert(name.to_owned(), template.undeclared_variables(true));
+            }
+        }
+        Ok(Self { environment: Arc::new(environment), literal: Arc::new(literal), variables: Arc::new(variables) })
     }
 
-    /// Whether it names this variable, for example `memory.conversation`.
+    /// Whether what is in every conversation, the system prompt or the context, names this variable itself, for example
+    /// `memory.conversation`.
     #[must_use]
     pub fn mentions(&self, variable: &str) -> bool {
-        self.variables.contains(variable)
+        [SYSTEM, CONTEXT].iter().any(|name| self.variables.get(*name).is_some_and(|named| named.contains(variable)))
     }
 
-    /// Renders with these variables at the top level.
+    /// Whether any template names this variable or something in it.
+    #[must_use]
+    pub fn uses(&self, variable: &str) -> bool {
+        let within = |named: &String| named.split('.').next() == Some(variable);
+        self.variables.values().flatten().any(within)
+    }
+
+    /// Whether there is a template of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.environment.get_template(name).is_ok()
+    }
+
+    /// Renders a template with variables at the top level; they are made only where the template has places for them.
     ///
     /// # Errors
     /// [`PromptError::Render`], for example when a template loops for ever.
-    pub fn render(&self, variables: &Map<String, Value>) -> Result<String, PromptError> {
-        let context = minijinja::value::Serde(variables);
+    pub fn render(&self, name: &str, variables: impl FnOnce() -> Map<String, Value>) -> Result<String, PromptError> {
+        if let Some(text) = self.literal.get(name) {
+            return Ok(text.clone());
+        }
+        let variables = variables();
+        let context = minijinja::value::Serde(&variables);
         self.environment
-            .get_template(NAME)
+            .get_template(name)
             .and_then(|template| template.render(minijinja::Value::from(context)))
             .map_err(|error| PromptError::Render(error.kind().to_string()))
     }
@@ -85,10 +116,11 @@ mod tests {
     #[case("[{{ missing }}{{ missing.deeper.still }}]", "[]")]
     #[case("{% if customer %}For {{ customer }}{% else %}For all{% endif %}", "For all")]
     #[case("plain {braces}", "plain {braces}")]
+    #[case("{% include 'greeting' %}!", "Hello Ada!")]
     fn templates_render_and_missing_variables_are_empty(#[case] source: &str, #[case] expected: &str) {
-        let variables = json!({"identity": {"displayName": "Ada"}});
-        let prompt = Prompt::compile(source).unwrap();
-        assert_eq!(prompt.render(variables.as_object().unwrap()).unwrap(), expected);
+        let prompts = Prompts::compile([(SYSTEM, source), ("greeting", "Hello {{ identity.displayName }}")]).unwrap();
+        let variables = || Map::from_iter([("identity".to_owned(), json!({"displayName": "Ada"}))]);
+        assert_eq!(prompts.render(SYSTEM, variables).unwrap(), expected);
     }
 
     #[rstest]
@@ -97,25 +129,30 @@ mod tests {
     #[case("{{ memory.conversation_summary }}", false)]
     #[case("memory.conversation", false)]
     fn a_prompt_knows_what_it_names(#[case] source: &str, #[case] expected: bool) {
-        assert_eq!(Prompt::compile(source).unwrap().mentions("memory.conversation"), expected);
+        for name in [SYSTEM, CONTEXT] {
+            let prompts = Prompts::compile([(name, source)]).unwrap();
+            assert_eq!(prompts.mentions("memory.conversation"), expected, "{name}");
+            assert_eq!(prompts.uses("memory"), source.contains('{'), "{name}");
+        }
+        assert!(!Prompts::compile([("notes", source)]).unwrap().mentions("memory.conversation"));
     }
 
     #[test]
     fn a_broken_template_names_its_line() {
-        let error = Prompt::compile("one\ntwo {{ unclosed").err().unwrap();
-        assert!(error.to_string().starts_with("line 2:"), "{error}");
+        let (name, error) = Prompts::compile([("greeting", "one\ntwo {{ unclosed")]).err().unwrap();
+        assert!(name == "greeting" && error.to_string().starts_with("line 2:"), "{name}: {error}");
     }
 
     #[test]
     fn a_template_that_never_ends_is_stopped() {
-        let prompt =
-            Prompt::compile("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}").unwrap();
-        assert!(matches!(prompt.render(&Map::new()), Err(PromptError::Render(_))));
+        let endless = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        let prompts = Prompts::compile([(SYSTEM, endless)]).unwrap();
+        assert!(matches!(prompts.render(SYSTEM, Map::new), Err(PromptError::Render(_))));
     }
 
     #[test]
     fn a_template_reaches_no_other_file() {
-        let prompt = Prompt::compile("{% include '/etc/passwd' %}").unwrap();
-        assert!(prompt.render(&Map::new()).is_err());
+        let prompts = Prompts::compile([(SYSTEM, "{% include '/etc/passwd' %}")]).unwrap();
+        assert!(prompts.render(SYSTEM, Map::new).is_err());
     }
 }

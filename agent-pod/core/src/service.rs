@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{AccessPolicy, Caller, TokenVerifier};
+use crate::agent::{Executed, ToolRequest};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
 use crate::memory::history::AgentHistory;
+use crate::tool::{Desk, Ruling};
 
 /// A run that has been let in. Dropping it cancels the run and everything that it does.
 pub struct Run {
@@ -18,6 +20,8 @@ pub struct Run {
     pub run_id: String,
     /// Its events, ending with exactly one `Done` or `Error`.
     pub events: BoxStream<'static, TurnEvent>,
+    /// Where it waits for approvals, and for its caller to carry out calls.
+    pub desk: Arc<Desk>,
 }
 
 impl Run {
@@ -33,7 +37,9 @@ impl Run {
                 TurnEvent::Status(_)
                 | TurnEvent::Token(_)
                 | TurnEvent::ToolCall { .. }
-                | TurnEvent::ToolResult { .. } => {}
+                | TurnEvent::ToolResult { .. }
+                | TurnEvent::ApprovalRequired { .. }
+                | TurnEvent::Step(_) => {}
             }
         }
         Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&self.run_id))
@@ -54,6 +60,10 @@ pub struct RunOptions {
     /// Whether the caller reads events. Else nothing goes out before the run's end, and a provider that breaks off in
     /// the middle of its answer can still be followed by the next one.
     pub streaming: bool,
+    /// Whether the caller carries out calls of client tools.
+    pub attended: bool,
+    /// How many agents have called each other to get here (`X-Astromesh-Depth`).
+    pub depth: u32,
 }
 
 /// A call that is to be carried out once, however often it comes.
@@ -102,10 +112,26 @@ pub struct AgentDetails {
     pub roles: Vec<String>,
 }
 
+/// A tool as callers may see it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolSummary {
+    /// Its name.
+    pub name: String,
+    /// Who carries it out.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What it is for.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: serde_json::Value,
+}
+
 /// An agent's side that the doors see.
 pub struct AgentHandle {
     /// As callers may see it.
     pub details: AgentDetails,
+    /// The tools that it may use.
+    pub tools: Vec<ToolSummary>,
     /// Who may call.
     pub access: AccessPolicy,
     /// The largest request body.
@@ -130,6 +156,18 @@ pub trait AgentService: Send + Sync {
     async fn start(&self, agent: &str, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
     /// What an agent remembers.
     fn memory(&self, agent: &str) -> Option<AgentHistory>;
+    /// Carries out a call of a tool outside a run, with everything that holds within one.
+    ///
+    /// # Errors
+    /// `agent_not_found`, `suspended`, `overloaded`, `tool_not_found`, `tool_forbidden`, `rate_limited`.
+    async fn execute(&self, agent: &str, request: ToolRequest, options: RunOptions) -> Result<Executed, RunError>;
+    /// The agent of a run that waits for approvals here, or did not long ago.
+    fn agent_of_run(&self, run_id: &str) -> Option<String>;
+    /// Answers an approval that a run waits for.
+    ///
+    /// # Errors
+    /// `run_not_found` where no run here asks for it, `already_decided`.
+    fn decide(&self, run_id: &str, approval: &str, ruling: Ruling) -> Result<(), RunError>;
     /// Verifies callers' tokens.
     fn verifier(&self) -> Arc<dyn TokenVerifier>;
 }

@@ -149,14 +149,19 @@ pub fn candidate(provider: &str, port: Arc<dyn Model>) -> Candidate {
 /// Models with this one role.
 #[must_use]
 pub fn models(strategy: Strategy, candidates: Vec<Candidate>) -> Models {
-    let settings = RouterSettings {
-        role: "default".to_owned(),
+    Models { default: router("default", strategy, candidates), roles: BTreeMap::new() }
+}
+
+/// The models of a role.
+#[must_use]
+pub fn router(role: &str, strategy: Strategy, candidates: Vec<Candidate>) -> Router {
+    Router::new(RouterSettings {
+        role: role.to_owned(),
         strategy,
         requires: Capabilities::default(),
         candidates,
         rotation: Arc::default(),
-    };
-    Models { default: Router::new(settings), roles: BTreeMap::new() }
+    })
 }
 
 /// A clock that stands still, and ids that count.

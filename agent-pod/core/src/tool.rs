@@ -1,10 +1,32 @@
 //! Tools: what the model may ask for, behind one port.
+//!
+//! ```text
+//!  ToolCall ─► known? permitted? arguments valid? within its rate? ─► approved? ─► Tool, within its time ─► cut ─► result
+//! ```
+//!
+//! Whatever goes wrong on the way is a result that the model can react to; nothing of it ends a run.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod arguments;
+mod budget;
+mod desk;
+pub mod internal;
+mod permissions;
+mod rate;
+mod set;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+
+use crate::agent::Turn;
+
+pub use arguments::{Arguments, SchemaError};
+pub use budget::cut;
+pub use desk::{Decision, Desk, DeskError, Ruling};
+pub use permissions::Permissions;
+pub use rate::RateLimit;
+pub use set::{Limits, Outcome, Refusal, Registered, ToolSet, ToolSettings, ToolState, any_object};
 
 /// A tool as the model sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,47 +39,71 @@ pub struct ToolSpec {
     pub parameters: Value,
 }
 
+/// Who carries a tool out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToolKind {
+    /// The runtime itself.
+    Internal,
+    /// A web service.
+    Webhook,
+    /// Another agent.
+    Agent,
+    /// The caller of the run.
+    Client,
+}
+
+impl ToolKind {
+    /// The kind's name in manifests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Webhook => "webhook",
+            Self::Agent => "agent",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// Why a call gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{sentence}")]
+pub struct ToolError {
+    /// What the model is told.
+    pub sentence: String,
+    /// Whether the tool itself is at fault, rather than what was asked of it: too often in a row, and it is left alone.
+    pub broken: bool,
+}
+
+impl ToolError {
+    /// The tool is down, or does not do what it should.
+    #[must_use]
+    pub fn broken(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), broken: true }
+    }
+
+    /// The tool works, and does not do this.
+    #[must_use]
+    pub fn refused(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), broken: false }
+    }
+}
+
 /// Something that an agent can do.
 #[async_trait]
 pub trait Tool: Send + Sync {
-    /// As the model sees it.
+    /// As the model sees it, where the manifest says nothing else.
     fn spec(&self) -> ToolSpec;
-    /// Carries out a call. A failure is a result that the model can react to.
+    /// Carries out a call with valid arguments, before the turn's deadline.
     ///
     /// # Errors
     /// A sentence for the model.
-    async fn call(&self, arguments: &Value) -> Result<String, String>;
+    async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError>;
 }
 
-/// The tools of an agent by name.
-#[derive(Clone, Default)]
-pub struct ToolSet {
-    tools: BTreeMap<String, Arc<dyn Tool>>,
-    specs: Arc<[ToolSpec]>,
-}
-
-impl ToolSet {
-    /// The set of these tools; a later one of the same name wins.
-    #[must_use]
-    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        let tools: BTreeMap<_, _> = tools.into_iter().map(|tool| (tool.spec().name, tool)).collect();
-        Self { specs: tools.values().map(|tool| tool.spec()).collect(), tools }
-    }
-
-    /// The tools as the model sees them, by name.
-    #[must_use]
-    pub fn specs(&self) -> &[ToolSpec] {
-        &self.specs
-    }
-
-    /// Carries out a call; a tool that does not exist is a failure that the model is told of.
-    ///
-    /// # Errors
-    /// The tool's sentence for the model.
-    pub async fn call(&self, name: &str, arguments: &Value) -> Result<String, String> {
-        match self.tools.get(name) {
-            Some(tool) => tool.call(arguments).await,
-            None => Err(format!("there is no tool `{name}`")),
-        }
-    }
+/// When a person has to agree to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApprovalSettings {
+    /// How long a call waits to be approved; then it is denied.
+    pub timeout: Duration,
 }

@@ -20,6 +20,7 @@ pub mod model;
 
 pub mod http;
 pub mod secret;
+pub mod tool;
 
 pub mod access;
 pub mod memory;

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwapOption;
 use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use source::Source;
@@ -62,9 +63,15 @@ pub struct SecretHandle(Arc<Entry>);
 struct Entry {
     id: SecretId,
     source: Arc<Source>,
-    value: ArcSwapOption<SecretString>,
+    value: ArcSwapOption<Value>,
     // Held while the source is read, so that an older read never replaces a newer one. `None`: not yet read.
     presence: Mutex<Option<Presence>>,
+}
+
+/// A value, and a number that only the same value has.
+struct Value {
+    text: SecretString,
+    version: u64,
 }
 
 impl Presence {
@@ -166,10 +173,25 @@ impl SecretHandle {
         self.0.get()
     }
 
+    /// Changes whenever the value in use does; 0 while there is none.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.0.value.load().as_deref().map_or(0, |value| value.version)
+    }
+
     /// Looks at the source again; whether the value in use has changed.
     #[must_use]
     pub fn reread(&self) -> bool {
         self.0.read()
+    }
+}
+
+impl Value {
+    fn new(text: SecretString) -> Self {
+        let mut version = [0; 8];
+        let digest = Sha256::digest(text.expose_secret().as_bytes());
+        version.iter_mut().zip(&digest).for_each(|(to, from)| *to = *from);
+        Self { text, version: u64::from_le_bytes(version) }
     }
 }
 
@@ -181,7 +203,7 @@ impl fmt::Debug for SecretHandle {
 
 impl Entry {
     fn get(&self) -> Option<SecretString> {
-        self.value.load().as_deref().cloned()
+        self.value.load().as_deref().map(|value| value.text.clone())
     }
 
     fn state(&self, presence: Option<Presence>) -> SecretState {
@@ -203,10 +225,10 @@ impl Entry {
         match self.source.read(&self.id) {
             Ok(value) => {
                 let changed =
-                    self.value.load().as_deref().map(|old| old.expose_secret()) != Some(value.expose_secret());
+                    self.value.load().as_deref().map(|old| old.text.expose_secret()) != Some(value.expose_secret());
                 if changed {
                     info!(secret = %name, key = %key, "secret key read");
-                    self.value.store(Some(Arc::new(value)));
+                    self.value.store(Some(Arc::new(Value::new(value))));
                 } else if *presence == Some(Presence::Missing) {
                     info!(secret = %name, key = %key, "secret key is back, unchanged");
                 }

@@ -6,15 +6,11 @@ mod support;
 
 use std::time::Duration;
 
-use agent_pod_core::message::{Message, Role};
-use agent_pod_core::model::{
-    Model as _, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelStream, Parameters,
-};
+use agent_pod_core::model::{Model as _, ModelError, ModelErrorKind, ModelEvent, ModelStream};
 use agent_pod_core::usage::Tokens;
 use agent_pod_infra::model::chat_completions::request::translate;
-use agent_pod_infra::model::chat_completions::{
-    AuthScheme, AuthSettings, ChatCompletions, ChatCompletionsError, ChatCompletionsSettings, Dialect, REPLY_BYTES_MAX,
-};
+use agent_pod_infra::model::chat_completions::{ChatCompletions, Dialect};
+use agent_pod_infra::model::server::{AuthScheme, AuthSettings, REPLY_BYTES_MAX, ServerSettings};
 use agent_pod_infra::secret::{SecretId, SecretStore};
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -24,7 +20,7 @@ use futures::{StreamExt as _, stream};
 use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use support::{Server, events, install_crypto, raw_server};
+use support::{Asked, Server, events, install_crypto, raw_server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -37,18 +33,17 @@ const END: &str =
 /// So long that no test waits for it.
 const LONG: Duration = Duration::from_secs(60);
 
-fn settings(endpoint: impl Into<String>) -> ChatCompletionsSettings {
+fn settings(endpoint: impl Into<String>) -> ServerSettings {
     install_crypto();
-    ChatCompletionsSettings {
-        dialect: Dialect::OpenAiCompat,
-        endpoint: endpoint.into(),
-        auth: None,
-        connect_timeout: LONG,
-    }
+    ServerSettings { endpoint: endpoint.into(), auth: None, headers: Vec::new(), tls: None, connect_timeout: LONG }
 }
 
 fn model(endpoint: impl Into<String>) -> ChatCompletions {
-    ChatCompletions::new(&settings(endpoint)).unwrap()
+    made(&settings(endpoint))
+}
+
+fn made(settings: &ServerSettings) -> ChatCompletions {
+    ChatCompletions::new(Dialect::OpenAiCompat, settings).unwrap()
 }
 
 /// A model whose credential is in memory, beside the store to change it.
@@ -56,20 +51,11 @@ fn model_with(endpoint: String, scheme: AuthScheme, value: Option<&str>) -> (Cha
     let store = SecretStore::in_memory();
     store.set(&key(), value.map(SecretString::from));
     let auth = Some(AuthSettings { scheme, secret: store.handle(&key()) });
-    (ChatCompletions::new(&ChatCompletionsSettings { auth, ..settings(endpoint) }).unwrap(), store)
+    (made(&ServerSettings { auth, ..settings(endpoint) }), store)
 }
 
 fn key() -> SecretId {
     SecretId { name: "openai".to_owned(), key: "api-key".to_owned() }
-}
-
-fn request() -> ModelRequest {
-    ModelRequest {
-        model: "gpt-4o-mini".to_owned(),
-        messages: vec![Message::new(Role::User, "Hi?")],
-        tools: Vec::new(),
-        parameters: Parameters::default(),
-    }
 }
 
 fn sse(body: impl Into<Body>) -> Response {
@@ -85,18 +71,20 @@ fn hi() -> Vec<Result<ModelEvent, ModelError>> {
 }
 
 async fn failure(model: &ChatCompletions) -> ModelError {
-    model.call(&request()).await.err().expect("the call fails")
+    model.call(&Asked::hi().request()).await.err().expect("the call fails")
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_call_sends_the_translated_request(#[values(Dialect::OpenAiCompat, Dialect::LlamaCpp)] dialect: Dialect) {
+async fn a_call_sends_the_translated_request(
+    #[values(Dialect::OpenAiCompat, Dialect::Vllm, Dialect::LlamaCpp, Dialect::HfTgi)] dialect: Dialect,
+) {
     let server = Server::start(|_| says_hi()).await;
-    let model = ChatCompletions::new(&ChatCompletionsSettings { dialect, ..settings(server.endpoint()) }).unwrap();
-    assert_eq!(events(model.call(&request()).await.unwrap()).await, hi());
+    let model = ChatCompletions::new(dialect, &settings(server.endpoint())).unwrap();
+    assert_eq!(events(model.call(&Asked::hi().request()).await.unwrap()).await, hi());
     let call = &server.calls()[0];
     assert_eq!(call.path, "/v1/chat/completions");
-    assert_eq!(serde_json::from_slice::<Value>(&call.body).unwrap(), translate(&request(), dialect));
+    assert_eq!(serde_json::from_slice::<Value>(&call.body).unwrap(), translate(&Asked::hi().request(), dialect));
     assert_eq!(call.headers[CONTENT_TYPE], "application/json");
     assert_eq!(call.headers[USER_AGENT], concat!("astromesh/", env!("CARGO_PKG_VERSION")));
     assert!(!call.headers.contains_key(AUTHORIZATION) && !call.headers.contains_key(PROXY_AUTHORIZATION));
@@ -113,7 +101,7 @@ async fn the_credential_goes_where_the_scheme_says(
 ) {
     let server = Server::start(|_| says_hi()).await;
     let (model, _store) = model_with(server.endpoint(), scheme, Some("sk-1\n"));
-    assert_eq!(events(model.call(&request()).await.unwrap()).await, hi());
+    assert_eq!(events(model.call(&Asked::hi().request()).await.unwrap()).await, hi());
     let headers = &server.calls()[0].headers;
     assert_eq!(headers[header], value);
     assert_eq!(headers.values().filter(|value| value.to_str().is_ok_and(|text| text.contains("sk-1"))).count(), 1);
@@ -123,11 +111,11 @@ async fn the_credential_goes_where_the_scheme_says(
 async fn a_changed_credential_is_used_from_the_next_call_on() {
     let server = Server::start(|_| says_hi()).await;
     let (model, store) = model_with(server.endpoint(), AuthScheme::Bearer, Some("sk-1"));
-    let _first: ModelStream = model.call(&request()).await.unwrap();
+    let _first: ModelStream = model.call(&Asked::hi().request()).await.unwrap();
     store.set(&key(), Some("sk-2".into()));
-    let _second: ModelStream = model.call(&request()).await.unwrap();
+    let _second: ModelStream = model.call(&Asked::hi().request()).await.unwrap();
     store.set(&key(), None);
-    let _third: ModelStream = model.call(&request()).await.unwrap();
+    let _third: ModelStream = model.call(&Asked::hi().request()).await.unwrap();
     let sent: Vec<_> = server.calls().iter().map(|call| call.headers[AUTHORIZATION].clone()).collect();
     assert_eq!(sent, ["Bearer sk-1", "Bearer sk-2", "Bearer sk-2"], "the last good one stays in use");
 }
@@ -150,7 +138,7 @@ fn model_on_files(endpoint: String) -> (ChatCompletions, tempfile::TempDir) {
     std::fs::write(root.path().join("openai/api-key"), "old").unwrap();
     let secret = SecretStore::directory(root.path()).handle(&key());
     let auth = Some(AuthSettings { scheme: AuthScheme::Bearer, secret });
-    (ChatCompletions::new(&ChatCompletionsSettings { auth, ..settings(endpoint) }).unwrap(), root)
+    (made(&ServerSettings { auth, ..settings(endpoint) }), root)
 }
 
 #[rstest]
@@ -170,7 +158,7 @@ async fn a_refused_credential_is_tried_once_more_if_it_has_changed(
     .await;
     let (model, root) = model_on_files(server.endpoint());
     std::fs::write(root.path().join("openai/api-key"), on_disk).unwrap();
-    match model.call(&request()).await {
+    match model.call(&Asked::hi().request()).await {
         Ok(stream) => assert!(succeeds && events(stream).await == hi()),
         Err(error) => assert!(!succeeds && error == ModelError::new(ModelErrorKind::Unauthorized, "401"), "{error}"),
     }
@@ -192,8 +180,8 @@ async fn a_credential_that_was_replaced_while_the_call_was_under_way_is_tried() 
     })
     .await;
     let auth = Some(AuthSettings { scheme: AuthScheme::Bearer, secret });
-    let model = ChatCompletions::new(&ChatCompletionsSettings { auth, ..settings(server.endpoint()) }).unwrap();
-    assert_eq!(events(model.call(&request()).await.unwrap()).await, hi());
+    let model = made(&ServerSettings { auth, ..settings(server.endpoint()) });
+    assert_eq!(events(model.call(&Asked::hi().request()).await.unwrap()).await, hi());
     assert_eq!(server.calls().len(), 2);
 }
 
@@ -246,7 +234,7 @@ async fn a_credential_that_the_server_repeats_is_not_passed_on(
 ) {
     let server = Server::start(move |_| (status, [(CONTENT_TYPE, content_type)], body).into_response()).await;
     let (model, _store) = model_with(server.endpoint(), AuthScheme::Bearer, Some("sk-topsecret"));
-    let error = match model.call(&request()).await {
+    let error = match model.call(&Asked::hi().request()).await {
         Ok(stream) => events(stream).await.pop().unwrap().unwrap_err(),
         Err(error) => error,
     };
@@ -277,7 +265,7 @@ async fn a_server_that_answers_with_a_document_is_understood() {
     .await;
     let mut expected = hi();
     expected.push(Ok(ModelEvent::Tokens(Tokens { input: 3, output: 1, cached: 0 })));
-    assert_eq!(events(model(server.endpoint()).call(&request()).await.unwrap()).await, expected);
+    assert_eq!(events(model(server.endpoint()).call(&Asked::hi().request()).await.unwrap()).await, expected);
 }
 
 #[rstest]
@@ -304,7 +292,7 @@ async fn a_stream_that_is_no_reply_ends_in_an_error(
     #[case] message: &str,
 ) {
     let server = Server::start(move |_| (status, body).into_response()).await;
-    let reply = events(model(server.endpoint()).call(&request()).await.unwrap()).await;
+    let reply = events(model(server.endpoint()).call(&Asked::hi().request()).await.unwrap()).await;
     assert_eq!(reply, [Err(ModelError::new(ModelErrorKind::Malformed, message))]);
 }
 
@@ -320,7 +308,7 @@ async fn events_arrive_as_the_server_makes_them() {
     })
     .await;
     send.send(HI).unwrap();
-    let mut reply = model(server.endpoint()).call(&request()).await.unwrap();
+    let mut reply = model(server.endpoint()).call(&Asked::hi().request()).await.unwrap();
     // The server has not said more than this, so the event cannot have waited for anything.
     assert_eq!(reply.next().await, hi().pop());
     send.send(END).unwrap();
@@ -341,7 +329,7 @@ async fn a_dropped_reply_closes_the_connection() {
         }
     })
     .await;
-    let mut reply = model(format!("http://{address}")).call(&request()).await.unwrap();
+    let mut reply = model(format!("http://{address}")).call(&Asked::hi().request()).await.unwrap();
     assert_eq!(reply.next().await, hi().pop());
     drop(reply);
     seen.recv().await.unwrap();
@@ -354,7 +342,7 @@ async fn a_connection_that_ends_within_a_reply_is_a_cut() {
         socket.write_all(chunked(HI).as_bytes()).await.unwrap();
     })
     .await;
-    let reply = events(model(format!("http://{address}")).call(&request()).await.unwrap()).await;
+    let reply = events(model(format!("http://{address}")).call(&Asked::hi().request()).await.unwrap()).await;
     let cut = Err(ModelError::new(ModelErrorKind::Malformed, "stream cut off"));
     assert_eq!(reply, [hi().pop().unwrap(), cut]);
 }
@@ -414,19 +402,9 @@ async fn connecting_is_bounded() {
     let _first = queued.join_next().await.unwrap().unwrap().unwrap();
     let _second = queued.join_next().await.unwrap().unwrap().unwrap();
     let settings =
-        ChatCompletionsSettings { connect_timeout: Duration::from_millis(50), ..settings(format!("http://{address}")) };
-    let error = failure(&ChatCompletions::new(&settings).unwrap()).await;
-    assert_eq!(error, ModelError::new(ModelErrorKind::Timeout, "connect timeout"));
-}
-
-#[test]
-fn settings_that_make_no_client_say_why() {
-    let bad = ChatCompletions::new(&settings("ftp://host")).unwrap_err();
-    assert!(matches!(bad, ChatCompletionsError::Endpoint(_)), "{bad}");
-    let scheme = AuthScheme::Header("X Key".to_owned());
-    let auth = Some(AuthSettings { scheme, secret: SecretStore::in_memory().handle(&key()) });
-    let bad = ChatCompletions::new(&ChatCompletionsSettings { auth, ..settings("http://host") }).unwrap_err();
-    assert_eq!(bad.to_string(), "`X Key` is not the name of an HTTP header");
+        ServerSettings { connect_timeout: Duration::from_millis(50), ..settings(format!("http://{address}")) };
+    let error = failure(&made(&settings)).await;
+    assert_eq!(error, ModelError::new(ModelErrorKind::Unavailable, "connect timeout"));
 }
 
 /// The answer's head and one piece of its body, which goes on.

@@ -2,22 +2,45 @@
 //!
 //! `fixtures/llamacpp/text.sse` is recorded from a server of llama.cpp; the other fixtures follow the vendors' documentation.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
 use agent_pod_core::message::ToolCall;
-use agent_pod_core::model::{ModelError, ModelErrorKind, ModelEvent};
+use agent_pod_core::model::{FinishReason, ModelError, ModelErrorKind, ModelEvent};
 use agent_pod_core::usage::Tokens;
-use agent_pod_infra::model::chat_completions::error::malformed;
 use agent_pod_infra::model::chat_completions::stream::{EVENT_BYTES_MAX, STREAM_BYTES_MAX, decode, decode_whole};
+use agent_pod_infra::model::error::malformed;
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
+use support::as_json;
 
 const TEXT: &str = include_str!("fixtures/openai/text.sse");
 const TOOL_CALLS: &str = include_str!("fixtures/openai/tool_calls.sse");
 const REFUSAL: &str = include_str!("fixtures/openai/refusal.sse");
 const LLAMA_TEXT: &str = include_str!("fixtures/llamacpp/text.sse");
 const LLAMA_TOOL_CALL: &str = include_str!("fixtures/llamacpp/tool_call.sse");
+const VLLM_REASONING: &str = include_str!("fixtures/vllm/reasoning.sse");
+const VLLM_TOOL_CALLS: &str = include_str!("fixtures/vllm/tool_calls.sse");
+const TGI_TEXT: &str = include_str!("fixtures/hf_tgi/text.sse");
+const TGI_TOOL_CALLS: &str = include_str!("fixtures/hf_tgi/tool_calls.sse");
+const TGI_TOOL_CALL_OLD: &str = include_str!("fixtures/hf_tgi/tool_call_old.sse");
+
+const ALL: [&str; 10] = [
+    TEXT,
+    TOOL_CALLS,
+    REFUSAL,
+    LLAMA_TEXT,
+    LLAMA_TOOL_CALL,
+    VLLM_REASONING,
+    VLLM_TOOL_CALLS,
+    TGI_TEXT,
+    TGI_TOOL_CALLS,
+    TGI_TOOL_CALL_OLD,
+];
 
 type Reply = Vec<Result<ModelEvent, ModelError>>;
 
@@ -53,6 +76,10 @@ fn call(id: &str, name: &str, arguments: Value) -> Result<ModelEvent, ModelError
     Ok(ModelEvent::ToolCall(ToolCall { id: id.to_owned(), name: name.to_owned(), arguments }))
 }
 
+fn thought(text: &str) -> Result<ModelEvent, ModelError> {
+    Ok(ModelEvent::Reasoning(text.to_owned()))
+}
+
 fn broken(phrase: &str) -> Result<ModelEvent, ModelError> {
     Err(malformed(phrase))
 }
@@ -64,24 +91,17 @@ fn calling(pieces: &[Value]) -> Reply {
     whole(frames(&all).as_bytes())
 }
 
-fn as_json(reply: &Reply) -> Value {
-    let event = |event: &Result<ModelEvent, ModelError>| match event {
-        Ok(ModelEvent::Content(text)) => json!({"content": text}),
-        Ok(ModelEvent::ToolCall(call)) => json!({"toolCall": call}),
-        Ok(ModelEvent::Tokens(tokens)) => {
-            json!({"tokens": {"input": tokens.input, "output": tokens.output, "cached": tokens.cached}})
-        }
-        Err(error) => json!({"error": error.kind.as_str(), "message": error.message}),
-    };
-    reply.iter().map(event).collect()
-}
-
 #[rstest]
 #[case("fixtures/openai", "text", TEXT)]
 #[case("fixtures/openai", "tool_calls", TOOL_CALLS)]
 #[case("fixtures/openai", "refusal", REFUSAL)]
 #[case("fixtures/llamacpp", "text", LLAMA_TEXT)]
 #[case("fixtures/llamacpp", "tool_call", LLAMA_TOOL_CALL)]
+#[case("fixtures/vllm", "reasoning", VLLM_REASONING)]
+#[case("fixtures/vllm", "tool_calls", VLLM_TOOL_CALLS)]
+#[case("fixtures/hf_tgi", "text", TGI_TEXT)]
+#[case("fixtures/hf_tgi", "tool_calls", TGI_TOOL_CALLS)]
+#[case("fixtures/hf_tgi", "tool_call_old", TGI_TOOL_CALL_OLD)]
 fn a_stream_of_a_server_gives_the_golden_events(#[case] folder: &str, #[case] name: &str, #[case] bytes: &str) {
     let reply = whole(bytes.as_bytes());
     insta::with_settings!({ snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true }, {
@@ -97,11 +117,15 @@ fn a_stream_of_a_server_gives_the_golden_events(#[case] folder: &str, #[case] na
     }
 }
 
-#[test]
-fn a_document_of_a_server_gives_the_golden_events() {
-    let events = decode_whole(include_bytes!("fixtures/openai/completion.json"), 1).unwrap();
-    let reply = events.into_iter().map(Ok).collect();
-    insta::with_settings!({ snapshot_path => "fixtures/openai", prepend_module_to_snapshot => false, omit_expression => true }, {
+#[rstest]
+#[case("fixtures/openai", include_str!("fixtures/openai/completion.json"))]
+#[case("fixtures/vllm", include_str!("fixtures/vllm/completion.json"))]
+#[case("fixtures/llamacpp", include_str!("fixtures/llamacpp/completion.json"))]
+#[case("fixtures/hf_tgi", include_str!("fixtures/hf_tgi/completion.json"))]
+fn a_document_of_a_server_gives_the_golden_events(#[case] folder: &str, #[case] body: &str) {
+    let events = decode_whole(body.as_bytes(), 1).unwrap();
+    let reply: Reply = events.into_iter().map(Ok).collect();
+    insta::with_settings!({ snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_json_snapshot!("completion_events", as_json(&reply));
     });
 }
@@ -109,7 +133,7 @@ fn a_document_of_a_server_gives_the_golden_events() {
 proptest! {
     #[test]
     fn cuts_never_matter(
-        fixture in prop::sample::select(vec![TEXT, TOOL_CALLS, LLAMA_TEXT, LLAMA_TOOL_CALL]),
+        fixture in prop::sample::select(ALL.to_vec()),
         end in 0_usize..4000,
         cuts in prop::collection::vec(0_usize..4000, 0..20),
     ) {
@@ -212,7 +236,7 @@ fn comments_ids_and_empty_deltas_say_nothing() {
         json!({"choices": [{"delta": {"content": [{"type": "text", "text": " there"}]}}]}),
         finish("stop"),
     ]);
-    assert_eq!(whole(bytes.as_bytes()), [text("Hi"), text(" there")]);
+    assert_eq!(whole(bytes.as_bytes()), [text("Hi"), thought("Hmm."), text(" there")]);
 }
 
 #[rstest]
@@ -415,4 +439,99 @@ fn tool_calls_are_bounded() {
 #[case::an_error(r#"{"error": {"code": 429, "message": "slow down"}}"#, ModelErrorKind::RateLimited, "429")]
 fn a_document_that_is_no_reply_is_an_error(#[case] body: &str, #[case] kind: ModelErrorKind, #[case] message: &str) {
     assert_eq!(decode_whole(body.as_bytes(), 1), Err(ModelError::new(kind, message)));
+}
+
+#[rstest]
+#[case::length("length", Some(FinishReason::Length))]
+#[case::filtered("content_filter", Some(FinishReason::ContentFilter))]
+#[case::stop("stop", None)]
+#[case::unknown("eos_token", None)]
+fn a_reply_that_was_cut_short_says_so_at_its_end(#[case] reason: &str, #[case] expected: Option<FinishReason>) {
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}});
+    let bytes = frames(&[delta(&json!({"content": "Hi"})), finish(reason), usage]) + "data: [DONE]\n\n";
+    let mut expected_events = vec![text("Hi"), Ok(ModelEvent::Tokens(Tokens { input: 9, output: 2, cached: 0 }))];
+    expected_events.extend(expected.map(|reason| Ok(ModelEvent::Finish(reason))));
+    assert_eq!(whole(bytes.as_bytes()), expected_events);
+}
+
+#[test]
+fn thoughts_alone_are_no_reply() {
+    let bytes = frames(&[delta(&json!({"reasoning": "Hmm."})), finish("length")]);
+    let phrase = "empty reply: the token limit was reached before any text";
+    assert_eq!(whole(bytes.as_bytes()), [thought("Hmm."), broken(phrase)]);
+}
+
+#[rstest]
+#[case::the_data_error_of_vllm(
+    r#"{"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}"#,
+    ModelErrorKind::Rejected,
+    "400: too long"
+)]
+#[case::newer_vllm(
+    r#"{"error": {"message": "too long", "type": "BadRequestError", "code": 400}}"#,
+    ModelErrorKind::Rejected,
+    "400: too long"
+)]
+#[case::tgi_validation(
+    r#"{"error": "too long", "error_type": "validation"}"#,
+    ModelErrorKind::Rejected,
+    "error instead of a reply: too long"
+)]
+#[case::tgi_generation(
+    r#"{"error": "out of memory", "error_type": "generation"}"#,
+    ModelErrorKind::Unavailable,
+    "error instead of a reply"
+)]
+fn each_servers_error_ends_the_stream(#[case] error: &str, #[case] kind: ModelErrorKind, #[case] message: &str) {
+    let bytes = format!("{}data: {error}\n\n", frames(&[delta(&json!({"content": "Hi"}))]));
+    assert_eq!(whole(bytes.as_bytes()), [text("Hi"), Err(ModelError::new(kind, message))]);
+    assert_eq!(cut_every(bytes.as_bytes(), 1), [text("Hi"), Err(ModelError::new(kind, message))]);
+}
+
+/// The frames of a fixture, each with the empty line behind it.
+fn frames_of(fixture: &str) -> Vec<String> {
+    fixture.split_inclusive("\n\n").map(str::to_owned).collect()
+}
+
+#[test]
+fn a_stream_that_ends_at_any_frame_gives_a_beginning_of_the_reply() {
+    for fixture in ALL {
+        let (frames, full) = (frames_of(fixture), whole(fixture.as_bytes()));
+        for end in 0..frames.len() {
+            let reply = whole(frames[..end].concat().as_bytes());
+            let told = reply.iter().take_while(|event| event.is_ok()).count();
+            // What comes at the end of a reply stands behind its last words.
+            let words = |event: &&Result<ModelEvent, ModelError>| {
+                !matches!(event, Ok(ModelEvent::Finish(_) | ModelEvent::Tokens(_)))
+            };
+            let (said, all): (Vec<_>, Vec<_>) =
+                (reply[..told].iter().filter(words).collect(), full.iter().filter(words).collect());
+            assert_eq!(said, all[..said.len()], "after {end} frames");
+            assert!(reply.iter().rev().skip(1).all(Result::is_ok), "an error is the last that is heard");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn repeated_and_shuffled_frames_give_a_reply_or_an_error(
+        fixture in prop::sample::select(ALL.to_vec()),
+        order in prop::collection::vec(0_usize..64, 0..80),
+        cut in 1_usize..200,
+    ) {
+        let frames = frames_of(fixture);
+        let bytes: String = order.iter().map(|at| frames[at % frames.len()].as_str()).collect();
+        let reply = whole(bytes.as_bytes());
+        prop_assert!(reply.iter().rev().skip(1).all(Result::is_ok));
+        prop_assert!(!reply.is_empty(), "neither words nor an error");
+        prop_assert_eq!(&cut_every(bytes.as_bytes(), cut), &reply);
+        let mut ids: Vec<_> = reply.iter().filter_map(|event| match event {
+            Ok(ModelEvent::ToolCall(call)) => Some(&call.id),
+            _ => None,
+        }).collect();
+        let calls = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), calls, "each call has an id of its own");
+    }
 }

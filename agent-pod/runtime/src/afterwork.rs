@@ -15,8 +15,9 @@ use tokio_util::task::TaskTracker;
 /// A pod that stops does not wait for it: whatever it was, the next run of the session makes up for it. A run that is
 /// dropped before its end ends with everything that it does.
 pub(crate) fn detached(run: Run, afterwork: &TaskTracker) -> Run {
-    let events = Detached { events: Some(run.events), afterwork: afterwork.clone() };
-    Run { run_id: run.run_id, events: events.boxed() }
+    let Run { run_id, events, desk } = run;
+    let events = Detached { events: Some(events), afterwork: afterwork.clone() };
+    Run { run_id, events: events.boxed(), desk }
 }
 
 struct Detached {
@@ -58,7 +59,7 @@ mod tests {
             told.notify_one();
         });
         let events = stream::iter(first).chain(after.filter_map(|()| async { None }));
-        detached(Run { run_id: "r".to_owned(), events: events.boxed() }, &TaskTracker::new())
+        detached(Run { run_id: "r".to_owned(), events: events.boxed(), desk: Arc::default() }, &TaskTracker::new())
     }
 
     fn end() -> TurnEvent {

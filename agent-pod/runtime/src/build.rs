@@ -1,7 +1,10 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
+mod guardrails;
 mod memory;
 mod models;
+mod prompts;
+mod tools;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -14,16 +17,14 @@ use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::Agent;
 use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::model::router::Candidate;
-use agent_pod_core::pattern::Pattern;
+use agent_pod_core::output::OutputSchema;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentSummary};
-use agent_pod_core::tool::ToolSet;
 use agent_pod_infra::secret::SecretStore;
-use astromesh_crds::v1alpha1 as crd;
 
 use self::memory::Memory;
 use self::models::{Models, Servers, Within};
+use self::tools::Tools;
 use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
 use crate::runtime::Mode;
@@ -39,6 +40,7 @@ pub struct Builder {
     environment: Arc<dyn Environment>,
     observer: Arc<dyn RunObserver>,
     models: Models,
+    tools: Tools,
     gates: HashMap<String, Gate>,
 }
 
@@ -72,6 +74,7 @@ impl Builder {
             memory: Memory::new(ports.conversations, ports.secrets.clone()),
             environment: ports.environment,
             observer: ports.observer,
+            tools: Tools::new(ports.secrets.clone()),
             models: Models::new(ports.secrets),
             gates: HashMap::new(),
         }
@@ -129,6 +132,7 @@ impl Builder {
             entry.gate.configure(entry.gate_settings);
         }
         self.gates.retain(|key, _| agents.contains(key));
+        self.tools.take_over(&tools::named(&snapshot));
         self.models.take_over(servers, &models, &agents);
         snapshot
     }
@@ -141,8 +145,10 @@ impl Builder {
         revision: &str,
     ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
-        let system = Prompt::compile(&agent.prompts.system)
-            .map_err(|error| problem(format!("{path}.prompts.system"), error.to_string()))?;
+        let prompts = prompts::compile(agent, &path)?;
+        let guardrails = guardrails::compile(agent, &path)?;
+        let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
+        let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
         let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;
         let mut roles = BTreeMap::new();
         for (role, model) in &agent.roles {
@@ -157,12 +163,12 @@ impl Builder {
             namespace: agent.namespace.clone(),
             display_name: agent.identity.display_name.clone(),
             description: agent.identity.description.clone(),
-            system,
+            prompts,
+            output,
+            guardrails,
             models: agent_pod_core::agent::Models { default, roles },
-            tools: ToolSet::default(),
-            pattern: match orchestration.pattern {
-                crd::Pattern::React => Pattern::React { iterations_max: orchestration.max_iterations },
-            },
+            tools: self.tools.set(within.agent, agent, &path)?,
+            pattern: prompts::pattern(orchestration),
             timeout: Duration::from_millis(orchestration.timeout_ms),
             memory,
             environment: Arc::clone(&self.environment),
@@ -177,6 +183,7 @@ impl Builder {
         Ok(Entry {
             handle: Arc::new(AgentHandle {
                 details: details(&built, revision, agent.suspended),
+                tools: tools::summaries(&built.tools),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),
                 openai: agent.expose.openai,

@@ -14,7 +14,7 @@ use crate::registry::Registry;
 /// How often it is looked who is to be asked.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a server is asked that answered the last time.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// How often one is asked that did not, or that calls have failed at since.
 const ASK_SOON: Duration = Duration::from_secs(5);
 /// Servers that are asked at the same time.
@@ -99,8 +99,22 @@ fn answered(error: &ModelError) -> bool {
 /// Asks the servers of whatever serves, for ever.
 pub async fn follow(registry: &Registry) {
     loop {
+        forget_refusals(registry);
         stream::iter(due(registry)).for_each_concurrent(AT_ONCE, ask).await;
         sleep(TICK).await;
+    }
+}
+
+/// A refused credential that has been replaced is no fault any more, even before anybody calls.
+fn forget_refusals(registry: &Registry) {
+    let Some(snapshot) = registry.snapshot() else { return };
+    for endpoint in &snapshot.endpoints {
+        let version = endpoint.adapter.credential_version();
+        let of_it = snapshot
+            .models
+            .iter()
+            .filter(|model| model.provider == endpoint.name && model.namespace == endpoint.namespace);
+        of_it.for_each(|model| model.state.forget_refusal(version));
     }
 }
 

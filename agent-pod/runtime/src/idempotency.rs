@@ -135,7 +135,7 @@ impl Idempotency {
 impl Claimed {
     /// The same run; its answer is kept before anybody reads it.
     fn follow(self, run: Run) -> Run {
-        let Run { run_id, events } = run;
+        let Run { run_id, events, desk } = run;
         let events = events.map(move |event| {
             if let TurnEvent::Done(answer) = &event {
                 let kept = (self.fingerprint, Arc::new(RunAnswer::clone(answer)));
@@ -143,7 +143,7 @@ impl Claimed {
             }
             event
         });
-        Run { run_id, events: events.boxed() }
+        Run { run_id, events: events.boxed(), desk }
     }
 }
 
@@ -164,7 +164,11 @@ fn replay(answer: &RunAnswer) -> Run {
     let token = (!answer.answer.is_empty()).then(|| TurnEvent::Token(answer.answer.clone()));
     let events =
         [TurnEvent::Status(status)].into_iter().chain(token).chain([TurnEvent::Done(Box::new(answer.clone()))]);
-    Run { run_id: answer.run_id.clone(), events: stream::iter(events.collect::<Vec<_>>()).boxed() }
+    Run {
+        run_id: answer.run_id.clone(),
+        events: stream::iter(events.collect::<Vec<_>>()).boxed(),
+        desk: Arc::default(),
+    }
 }
 
 fn mismatch() -> RunError {

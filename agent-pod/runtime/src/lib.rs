@@ -14,6 +14,7 @@
 
 mod afterwork;
 pub mod build;
+pub mod desks;
 pub mod discovery;
 pub mod idempotency;
 pub mod manifests;

@@ -20,8 +20,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::registry::Registry as Agents;
 use labels::{
-    AgentLabels, AttemptLabels, CostLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels, TokenLabels,
-    TokenUsageLabels,
+    AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels,
+    TokenLabels, TokenUsageLabels,
 };
 
 /// The buckets that the semantic conventions advise for durations of operations, in seconds.
@@ -47,6 +47,7 @@ pub struct Metrics {
     first_chunk: Seconds<OperationLabels>,
     circuit: Family<ModelLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<ReloadLabels, Counter>,
+    guardrail_hits: Family<GuardrailLabels, Counter>,
     in_flight: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
 }
@@ -66,6 +67,7 @@ impl Default for Metrics {
             first_chunk: Family::new_with_constructor(|| Histogram::new(OPERATION_SECONDS)),
             circuit: Family::default(),
             reloads: Family::default(),
+            guardrail_hits: Family::default(),
             in_flight: Gauge::default(),
             queued: Gauge::default(),
         };
@@ -94,6 +96,7 @@ impl Metrics {
         own.register("provider_attempts", "Tries of models, by outcome", self.attempts.clone());
         let help = "State of a model's circuit: 0 closed, 1 half open, 2 open";
         own.register("provider_circuit_state", help, self.circuit.clone());
+        own.register("guardrail_hits", "What guardrails found", self.guardrail_hits.clone());
         own.register("config_reloads", "Documents that were loaded or refused", self.reloads.clone());
     }
 
@@ -174,6 +177,15 @@ impl RunObserver for Metrics {
         self.duration.get_or_create(&agent).observe(record.duration.as_secs_f64());
         let in_models: Duration = record.attempts.iter().map(|attempt| attempt.measures.duration).sum();
         self.overhead.get_or_create(&agent).observe(record.duration.saturating_sub(in_models).as_secs_f64());
+        for hit in record.guardrail_hits {
+            let labels = GuardrailLabels {
+                agent: record.agent.to_owned(),
+                direction: hit.direction.as_str(),
+                r#type: hit.kind.as_str(),
+                action: hit.action.as_str(),
+            };
+            self.guardrail_hits.get_or_create(&labels).inc();
+        }
         self.used(record.agent, record.usage, record.attempts);
     }
 
@@ -206,4 +218,88 @@ impl RunObserver for Metrics {
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn approximate(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_pod_core::guardrail::{Action, Direction, Hit, Kind};
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use agent_pod_core::event::Measures;
+    use agent_pod_core::model::breaker::BreakerSettings;
+    use agent_pod_core::model::router::ModelState;
+    use agent_pod_core::money::Money;
+    use agent_pod_core::usage::{Call, Tokens, Usage};
+    use agent_pod_infra::access::NoVerifier;
+
+    use super::*;
+    use crate::registry::{ModelEntry, Snapshot};
+
+    /// A pod in which everything has happened once: metrics that nothing has been measured of are not written.
+    fn seen() -> (Metrics, Agents) {
+        let metrics = Metrics::default();
+        metrics.reloaded(true);
+        let measures = Measures { first: Some(Duration::from_millis(5)), ..Measures::default() };
+        let attempt = Attempt {
+            provider: "openai".into(),
+            model: "m".into(),
+            outcome: "ok",
+            message: None,
+            duration_ms: 9,
+            time_to_first_token_ms: Some(5),
+            measures,
+        };
+        let mut usage = Usage::default();
+        let (tokens, cost) = (Tokens::default(), Money::default());
+        usage.add(Call { provider: "openai", model: "m", role: "default", tokens, cost, estimated: false });
+        metrics.finished(&RunRecord {
+            agent: "support",
+            run_id: "r",
+            trace_id: "t",
+            outcome: "ok",
+            usage: &usage,
+            attempts: &[attempt],
+            guardrail_hits: &[Hit {
+                direction: Direction::Input,
+                kind: Kind::TopicFilter,
+                action: Action::Block,
+                reason: "topic".to_owned(),
+            }],
+            duration: Duration::from_millis(10),
+        });
+        let agents = Agents::new(Box::new(NoVerifier));
+        let breaker = BreakerSettings { failures_max: 3, cooldown: Duration::from_secs(60) };
+        let model = ModelEntry {
+            provider: "openai".into(),
+            namespace: "shop".into(),
+            model: "m".into(),
+            state: Arc::new(ModelState::new(breaker)),
+        };
+        agents.swap(Snapshot {
+            revision: String::new(),
+            loaded_at: String::new(),
+            entries: BTreeMap::new(),
+            models: vec![model],
+            endpoints: Vec::new(),
+            drain_timeout: Duration::ZERO,
+            endpoint_delay: Duration::ZERO,
+        });
+        (metrics, agents)
+    }
+
+    #[test]
+    fn the_reference_lists_every_metric_as_it_is() {
+        let (metrics, agents) = seen();
+        let text = metrics.encode(&agents);
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let known: BTreeSet<String> = types
+            .map(|(name, kind)| format!("{name}{} {kind}", if kind == "counter" { "_total" } else { "" }))
+            .collect();
+        let page = include_str!("../../../docs/reference/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let documented: BTreeSet<String> =
+            rows.map(|(name, rest)| format!("{name} {}", rest.split(' ').next().unwrap_or_default())).collect();
+        assert_eq!(documented, known);
+    }
 }

@@ -7,18 +7,21 @@ use std::time::Duration;
 
 use agent_pod_core::access::TokenVerifier;
 use agent_pod_core::admission::{Gate, GateSettings};
-use agent_pod_core::agent::Agent;
+use agent_pod_core::agent::{Agent, Executed, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnRequest;
 use agent_pod_core::memory::history::AgentHistory;
 use agent_pod_core::model::router::ModelState;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
+use agent_pod_core::tool::Ruling;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::afterwork;
+use crate::desks::Desks;
 use crate::discovery::Endpoint;
 use crate::idempotency::{Idempotency, Scope};
 
@@ -43,13 +46,18 @@ impl Entry {
         request: TurnRequest,
         options: RunOptions,
         deadline: Instant,
-        afterwork: &TaskTracker,
+        (desks, afterwork): (&Desks, &TaskTracker),
     ) -> Result<Run, RunError> {
         let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
         let place = self.gate.enter(lane, deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = RunOptions { timeout: Some(left), ..options };
-        Ok(afterwork::detached(Arc::clone(&self.agent).start(request, options, place), afterwork))
+        let run = afterwork::detached(Arc::clone(&self.agent).start(request, options, place), afterwork);
+        let entered = desks.enter(&run.run_id, &self.agent.name, &run.desk);
+        let events = run.events.inspect(move |_| {
+            let _held = &entered;
+        });
+        Ok(Run { events: events.boxed(), ..run })
     }
 }
 
@@ -89,6 +97,7 @@ pub struct Registry {
     verifier: ArcSwap<Box<dyn TokenVerifier>>,
     draining: AtomicBool,
     idempotency: Idempotency,
+    desks: Desks,
     afterwork: TaskTracker,
 }
 
@@ -101,6 +110,7 @@ impl Registry {
             verifier: ArcSwap::from_pointee(verifier),
             draining: AtomicBool::new(false),
             idempotency: Idempotency::default(),
+            desks: Desks::default(),
             afterwork: TaskTracker::new(),
         }
     }
@@ -172,12 +182,36 @@ impl AgentService for Registry {
         // One deadline from here on: time in the queue is time of the run.
         let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
         let deadline = Instant::now() + limit;
+        let within = (&self.desks, &self.afterwork);
         let Some(key) = options.idempotency.take() else {
-            return entry.begin(request, options, deadline, &self.afterwork).await;
+            return entry.begin(request, options, deadline, within).await;
         };
         let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
         let scope = Scope { agent, caller: options.caller.clone() };
-        self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline, &self.afterwork)).await
+        self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline, within)).await
+    }
+
+    async fn execute(&self, agent: &str, request: ToolRequest, options: RunOptions) -> Result<Executed, RunError> {
+        let snapshot = self.snapshot.load_full();
+        let entry =
+            snapshot.as_ref().and_then(|snapshot| snapshot.entries.get(agent)).ok_or_else(|| not_found(agent))?;
+        if entry.suspended {
+            return Err(suspended(agent));
+        }
+        let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
+        let deadline = Instant::now() + limit;
+        let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
+        let _place = entry.gate.enter(lane, deadline).await?;
+        let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+        entry.agent.execute(request, RunOptions { timeout, ..options }).await
+    }
+
+    fn agent_of_run(&self, run_id: &str) -> Option<String> {
+        self.desks.agent(run_id)
+    }
+
+    fn decide(&self, run_id: &str, approval: &str, ruling: Ruling) -> Result<(), RunError> {
+        self.desks.decide(run_id, approval, ruling)
     }
 
     fn memory(&self, agent: &str) -> Option<AgentHistory> {

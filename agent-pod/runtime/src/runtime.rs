@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_pod_config::{
     AgentState, Document, EndpointState, PodState, ProviderState, Rejected, RejectedProblem, SecretKey, SecretPresence,
-    SecretState, Trust, revision_of,
+    SecretState, ToolState, Trust, revision_of,
 };
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::ports::RunObserver;
@@ -135,7 +135,7 @@ impl Runtime {
             let id = SecretId { name: key.name.clone(), key: key.key.clone() };
             !known.contains(key) && self.secrets.get(&id).is_none()
         };
-        let problem = |path: String, key: &SecretKey| RejectedProblem {
+        let unmounted = |path: String, key: &SecretKey| RejectedProblem {
             file: None,
             path,
             message: format!(
@@ -150,7 +150,8 @@ impl Runtime {
             .agents
             .iter()
             .flat_map(|(name, agent)| agent.secrets().map(move |(field, key)| (format!("agents.{name}.{field}"), key)));
-        let named = of_providers.chain(of_agents).filter(|(_, key)| missing(key)).map(|(path, key)| problem(path, key));
+        let named =
+            of_providers.chain(of_agents).filter(|(_, key)| missing(key)).map(|(path, key)| unmounted(path, key));
         named.collect()
     }
 
@@ -302,6 +303,15 @@ fn agent_state(entry: &crate::registry::Entry) -> AgentState {
         name: entry.agent.name.clone(),
         namespace: entry.agent.namespace.clone(),
         status: entry.handle.details.summary.status.to_owned(),
+        tools: entry
+            .agent
+            .tools
+            .permitted()
+            .map(|tool| ToolState {
+                name: tool.spec.name.clone(),
+                state: if tool.is_down() { "unavailable" } else { "ready" }.to_owned(),
+            })
+            .collect(),
     }
 }
 

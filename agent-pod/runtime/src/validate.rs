@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agent_pod_core::prompt::Prompt;
+use agent_pod_core::prompt::{Prompts, SYSTEM};
 
 use crate::Runtime;
 use crate::manifests::{self, ManifestProblem};
@@ -47,7 +47,7 @@ fn template_problems(document: &agent_pod_config::Document, read: &manifests::Ma
     let agents = read.agents.iter().filter(|(_, agent)| left_out(agent.metadata.name.as_deref().unwrap_or_default()));
     agents
         .filter_map(|(file, agent)| {
-            let error = Prompt::compile(&agent.spec.prompts.system).err()?;
+            let (_, error) = Prompts::compile([(SYSTEM, agent.spec.prompts.system.as_str())]).err()?;
             Some(ManifestProblem {
                 file: file.clone(),
                 kind: "Agent".to_owned(),

@@ -13,6 +13,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -23,7 +24,11 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `stop`; then accepts no more, and returns when every connection has ended.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+///
+/// A client that takes nothing for `write_timeout` is cut off. While nothing can be written, nobody asks a run for its
+/// events either: without this bound a reader that reads no more would hold its run, and the provider's connection, for as
+/// long as it likes.
+pub(super) async fn serve(listener: TcpListener, router: Router, write_timeout: Duration, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -47,6 +52,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(cause = %error, "TCP_NODELAY not set");
         }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(write_timeout));
         let router = router.clone();
         let service = tower::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
@@ -54,7 +61,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             router.clone().oneshot(request)
         });
         let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+            builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
         let watched = graceful.watch(connection.into_owned());
         connections.spawn(async move {
             if let Err(error) = watched.await {

@@ -6,6 +6,9 @@ mod harness;
 mod memory;
 #[cfg(test)]
 mod model_server;
+#[cfg(test)]
+#[path = "../support/pod.rs"]
+mod pod;
 
 #[cfg(test)]
 mod mounted;
@@ -13,5 +16,7 @@ mod mounted;
 mod standalone;
 #[cfg(test)]
 mod stop;
+#[cfg(test)]
+mod tools;
 #[cfg(test)]
 mod validate;

@@ -17,7 +17,8 @@ fn every_sample_is_valid() {
         let folder = folder.unwrap().path();
         let (code, out) = validate(&[&folder]);
         assert_eq!(code, Some(0), "{}: {out}", folder.display());
-        assert!(out.starts_with("valid: 1 agent, 1 provider"), "{out}");
+        let providers = if folder.ends_with("routing") { "2 providers" } else { "1 provider" };
+        assert_eq!(out.trim_end(), format!("valid: 1 agent, {providers}"));
     }
 }
 
@@ -52,4 +53,30 @@ fn a_file_that_is_not_there_is_a_problem() {
     let (code, out) = validate(&[Path::new("/nonexistent/agent.yaml")]);
     assert_eq!(code, Some(1));
     assert!(out.contains("/nonexistent/agent.yaml: cannot be read"), "{out}");
+}
+
+#[test]
+fn a_provider_of_another_namespace_is_asked_for_its_consent() {
+    let verdict = |label: &str| {
+        let folder = Folder::new();
+        let allowed =
+            format!("{{from: Selector, selector: {{matchLabels: {{kubernetes.io/metadata.name: {label}}}}}}}");
+        folder.write(
+            "provider.yaml",
+            &format!(
+                "apiVersion: astromesh.io/v1alpha1\nkind: Provider\nmetadata: {{name: echo, namespace: models}}\nspec:\n  type: ollama\n  models: [{{name: m}}]\n  allowedNamespaces: {allowed}\n"
+            ),
+        );
+        folder.write(
+            "agent.yaml",
+            "apiVersion: astromesh.io/v1alpha1\nkind: Agent\nmetadata: {name: borrower}\nspec:\n  model: {candidates: [{providerRef: {name: echo, namespace: models}}]}\n  prompts: {system: hello}\n",
+        );
+        validate(&[folder.path()])
+    };
+    assert_eq!(verdict("default").0, Some(0));
+    let (code, out) = verdict("other");
+    assert_eq!(code, Some(1));
+    let refused =
+        "Agent/borrower: spec.model.candidates[0].providerRef.namespace: Provider `echo` of namespace `models`";
+    assert!(out.contains(refused), "{out}");
 }

@@ -35,6 +35,23 @@ pub struct AgentStatus {
     /// The models as `provider/model`: those of the default role as declared, then those of the other roles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
+    /// The tools that the model sees, as the pods report them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub tools: Vec<ToolStatus>,
+}
+
+/// A tool that the model sees.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolStatus {
+    /// Its name.
+    pub name: String,
+    /// Who carries it out.
+    #[serde(rename = "type")]
+    pub tool_type: String,
+    /// `ready`, or `unavailable` while some pod leaves it alone after failures in a row.
+    pub state: String,
 }
 
 /// The document's revision.

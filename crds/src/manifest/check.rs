@@ -77,6 +77,9 @@ pub fn check(object: &Value) -> Vec<Problem> {
     problems
 }
 
+/// The fields whose objects are free-form.
+const FREE_FORM: [&str; 2] = ["extra", "outputSchema"];
+
 /// The object as the API server reads it: a null says the same as an absent field. Free-form objects stay as they are.
 #[must_use]
 pub fn without_nulls(object: &Value) -> Value {
@@ -85,7 +88,8 @@ pub fn without_nulls(object: &Value) -> Value {
             let kept = map.iter().filter(|(_, value)| !value.is_null());
             Value::Object(
                 kept.map(|(key, value)| {
-                    (key.clone(), if key == "extra" { value.clone() } else { without_nulls(value) })
+                    let free = FREE_FORM.contains(&key.as_str());
+                    (key.clone(), if free { value.clone() } else { without_nulls(value) })
                 })
                 .collect(),
             )

@@ -63,6 +63,7 @@ use_index() {
     controller_manager_port=$((base_port + 5))
     scheduler_port=$((base_port + 6))
     llm_port=$((base_port + 10))
+    mock_port=$((base_port + 11))
     node_port_first=$((base_port + 100))
     node_port_last=$((base_port + 199))
     server=https://$node_ip:$api_port

@@ -54,6 +54,18 @@ pub(super) fn unauthorized() -> Response {
     (StatusCode::UNAUTHORIZED, Json(json!({"error": error}))).into_response()
 }
 
+/// A server that fails.
+pub(super) fn failure(status: u16) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(json!({"error": {"message": "scripted to fail", "type": "server_error"}}))).into_response()
+}
+
+/// The list of models.
+pub(super) fn models(names: &[&str]) -> Response {
+    let data: Vec<_> = names.iter().map(|name| json!({"id": name, "object": "model", "owned_by": "test"})).collect();
+    Json(json!({"object": "list", "data": data})).into_response()
+}
+
 fn chunk(delta: &Value, finish: Option<&str>) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
     event(&json!({"id": "c-1", "object": "chat.completion.chunk", "model": "scripted", "choices": [choice]}))

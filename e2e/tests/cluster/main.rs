@@ -27,6 +27,8 @@ mod permissions;
 #[cfg(test)]
 mod pods;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod references;
 #[cfg(test)]
 mod refusals;
@@ -34,6 +36,8 @@ mod refusals;
 mod rollouts;
 #[cfg(test)]
 mod secrets;
+#[cfg(test)]
+mod sharing;
 #[cfg(test)]
 mod standalone;
 #[cfg(test)]

@@ -13,6 +13,34 @@ fn base(kind: &str) -> Value {
     }
 }
 
+fn everything_of_a_provider() -> Value {
+    let price = json!({"inputPerMillion": "0.15", "outputPerMillion": "0.60", "cachedInputPerMillion": "0.075"});
+    let capabilities = json!(["tools", "vision", "json_schema"]);
+    let known =
+        json!({"name": "m", "contextWindow": 128_000, "capabilities": capabilities, "quality": 60, "price": price});
+    let spec = json!({
+        "type": "openai_compat",
+        "headers": {"OpenAI-Organization": "org-1"},
+        "tls": {"caSecretKeyRef": {"name": "ca", "key": "ca.crt"}, "insecureSkipVerify": false},
+        "models": [known, {"name": "plain", "capabilities": []}],
+        "circuitBreaker": {"failureThreshold": 3, "cooldown": "60s"},
+        "retry": {"maxAttempts": 2, "budgetPercent": 20},
+        "rateLimit": {"requestsPerMinute": 60, "tokensPerMinute": 90_000},
+        "maxConcurrentRequests": 256,
+        "allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}},
+    });
+    with(base("Provider"), "/spec", spec)
+}
+
+fn every_role_of_an_agent() -> Value {
+    let model = json!({"candidates": [{"providerRef": {"name": "openai", "namespace": "models"}}],
+                       "strategy": "quality_first", "requires": ["tools"]});
+    let names = ["planner", "worker", "synthesizer", "summarizer", "reasoner", "supervisor", "stage:draft"];
+    let roles: serde_json::Map<String, Value> =
+        names.map(|name| (name.to_owned(), model.clone())).into_iter().collect();
+    with(base("Agent"), "/spec/roles", Value::Object(roles))
+}
+
 async fn is_refused(ns: &TempNs, kind: &str, (pointer, value): (&str, Value), message: &str) -> anyhow::Result<()> {
     let object = with(base(kind), pointer, value);
     let refusal = objects::refusal(&ns.cluster.client, &ns.name, &object).await?;
@@ -34,10 +62,18 @@ async fn a_broken_rule_is_refused_with_its_message() -> anyhow::Result<()> {
             ("/spec/timeouts", json!({"firstToken": "2h"}), "timeouts.firstToken must be between"),
             ("/spec/timeouts", json!({"stall": "2h"}), "timeouts.stall must be between"),
             ("/spec/timeouts", json!({"total": "0s"}), "timeouts.total must be between"),
+            ("/spec", json!({"type": "vllm"}), "endpoint is required for this type"),
+            ("/spec/headers", json!({"authorization": "Bearer x"}), "headers must not hold Authorization"),
+            ("/spec/headers", json!({"Content-Length": "1"}), "headers must not hold Host"),
+            ("/spec/headers", json!({"X Y": "1"}), "headers must have names of"),
+            ("/spec/circuitBreaker", json!({"cooldown": "10ms"}), "circuitBreaker.cooldown must be between"),
+            ("/spec/rateLimit", json!({}), "rateLimit needs requestsPerMinute"),
+            ("/spec/allowedNamespaces", json!({"from": "Selector"}), "allowedNamespaces.selector is required"),
         ];
         for (pointer, value, message) in providers {
             is_refused(ns, "Provider", (pointer, value), message).await?;
         }
+        let poet = json!({"poet": {"candidates": [{"providerRef": {"name": "openai"}}]}});
         let memory = json!({"conversational": {"backend": "in_memory", "ttl": "0s"}});
         let agents = [
             ("/metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters"),
@@ -48,6 +84,8 @@ async fn a_broken_rule_is_refused_with_its_message() -> anyhow::Result<()> {
             ("/spec/access", json!({"allowed": [{}]}), "access.allowed needs serviceAccount, namespace, or both"),
             ("/spec/runtime", json!({"drainTimeout": "2h"}), "runtime.drainTimeout must be at most 1h"),
             ("/spec/runtime", json!({"endpointDelay": "6m"}), "runtime.endpointDelay must be at most 5m"),
+            ("/spec/runtime", json!({"queueTimeout": "11m"}), "runtime.queueTimeout must be at most 10m"),
+            ("/spec/roles", poet, "roles must be planner, worker"),
         ];
         for (pointer, value, message) in agents {
             is_refused(ns, "Agent", (pointer, value), message).await?;
@@ -55,6 +93,8 @@ async fn a_broken_rule_is_refused_with_its_message() -> anyhow::Result<()> {
         for kind in ["Agent", "Provider"] {
             objects::accepted(&ns.cluster.client, &ns.name, &base(kind)).await?;
         }
+        objects::accepted(&ns.cluster.client, &ns.name, &everything_of_a_provider()).await?;
+        objects::accepted(&ns.cluster.client, &ns.name, &every_role_of_an_agent()).await?;
         Ok(())
     })
     .await
@@ -76,6 +116,9 @@ async fn a_value_of_the_wrong_shape_is_refused_by_its_field() -> anyhow::Result<
         }
         let providers = [
             ("/spec/type", json!("openai"), "spec.type: Unsupported value"),
+            ("/spec/models", json!([{"name": "m", "quality": 101}]), "spec.models[0].quality"),
+            ("/spec/models", json!([{"name": "m", "capabilities": ["tools", "tools"]}]), "duplicate entries"),
+            ("/spec/retry", json!({"maxAttempts": 11}), "spec.retry.maxAttempts"),
             ("/spec/timeouts", json!({"connect": "soon"}), "spec.timeouts.connect"),
             ("/spec/auth", json!({"secretKeyRef": {"name": "s"}}), "spec.auth.secretKeyRef.key: Required value"),
         ];

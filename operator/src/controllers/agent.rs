@@ -39,7 +39,7 @@ use crate::reports::{ProviderReport, Reports};
 use crate::statuses::{StatusError, Statuses};
 use crate::stores::Stores;
 use crate::trust::TrustBundle;
-use crate::watching::Trigger;
+use crate::watching::Queues;
 
 /// How often the pods of a settled agent are asked again: a Secret that goes missing makes no event.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
@@ -73,7 +73,7 @@ pub struct Context {
     /// What pods report, for the providers' controller.
     pub reports: Arc<Reports>,
     /// Wakes the providers' controller.
-    pub providers: Trigger<Provider>,
+    pub queues: Queues,
     /// Publishes Events.
     pub announcer: Arc<Announcer>,
     /// The failures so far.
@@ -213,10 +213,7 @@ async fn share(inputs: &Inputs, observation: &Observation, target: &Target, ctx:
         return;
     }
     for provider in &inputs.providers {
-        // The controller is gone only when everything stops.
-        if ctx.providers.send(ObjectRef::from_obj(provider.as_ref())).await.is_err() {
-            return;
-        }
+        ctx.queues.wake_provider(ObjectRef::from_obj(provider.as_ref())).await;
     }
 }
 

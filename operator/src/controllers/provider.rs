@@ -10,7 +10,6 @@ use std::time::Duration;
 use astromesh_crds::v1alpha1::Provider;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 use tokio::time::Instant;
 
@@ -140,8 +139,10 @@ fn facts(provider: &Provider, ctx: &Context) -> Facts {
 /// The models of the provider's spec, and those that agents name.
 fn wanted(provider: &Provider, users: &[ObjectKey], ctx: &Context) -> BTreeSet<String> {
     let key = ObjectKey::of(provider);
-    let agents =
-        users.iter().filter_map(|user| ctx.stores.agents.get(&ObjectRef::new(&user.name).within(&user.namespace)));
+    let agents = users.iter().filter_map(|user| ctx.stores.agent(user));
     let named: Vec<String> = agents.flat_map(|agent| models_of(&agent, &key)).collect();
     provider.spec.models.iter().map(|model| model.name.clone()).chain(named).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,7 @@ impl Watches {
         spawn("the watch of providers", providers.run(metrics(), queues(), provider_wakes).boxed());
         spawn("the watch of pods", pods.run(metrics(), queues(), pod_wakes).boxed());
         if let Some(namespaces) = namespaces {
-            let wakes = namespace_wakes(Arc::clone(&routes.agents));
+            let wakes = namespace_wakes(routes.agents.stores.clone());
             spawn("the watch of namespaces", namespaces.run(metrics(), queues(), wakes).boxed());
         }
         spawn("the watch of config maps", config_maps.run(metrics(), queues(), child_wakes).boxed());
@@ -167,7 +167,7 @@ fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>)
 }
 
 /// Labels of a namespace decide whose providers its agents may use: both are woken when they change.
-fn namespace_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<PartialObjectMeta<Namespace>>) -> Wakes + Send {
+fn namespace_wakes(stores: Stores) -> impl FnMut(&Touched<PartialObjectMeta<Namespace>>) -> Wakes + Send {
     let mut seen = Seen::default();
     move |touched| {
         let mut wakes = Wakes::default();
@@ -178,7 +178,7 @@ fn namespace_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<PartialObjec
             Touched::Gone(_) => seen.forget(namespace),
         }
         let name = namespace.name_any();
-        let agents = ctx.stores.agents.state_filter(|agent| agent.metadata.namespace.as_ref() == Some(&name));
+        let agents = stores.agents.state_filter(|agent| agent.metadata.namespace.as_ref() == Some(&name));
         for agent in agents {
             let foreign = providers_of(&agent).into_iter().filter(|provider| provider.namespace != name);
             let before = wakes.providers.len();
@@ -243,6 +243,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::testing::agent;
+    use crate::testing::known::{Known, namespace};
 
     fn provider(generation: i64, annotation: &str, agents: u32) -> Provider {
         serde_json::from_value(json!({
@@ -264,5 +266,31 @@ mod tests {
         assert!(seen.has_changed(&provider(2, "forced", 1)));
         seen.forget(&provider(2, "forced", 1));
         assert!(seen.has_changed(&provider(2, "forced", 1)));
+    }
+
+    #[test]
+    fn labels_of_a_namespace_wake_those_who_reach_out_of_it() {
+        let mut known = Known::nothing();
+        let naming = |name: &str, reference| {
+            let mut agent = agent(json!({"model": {"candidates": [{"providerRef": reference}]}}));
+            agent.metadata.name = Some(name.to_owned());
+            agent
+        };
+        known.agent(naming("borrower", json!({"name": "shared", "namespace": "models"})));
+        known.agent(naming("homely", json!({"name": "own"})));
+        known.agent(naming("explicit", json!({"name": "own", "namespace": "shop"})));
+        let mut wakes = namespace_wakes(known.stores.clone());
+        let woken = |wakes: Wakes| {
+            let agents: Vec<_> = wakes.agents.into_iter().map(|agent| agent.name).collect();
+            let providers: Vec<_> = wakes.providers.into_iter().map(|provider| provider.name).collect();
+            (agents, providers)
+        };
+        let both = (vec!["borrower".to_owned()], vec!["shared".to_owned()]);
+        let nobody = (Vec::new(), Vec::new());
+        assert_eq!(woken(wakes(&Touched::Present(namespace("shop", "team", "a")))), both);
+        assert_eq!(woken(wakes(&Touched::Present(namespace("shop", "team", "a")))), nobody, "nothing has changed");
+        assert_eq!(woken(wakes(&Touched::Present(namespace("other", "team", "a")))), nobody);
+        assert_eq!(woken(wakes(&Touched::Present(namespace("shop", "team", "b")))), both);
+        assert_eq!(woken(wakes(&Touched::Gone(namespace("shop", "team", "b")))), both);
     }
 }

@@ -88,7 +88,13 @@ pub(crate) async fn respond(run: Run, mut chunks: Chunks) -> Result<Response, Ru
         match events.next().await {
             Some(TurnEvent::Error(error)) => return Err(error.in_run(&run_id)),
             Some(event @ (TurnEvent::Token(_) | TurnEvent::Done(_))) => break event,
-            Some(TurnEvent::Status(_) | TurnEvent::ToolCall { .. } | TurnEvent::ToolResult { .. }) => {}
+            Some(
+                TurnEvent::Status(_)
+                | TurnEvent::ToolCall { .. }
+                | TurnEvent::ToolResult { .. }
+                | TurnEvent::ApprovalRequired { .. }
+                | TurnEvent::Step(_),
+            ) => {}
             None => return Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&run_id)),
         }
     };
@@ -120,7 +126,11 @@ impl Chunks {
             TurnEvent::Done(answer) => self.end(answer),
             // No end mark follows: clients take it for the sign of a whole answer.
             TurnEvent::Error(error) => vec![json(&envelope(error))],
-            TurnEvent::Status(_) | TurnEvent::ToolCall { .. } | TurnEvent::ToolResult { .. } => Vec::new(),
+            TurnEvent::Status(_)
+            | TurnEvent::ToolCall { .. }
+            | TurnEvent::ToolResult { .. }
+            | TurnEvent::ApprovalRequired { .. }
+            | TurnEvent::Step(_) => Vec::new(),
         }
     }
 

@@ -42,6 +42,19 @@ const OF_RUN: &[ErrorCode] = &[
     ErrorCode::DeadlineExceeded,
 ];
 
+/// What a tool's call may meet.
+const OF_TOOL: &[ErrorCode] = &[
+    ErrorCode::ToolNotFound,
+    ErrorCode::ToolForbidden,
+    ErrorCode::RateLimited,
+    ErrorCode::Overloaded,
+    ErrorCode::Suspended,
+    ErrorCode::DeadlineExceeded,
+];
+
+/// What an approval may meet.
+const OF_APPROVAL: &[ErrorCode] = &[ErrorCode::RunNotFound, ErrorCode::AlreadyDecided];
+
 /// What a handshake may meet.
 const OF_HANDSHAKE: &[ErrorCode] = &[ErrorCode::InvalidMessage, ErrorCode::ValidationFailed, ErrorCode::Draining];
 
@@ -62,6 +75,12 @@ pub(crate) struct ShowFailures;
 
 /// Failures of the run route.
 pub(crate) struct RunFailures;
+
+/// Failures of a tool's call.
+pub(crate) struct ExecuteFailures;
+
+/// Failures of an approval.
+pub(crate) struct ApprovalFailures;
 
 /// Failures of the handshake.
 pub(crate) struct SocketFailures;
@@ -105,6 +124,18 @@ impl IntoResponses for RunFailures {
     }
 }
 
+impl IntoResponses for ExecuteFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_BODY, OF_TOOL])
+    }
+}
+
+impl IntoResponses for ApprovalFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_BODY, OF_APPROVAL])
+    }
+}
+
 impl IntoResponses for SocketFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_HANDSHAKE])
@@ -130,22 +161,29 @@ impl IntoResponses for ChatFailures {
 }
 
 fn by_status<Answer: ToSchema>(groups: &[&[ErrorCode]]) -> BTreeMap<String, RefOr<Response>> {
-    let mut codes: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    let mut codes: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in groups.iter().copied().flatten() {
-        codes.entry(status(*code).as_u16()).or_default().push(format!("`{}`", code.as_str()));
+        codes.entry(status(*code).as_u16()).or_default().push(*code);
     }
-    let response = |(status, codes): (u16, Vec<String>)| (status.to_string(), failure::<Answer>(status, &codes).into());
+    let response =
+        |(status, codes): (u16, Vec<ErrorCode>)| (status.to_string(), failure::<Answer>(status, &codes).into());
     codes.into_iter().map(response).collect()
 }
 
-fn failure<Answer: ToSchema>(status: u16, codes: &[String]) -> Response {
+fn failure<Answer: ToSchema>(status: u16, codes: &[ErrorCode]) -> Response {
+    let names: Vec<_> = codes.iter().map(|code| format!("`{}`", code.as_str())).collect();
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(Answer::name()))).build();
-    let mut response = ResponseBuilder::new().description(codes.join(", ")).content("application/json", content);
+    let mut response = ResponseBuilder::new().description(names.join(", ")).content("application/json", content);
     if matches!(status, 429 | 503) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
         let header =
             HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds until it may work again.")).build();
         response = response.header("Retry-After", header);
+    }
+    if codes.iter().any(|code| OF_RUN.contains(code)) {
+        let description = "Id of the run, where there was one.";
+        let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some(description)).build();
+        response = response.header("X-Run-Id", header);
     }
     if status == 401 {
         let header = HeaderBuilder::new().schema(Some(String::schema())).description(Some("`Bearer`.")).build();

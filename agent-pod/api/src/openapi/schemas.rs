@@ -104,12 +104,26 @@ pub struct RunAnswer {
     pub finish: Finish,
     /// Whether a guardrail stopped it.
     pub blocked: bool,
+    /// The rule that stopped it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub guardrail: Option<GuardrailHit>,
+    /// What guardrails found and let pass; absent where there is nothing.
+    #[schema(required = false)]
+    pub warnings: Vec<GuardrailWarning>,
     /// What happened on the way.
     pub steps: Vec<Step>,
     /// What it used.
     pub usage: Usage,
     /// Every provider that was tried.
     pub attempts: Vec<Attempt>,
+    /// The answer as data, where the agent has an output schema; null when the answer does not fit it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+    /// Why there is no data, although the agent has an output schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub data_error: Option<String>,
     /// What was missing while it ran, for example `memory`.
     pub degraded: Vec<String>,
     /// Id of the trace (W3C trace context).
@@ -117,6 +131,36 @@ pub struct RunAnswer {
     /// True where a model's token limit cut the answer off, else absent.
     #[schema(required = false)]
     pub truncated: bool,
+}
+
+/// What a guardrail found, and what it did.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GuardrailHit {
+    /// Which way the text went: `input` or `output`.
+    #[schema(example = "input")]
+    pub direction: String,
+    /// The type of the rule.
+    #[serde(rename = "type")]
+    #[schema(example = "topic_filter")]
+    pub kind: String,
+    /// What the rule did.
+    #[schema(example = "block")]
+    pub action: String,
+    /// What it found.
+    #[schema(example = "topic `politics`")]
+    pub reason: String,
+}
+
+/// What a guardrail found and let pass.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct GuardrailWarning {
+    /// Which way the text went: `input` or `output`.
+    pub direction: String,
+    /// The type of the rule.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it found.
+    pub reason: String,
 }
 
 /// Why a run ended.
@@ -127,6 +171,8 @@ pub enum Finish {
     Stop,
     /// The most model calls were made; the answer is the best so far.
     StepLimit,
+    /// A guardrail stopped it.
+    Blocked,
 }
 
 /// One step of a run.
@@ -135,19 +181,135 @@ pub enum Finish {
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`.
+    /// `tool`, `plan`, `stage`, `branch`.
     #[serde(rename = "type")]
     pub step_type: String,
-    /// Name of the tool.
+    /// Name of the tool, of the plan's step, of the stage.
     pub name: String,
-    /// Its arguments.
-    pub arguments: Value,
-    /// What the model got to see.
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// Arguments of a tool call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// What came of it: what the model got to see.
     pub result: String,
     /// Whether it succeeded.
     pub ok: bool,
     /// How long it took.
     pub duration_ms: u64,
+    /// Whether the result was too long for the model, and was cut.
+    pub truncated: bool,
+    /// Who decided what, of an `approval`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub approval: Option<ApprovalRecord>,
+}
+
+/// Who decided on a call, and when.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// `approve` or `deny`.
+    pub decision: String,
+    /// Who has decided; absent where nobody did in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub by: Option<String>,
+    /// When (RFC 3339).
+    pub at: String,
+    /// Why, in the decider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
+}
+
+/// The tools of the agents that the caller may call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ToolList {
+    /// By agent and name.
+    pub tools: Vec<AgentTool>,
+}
+
+/// A tool of an agent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AgentTool {
+    /// Name of the agent.
+    pub agent: String,
+    /// Name of the tool.
+    pub name: String,
+    /// Who carries it out: `internal`, `webhook` or `client`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is for.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub parameters: Value,
+}
+
+/// A call of a tool. Null is the same as absent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolRequest {
+    /// Name of the agent.
+    pub agent: String,
+    /// Name of the tool.
+    pub tool: String,
+    /// Its arguments; absent: none.
+    pub arguments: Option<Map<String, Value>>,
+    /// The session, whose rate limits hold; absent: a fresh one.
+    #[schema(min_length = 1, max_length = 256)]
+    pub session_id: Option<String>,
+    /// The same under the name that the original system used; `sessionId` wins.
+    #[serde(rename = "session_id")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub session_id_original: Option<String>,
+}
+
+/// How a call of a tool ended: `result` where it succeeded, else `error`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolAnswer {
+    /// Name of the tool.
+    pub tool: String,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// What a model would get to see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub result: Option<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// Whether the result was too long, and was cut.
+    pub truncated: bool,
+}
+
+/// A decision on a call.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ApprovalRequest {
+    /// `approve` or `deny`.
+    #[schema(pattern = "^(approve|deny)$", example = "approve")]
+    pub decision: String,
+    /// Why; the model is told.
+    #[schema(max_length = 1000)]
+    pub reason: Option<String>,
+}
+
+/// A call that has been decided.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decided {
+    /// Id of the run.
+    pub run_id: String,
+    /// Id of the call.
+    pub id: String,
+    /// `approve` or `deny`.
+    pub decision: String,
 }
 
 /// Tokens of a run.
@@ -263,10 +425,48 @@ pub enum RunEvent {
         /// What the model gets to see.
         result: String,
     },
+    /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
+    Step(StepEvent),
+    /// A call waits for a person to agree.
+    ApprovalRequired(ApprovalRequired),
     /// The answer.
-    Done(RunAnswer),
+    Done(Box<RunAnswer>),
     /// The run failed.
     Error(ErrorAnswer),
+}
+
+/// A call that waits for a person to agree.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRequired {
+    /// Id of the call.
+    pub id: String,
+    /// Name of the tool.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Value,
+    /// When it counts as denied (RFC 3339).
+    pub expires_at: String,
+}
+
+/// A part of the run that is no tool call has ended.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepEvent {
+    /// Of the step in the answer's `steps`.
+    pub index: u32,
+    /// `plan`, `stage`, `branch`.
+    pub step_type: String,
+    /// Name of the plan's step, of the stage.
+    pub name: String,
+    /// The agent that took it, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent: Option<String>,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// What came of it.
+    pub result: String,
 }
 
 /// The run has begun.

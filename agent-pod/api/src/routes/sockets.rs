@@ -23,7 +23,8 @@ const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Talks with the agent over a WebSocket, any number of turns.
 ///
 /// The client sends text frames with JSON: `{"query": …, "sessionId"?, "context"?, "images"?}` starts a run and
-/// `{"type": "cancel"}` ends it. The server sends the events of the runs, one a frame.
+/// `{"type": "cancel"}` ends it; `{"type": "tool_result", "id", "ok", "result" | "error"}` answers a call of a client
+/// tool, `{"type": "approval", "id", "decision", "reason"?}` one that waits for an approval. The server sends the events of the runs, one a frame.
 #[utoipa::path(
     get,
     path = "/v1/ws/agent/{name}",

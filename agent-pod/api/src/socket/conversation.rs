@@ -7,14 +7,15 @@ use std::time::Duration;
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::service::{AgentService, Run, RunOptions};
+use agent_pod_core::tool::{Desk, DeskError, Ruling};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
 
 use super::client_message::ClientMessage;
-use crate::credentials::{Admitted, Credentials};
+use crate::credentials::{Admitted, Credentials, name_of};
 use crate::error::report;
-use crate::events::{is_end, report_failure, until_end};
+use crate::events::{report_failure, until_end};
 
 /// What is said on one WebSocket.
 pub(crate) struct Conversation {
@@ -30,6 +31,8 @@ pub(crate) struct Conversation {
 struct Turn {
     /// Whether the session that the run makes up is to be the socket's.
     founds_session: bool,
+    /// Who has asked, and decides on what waits for an approval.
+    by: String,
     phase: Phase,
 }
 
@@ -37,7 +40,7 @@ enum Phase {
     /// The run has not been let in yet: it may wait in a queue.
     Starting(BoxFuture<'static, Result<Run, RunError>>),
     /// The run is under way.
-    Running { run_id: String, events: BoxStream<'static, TurnEvent> },
+    Running { run_id: String, events: BoxStream<'static, TurnEvent>, desk: Arc<Desk> },
 }
 
 impl Conversation {
@@ -61,6 +64,10 @@ impl Conversation {
         let outcome = match ClientMessage::parse(text) {
             Ok(ClientMessage::Query(request)) => self.start(request),
             Ok(ClientMessage::Cancel) => return self.cancel(),
+            Ok(ClientMessage::ToolResult { id, result }) => self.at_desk(&id, |desk, _| desk.give(&id, result)),
+            Ok(ClientMessage::Approval { id, ruling }) => {
+                self.at_desk(&id, |desk, by| desk.decide(&id, Ruling { by: by.to_owned(), ..ruling }))
+            }
             Err(error) => Err(error),
         };
         outcome.err().map(failed)
@@ -115,10 +122,25 @@ impl Conversation {
         request.session_id = request.session_id.or_else(|| self.session_id.clone());
         let founds_session = request.session_id.is_none();
         let (agents, agent) = (Arc::clone(&self.agents), self.agent.clone());
-        let options = RunOptions { caller, streaming: true, ..RunOptions::default() };
+        let by = name_of(caller.as_ref());
+        let options = RunOptions { caller, streaming: true, attended: true, ..RunOptions::default() };
         let start = async move { agents.start(&agent, request, options).await };
-        self.turn = Some(Turn { founds_session, phase: Phase::Starting(start.boxed()) });
+        self.turn = Some(Turn { founds_session, by, phase: Phase::Starting(start.boxed()) });
         Ok(())
+    }
+
+    /// Answers what the run in flight waits for.
+    fn at_desk(&self, id: &str, answer: impl FnOnce(&Desk, &str) -> Result<(), DeskError>) -> Result<(), RunError> {
+        let nothing = || {
+            RunError::new(ErrorCode::InvalidMessage, format!("the message is not valid: no run here waits for `{id}`"))
+        };
+        let Some(Turn { by, phase: Phase::Running { desk, .. }, .. }) = &self.turn else { return Err(nothing()) };
+        answer(desk, by).map_err(|error| match error {
+            DeskError::Unknown => nothing(),
+            DeskError::Over => {
+                RunError::new(ErrorCode::AlreadyDecided, format!("`{id}` has been answered, or its time was up"))
+            }
+        })
     }
 
     fn told(&mut self, event: TurnEvent) -> TurnEvent {
@@ -128,7 +150,7 @@ impl Conversation {
         {
             self.session_id.get_or_insert_with(|| status.session_id.clone());
         }
-        if is_end(&event) {
+        if event.is_end() {
             self.turn = None;
         }
         event
@@ -146,7 +168,7 @@ impl Conversation {
 
 impl Phase {
     fn running(run: Run) -> Self {
-        Self::Running { run_id: run.run_id.clone(), events: until_end(run) }
+        Self::Running { run_id: run.run_id.clone(), desk: Arc::clone(&run.desk), events: until_end(run) }
     }
 }
 

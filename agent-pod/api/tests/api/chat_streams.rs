@@ -57,7 +57,8 @@ async fn streamed(include_usage: bool, events: impl IntoIterator<Item = TurnEven
 #[tokio::test]
 async fn tokens_are_chunks_up_to_the_end_mark() {
     let [called, returned] = own_tool();
-    let events = [status("s-1"), called, returned, token("It "), token("arrives."), done("It arrives.")];
+    let step = TurnEvent::Step(Box::new(answer("").steps.remove(0)));
+    let events = [status("s-1"), called, returned, step, token("It "), token("arrives."), done("It arrives.")];
     insta::assert_snapshot!(streamed(false, events).await);
 }
 
@@ -113,8 +114,9 @@ async fn the_head_waits_for_the_first_word() {
     let mut answer = std::pin::pin!(send(router(state(agents.clone())), ask(false)));
     control.emit(status("s-1"));
     own_tool().into_iter().for_each(|event| control.emit(event));
+    control.emit(TurnEvent::Step(Box::new(crate::fake::answer("").steps.remove(0))));
     agents_asked(&agents, &mut answer).await;
-    assert!(futures::poll!(&mut answer).is_pending(), "neither status nor own tools are a word");
+    assert!(futures::poll!(&mut answer).is_pending(), "neither status nor own tools nor steps are a word");
     control.emit(token("It "));
     let mut chunks = answer.await.into_body().into_data_stream();
     assert_eq!(next(&mut chunks).await["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));

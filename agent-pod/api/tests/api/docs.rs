@@ -1,5 +1,6 @@
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
-use agent_pod_core::event::{RunAnswer, TurnEvent};
+use agent_pod_core::event::{Finish, RunAnswer, TurnEvent};
+use agent_pod_core::guardrail::{Action, Direction, Hit, Kind};
 use agent_pod_core::message::ToolCall;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -31,9 +32,12 @@ async fn the_document_lists_every_route() {
         "get /v1/memory/{agent}/history/{session}",
         "get /v1/models",
         "get /v1/models/{model}",
+        "get /v1/tools",
         "get /v1/ws/agent/{name}",
         "post /v1/agents/{name}/run",
         "post /v1/chat/completions",
+        "post /v1/runs/{runId}/approvals/{id}",
+        "post /v1/tools/execute",
     ];
     assert_eq!(operations, expected);
 }
@@ -46,6 +50,10 @@ async fn the_document_lists_every_route() {
     &["200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "500", "502", "503", "504"])]
 #[case("/v1/memory/{agent}/history/{session}", "get", &["200", "401", "403", "404", "422", "500", "503"])]
 #[case("/v1/memory/{agent}/history/{session}", "delete", &["200", "401", "403", "404", "500", "503"])]
+#[case("/v1/tools", "get", &["200", "401", "403", "404", "500"])]
+#[case("/v1/tools/execute", "post",
+    &["200", "400", "401", "403", "404", "413", "415", "422", "429", "500", "503", "504"])]
+#[case("/v1/runs/{runId}/approvals/{id}", "post", &["200", "400", "401", "403", "404", "409", "413", "415", "422", "500"])]
 #[case("/v1/models", "get", &["200", "401", "403", "500"])]
 #[case("/v1/models/{model}", "get", &["200", "401", "403", "404", "500"])]
 #[case("/v1/chat/completions", "post",
@@ -103,6 +111,7 @@ async fn what_is_sent_is_what_is_documented() {
         ("AgentDetails", serde_json::to_value(&details).unwrap()),
         ("RunAnswer", serde_json::to_value(answer("ok")).unwrap()),
         ("RunAnswer", serde_json::to_value(RunAnswer { truncated: true, ..answer("ok") }).unwrap()),
+        ("RunAnswer", serde_json::to_value(blocked()).unwrap()),
         ("ErrorAnswer", json!({"error": error_body})),
     ];
     for (name, sample) in &samples {
@@ -113,12 +122,35 @@ async fn what_is_sent_is_what_is_documented() {
         token("It"),
         TurnEvent::ToolCall { id: "1".to_owned(), name: "n".to_owned(), arguments: json!({}) },
         TurnEvent::ToolResult { id: "1".to_owned(), name: "n".to_owned(), ok: true, result: "r".to_owned() },
+        TurnEvent::ApprovalRequired {
+            id: "1".to_owned(),
+            name: "n".to_owned(),
+            arguments: json!({}),
+            expires_at: "2026-01-02T03:04:05.000Z".to_owned(),
+        },
         done("It"),
         TurnEvent::Error(Box::new(error)),
     ];
     for event in &events {
         let sample = serde_json::from_str(&event.to_json()).unwrap();
         check(&document, &variant(&document, event.name()), &sample, event.name());
+    }
+}
+
+/// An answer of the rule that has blocked the run, after another one has warned.
+fn blocked() -> RunAnswer {
+    let hit = |action, reason: &str| Hit {
+        direction: Direction::Input,
+        kind: Kind::TopicFilter,
+        action,
+        reason: reason.to_owned(),
+    };
+    RunAnswer {
+        blocked: true,
+        finish: Finish::Blocked,
+        guardrail: Some(hit(Action::Block, "topic `politics`")),
+        warnings: vec![hit(Action::Warn, "topic `religion`")],
+        ..answer("I can't help with that request.")
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use agent_pod_core::access::{AccessPolicy, AllowedCaller, Caller, TokenVerifier};
+use agent_pod_core::agent::{Executed, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Status, Step, TurnEvent, TurnRequest};
 use agent_pod_core::memory::ConversationStore;
@@ -11,6 +12,7 @@ use agent_pod_core::memory::history::AgentHistory;
 use agent_pod_core::money::Price;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
 use agent_pod_core::testing::TableStore;
+use agent_pod_core::tool::{Outcome, Ruling};
 use agent_pod_core::usage::{Call, Tokens, Usage};
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -26,6 +28,7 @@ pub(crate) struct FakeAgents {
     scripts: Mutex<VecDeque<Script>>,
     starts: Mutex<Vec<(String, TurnRequest, RunOptions)>>,
     pub(crate) memory: Arc<TableStore>,
+    pub(crate) rulings: Mutex<Vec<Ruling>>,
 }
 
 enum Script {
@@ -78,7 +81,13 @@ impl Control {
 impl FakeAgents {
     pub(crate) fn new(handles: impl IntoIterator<Item = AgentHandle>) -> Arc<Self> {
         let handles = handles.into_iter().map(Arc::new).collect();
-        Arc::new(Self { handles, scripts: Mutex::default(), starts: Mutex::default(), memory: Arc::default() })
+        Arc::new(Self {
+            handles,
+            scripts: Mutex::default(),
+            starts: Mutex::default(),
+            rulings: Mutex::default(),
+            memory: Arc::default(),
+        })
     }
 
     /// One open agent, `support`.
@@ -162,6 +171,26 @@ impl AgentService for FakeAgents {
         self.agent(agent).map(|_| AgentHistory::new("shop", agent, store))
     }
 
+    async fn execute(&self, _: &str, request: ToolRequest, _: RunOptions) -> Result<Executed, RunError> {
+        if request.tool != "get_order" {
+            return Err(RunError::new(ErrorCode::ToolNotFound, "there is no such tool"));
+        }
+        let outcome = Outcome { ok: true, result: request.arguments.to_string(), truncated: false };
+        Ok(Executed { tool: request.tool, outcome, duration_ms: 41 })
+    }
+
+    fn agent_of_run(&self, run_id: &str) -> Option<String> {
+        (run_id == "run-1").then(|| "support".to_owned())
+    }
+
+    fn decide(&self, _: &str, approval: &str, ruling: Ruling) -> Result<(), RunError> {
+        self.rulings.lock().unwrap().push(ruling);
+        if approval == "call_1" {
+            return Ok(());
+        }
+        Err(RunError::new(ErrorCode::AlreadyDecided, "it is decided"))
+    }
+
     fn verifier(&self) -> Arc<dyn TokenVerifier> {
         Arc::new(NamespaceTokens)
     }
@@ -175,7 +204,7 @@ impl Script {
                     let _run_alive = &guard;
                     event
                 });
-                Ok(Run { run_id, events: events.boxed() })
+                Ok(Run { run_id, events: events.boxed(), desk: Arc::default() })
             }
             Self::Refuse(error) => Err(error),
             Self::Queue(..) => unreachable!("the queue is over"),
@@ -207,7 +236,7 @@ pub(crate) fn agent(name: &str, access: AccessPolicy) -> AgentHandle {
     };
     let models = vec!["openai/gpt-4o-mini".to_owned()];
     let details = AgentDetails { summary, models, tools: Vec::new(), roles: vec!["default".to_owned()] };
-    AgentHandle { details, access, body_bytes_max: BODY_BYTES_MAX, openai: true }
+    AgentHandle { details, tools: Vec::new(), access, body_bytes_max: BODY_BYTES_MAX, openai: true }
 }
 
 /// Lets in every service account of the namespace.
@@ -246,20 +275,26 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
         answer: text.to_owned(),
         finish: Finish::Stop,
         blocked: false,
+        guardrail: None,
+        warnings: Vec::new(),
         steps: vec![Step {
             index: 1,
             step_type: "tool",
+            agent: None,
             name: "get_order".to_owned(),
             arguments: json!({"id": 7}),
             result: "shipped".to_owned(),
             ok: true,
             duration_ms: 41,
+            ..Step::default()
         }],
         usage,
         attempts: vec![attempt()],
         degraded: vec!["memory".to_owned()],
         trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         truncated: false,
+        data: None,
+        data_error: None,
         client_calls: Vec::new(),
     }
 }

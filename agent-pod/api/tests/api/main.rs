@@ -25,3 +25,5 @@ mod run;
 mod sockets;
 #[cfg(test)]
 mod streams;
+#[cfg(test)]
+mod tools;

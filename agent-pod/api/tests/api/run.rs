@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::client::{Server, VERSION, call, get, post, state, with_header, within};
+use crate::client::{Server, VERSION, call, get, post, state, with_header};
 use crate::fake::{BODY_BYTES_MAX, FakeAgents, agent, answer, done, namespace, status, token};
 
 const RUN: &str = "/v1/agents/support/run";
@@ -314,21 +314,30 @@ async fn a_run_that_breaks_off_is_500() {
     assert_eq!(answer.header("x-run-id"), Some("run-1"));
 }
 
+/// A caller on a real connection that has asked and waits for the answer.
+async fn asking(server: &Server, agents: &FakeAgents) -> TcpStream {
+    let mut caller = TcpStream::connect(server.address).await.unwrap();
+    let body = r#"{"query": "q"}"#;
+    let head = format!("POST {RUN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
+    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    agents.asked_for(1).await;
+    caller
+}
+
 #[tokio::test]
 async fn a_caller_that_leaves_takes_its_run_along() {
     let agents = FakeAgents::support();
     let control = agents.script();
     let server = Server::start(state(agents.clone())).await;
-    let mut caller = TcpStream::connect(server.address).await.unwrap();
-    let body = r#"{"query": "q"}"#;
-    let head = format!("POST {RUN} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
-    caller.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    within(async {
-        while agents.starts().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    drop(caller);
+    drop(asking(&server, &agents).await);
     control.dropped().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_gives_up_its_place_in_the_queue() {
+    let agents = FakeAgents::support();
+    let queued = agents.queue();
+    let server = Server::start(state(agents.clone())).await;
+    drop(asking(&server, &agents).await);
+    queued.dropped().await;
 }

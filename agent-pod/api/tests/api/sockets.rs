@@ -151,6 +151,25 @@ async fn a_turn_that_waits_does_not_start_when_the_pod_stops() {
 }
 
 #[tokio::test]
+async fn a_turn_that_is_let_in_as_the_pod_stops_runs_to_its_end() {
+    let (agents, state, _server, mut client, queued) = waiting().await;
+    let control = agents.script();
+    queued.admit();
+    state.shutdown.cancel();
+    control.emit(done("ok"));
+    assert_eq!(client.hear().await["type"], "done");
+    assert_eq!(client.hear_close().await, 1012);
+}
+
+#[tokio::test]
+async fn a_frame_that_closes_the_socket_takes_a_turn_out_of_the_queue() {
+    let (_agents, _state, _server, mut client, queued) = waiting().await;
+    client.0.send(Message::Binary(Bytes::from_static(b"\0"))).await.unwrap();
+    assert_eq!(client.hear_close().await, 1003);
+    queued.dropped().await;
+}
+
+#[tokio::test]
 async fn runs_of_a_socket_stream_and_know_their_caller() {
     let agents = FakeAgents::new([agent("support", namespace("shop"))]);
     let server = Server::start(state(agents.clone())).await;
@@ -162,7 +181,7 @@ async fn runs_of_a_socket_stream_and_know_their_caller() {
     client.say(QUERY).await;
     client.hear().await;
     let caller = Caller { namespace: "shop".to_owned(), service_account: "web".to_owned() };
-    let expected = RunOptions { caller: Some(caller), streaming: true, ..RunOptions::default() };
+    let expected = RunOptions { caller: Some(caller), streaming: true, attended: true, ..RunOptions::default() };
     assert_eq!(agents.starts().remove(0).2, expected);
 }
 

@@ -2,14 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use astromesh_crds::v1alpha1::{Access, AccessMode, Agent, AgentSpec, DurationString, Memory, RuntimeSpec};
+use astromesh_crds::v1alpha1::{
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts,
+    RuntimeSpec, Stage,
+};
+use serde_json::Value;
 
-use super::model::{Used, compile_role};
+use super::model::{Used, compile_role, sorted};
+use super::tools;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
 use crate::document::{
-    AccessDocument, AgentDocument, CallerDocument, ConversationalDocument, ExposeDocument, IdentityDocument,
-    LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument, PromptsDocument, SecretKey,
+    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
+    GuardrailsDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument,
+    PromptsDocument, SecretKey, StageDocument,
 };
+
+/// The most steps of a plan, where nothing else is said.
+const STEPS_MAX: u32 = 6;
+
+/// The stages of a pipeline that names none.
+const DEFAULT_STAGES: [(&str, &str); 3] = [
+    ("analyze", "Analyze the question: what is asked, what is known, what has to be found out. Do not answer it yet."),
+    ("process", "The question: {{ query }}\nWork out its answer from this analysis. Give every fact that it needs."),
+    ("synthesize", "Write the final answer to this question from the material that you are given: {{ query }}"),
+];
 
 /// The agent and the providers that it uses, or every problem.
 pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocument, Used), Vec<Problem>> {
@@ -26,13 +42,13 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         identity: identity(spec),
         model,
         roles,
-        prompts: PromptsDocument { system: spec.prompts.system.clone() },
-        orchestration: OrchestrationDocument {
-            pattern: spec.orchestration.pattern,
-            max_iterations: spec.orchestration.max_iterations,
-            timeout_ms: compiler.millis("spec.orchestration.timeout", &spec.orchestration.timeout),
-        },
+        prompts: prompts(&spec.prompts),
+        orchestration: compiler.orchestration(&spec.orchestration),
+        tools: tools::tools(&mut compiler, spec),
+        tool_limits: tools::limits(spec),
+        output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
         memory: spec.memory.as_ref().map(|memory| compiler.memory(memory)),
+        guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
         access: spec.access.as_ref().map(|access| compile_access(access, &compiler.id.namespace)),
         limits: compiler.limits(&spec.runtime),
         expose: ExposeDocument { openai: spec.expose.openai },
@@ -42,7 +58,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
 }
 
 /// Collects every problem of one agent, in place of ending at the first.
-struct Compiler {
+pub(super) struct Compiler {
     id: ObjectId,
     used: Used,
     problems: Vec<Problem>,
@@ -56,13 +72,43 @@ impl Compiler {
         compiled
     }
 
-    fn millis(&mut self, path: &str, text: &DurationString) -> u64 {
+    pub(super) fn millis(&mut self, path: &str, text: &DurationString) -> u64 {
         millis(text).unwrap_or_else(|| {
-            let object = self.id.clone();
-            let (path, message) = (path.to_owned(), bad_duration(text));
-            self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
+            self.invalid(path, bad_duration(text));
             0
         })
+    }
+
+    fn guardrails(&mut self, guardrails: &Guardrails) -> GuardrailsDocument {
+        let (compiled, problems) = super::guardrail::compile(guardrails);
+        self.problems.extend(problems.into_iter().map(|(path, message)| Problem {
+            object: self.id.clone(),
+            path,
+            message,
+            kind: ProblemKind::Invalid,
+        }));
+        compiled
+    }
+
+    pub(super) fn invalid(&mut self, path: &str, message: String) {
+        let (object, path) = (self.id.clone(), path.to_owned());
+        self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
+    }
+
+    /// What belongs to another pattern is left out: it shapes nothing.
+    fn orchestration(&mut self, spec: &Orchestration) -> OrchestrationDocument {
+        let pipeline = spec.pattern == Pattern::Pipeline;
+        let fan_out = spec.pattern == Pattern::ParallelFanOut;
+        let branch = |branch: &Branch| BranchDocument { role: branch.role.clone(), prompt: branch.prompt.clone() };
+        OrchestrationDocument {
+            pattern: spec.pattern,
+            max_iterations: spec.max_iterations,
+            timeout_ms: self.millis("spec.orchestration.timeout", &spec.timeout),
+            stages: if pipeline { stages(&spec.stages) } else { Vec::new() },
+            branches: if fan_out { spec.branches.iter().map(branch).collect() } else { Vec::new() },
+            merge: fan_out.then(|| spec.merge.unwrap_or_default()),
+            max_steps: (spec.pattern == Pattern::PlanAndExecute).then(|| spec.max_steps.unwrap_or(STEPS_MAX)),
+        }
     }
 
     fn memory(&mut self, memory: &Memory) -> MemoryDocument {
@@ -89,6 +135,19 @@ impl Compiler {
             drain_timeout_ms: self.millis("spec.runtime.drainTimeout", &runtime.drain_timeout),
             endpoint_delay_ms: self.millis("spec.runtime.endpointDelay", &runtime.endpoint_delay),
         }
+    }
+}
+
+fn prompts(spec: &Prompts) -> PromptsDocument {
+    PromptsDocument { system: spec.system.clone(), context: spec.context.clone(), templates: spec.templates.clone() }
+}
+
+fn stages(spec: &[Stage]) -> Vec<StageDocument> {
+    let stage = |name: &str, prompt: &str| StageDocument { name: name.to_owned(), prompt: prompt.to_owned() };
+    if spec.is_empty() {
+        DEFAULT_STAGES.iter().map(|(name, prompt)| stage(name, prompt)).collect()
+    } else {
+        spec.iter().map(|given| stage(&given.name, &given.prompt)).collect()
     }
 }
 

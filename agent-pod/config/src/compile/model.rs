@@ -116,7 +116,7 @@ fn compile_parameters(parameters: &Parameters) -> ParametersDocument {
 }
 
 /// The same value with the keys of every object in order: the API server sorts them, a file keeps its own order.
-fn sorted(value: &Value) -> Value {
+pub(super) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let ordered: BTreeMap<_, _> = map.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();

@@ -1,42 +1,207 @@
 //! A turn carries out what its model asks for.
 
-use futures::future::join_all;
-use tokio::time::Instant;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, stream};
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 
 use super::Turn;
-use crate::event::{Step, TurnEvent};
+use crate::error::RunError;
+use crate::event::{ApprovalRecord, Step, TurnEvent};
 use crate::message::{Message, ToolCall};
+use crate::tool::{ApprovalSettings, Decision, Outcome, Registered, Ruling};
+
+/// The most calls of one reply; those beyond are told so, and a model that means them asks again.
+const CALLS_MAX: usize = 64;
+
+/// What became of one call.
+struct Done {
+    call: ToolCall,
+    approval: Option<Step>,
+    /// What the model gets to see.
+    outcome: Outcome,
+    /// What callers get to see of that.
+    shown: String,
+    duration: Duration,
+}
 
 impl Turn<'_> {
-    /// Carries out the calls of one reply at the same time; results keep the order of the calls.
-    pub async fn act(&mut self, calls: Vec<ToolCall>) -> Vec<Message> {
-        let (agent, events) = (self.agent, self.events);
-        let running = calls.into_iter().map(|call| async move {
-            let announced =
-                TurnEvent::ToolCall { id: call.id.clone(), name: call.name.clone(), arguments: call.arguments.clone() };
-            events.send(announced).await;
-            let started = Instant::now();
-            let outcome = agent.tools.call(&call.name, &call.arguments).await;
-            let ok = outcome.is_ok();
-            let result = outcome.unwrap_or_else(|sentence| sentence);
-            let told =
-                TurnEvent::ToolResult { id: call.id.clone(), name: call.name.clone(), ok, result: result.clone() };
-            events.send(told).await;
-            (call, ok, result, started.elapsed())
-        });
+    /// Books a step that is no tool call, and says it.
+    pub async fn took_step(
+        &self,
+        step_type: &'static str,
+        name: &str,
+        result: Result<&str, &RunError>,
+        started: Instant,
+    ) {
+        let mut step = Step {
+            step_type,
+            name: self.shown(name),
+            result: self.shown(&result.map_or_else(ToString::to_string, ToOwned::to_owned)),
+            ok: result.is_ok(),
+            duration_ms: millis(started.elapsed()),
+            ..Step::default()
+        };
+        step.index = self.ledger.step(step.clone());
+        self.events.send(TurnEvent::Step(Box::new(step))).await;
+    }
+
+    /// Carries out the calls of one reply, at the same time unless the agent says otherwise; results keep the order of the
+    /// calls.
+    pub async fn act(&self, calls: Vec<ToolCall>) -> Vec<Message> {
+        let limits = self.agent.tools.limits();
+        let running: Vec<BoxFuture<'_, Done>> =
+            calls.into_iter().enumerate().map(|(place, call)| self.carry_out(place, call).boxed()).collect();
+        let mut finished = stream::iter(running).buffered(limits.parallel_max.max(1));
         let mut messages = Vec::new();
-        for (call, ok, result, duration) in join_all(running).await {
-            messages.push(Message::tool_result(call.id, result.clone()));
-            self.ledger.steps.push(Step {
-                index: u32::try_from(self.ledger.steps.len() + 1).unwrap_or(u32::MAX),
+        while let Some(Done { call, approval, outcome, shown, duration }) = finished.next().await {
+            messages.push(Message::tool_result(call.id, outcome.result));
+            if let Some(approval) = approval {
+                self.ledger.step(approval);
+            }
+            self.ledger.step(Step {
                 step_type: "tool",
                 name: call.name,
-                arguments: call.arguments,
-                result,
-                ok,
-                duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                arguments: self.shown_json(&call.arguments),
+                result: shown,
+                ok: outcome.ok,
+                duration_ms: millis(duration),
+                truncated: outcome.truncated,
+                ..Step::default()
             });
         }
         messages
     }
+
+    async fn carry_out(&self, place: usize, call: ToolCall) -> Done {
+        let started = Instant::now();
+        let (approval, outcome) = if place < CALLS_MAX {
+            self.attempt(&call).await
+        } else {
+            self.announce(&call).await;
+            (None, Outcome::failed(format!("a reply may ask for at most {CALLS_MAX} tools; ask again for the others")))
+        };
+        let Outcome { result, ok, truncated } = outcome.within(self.agent.tools.limits());
+        let (result, ok) = self.tool_result(result, ok);
+        let shown = self.shown(&result);
+        let told = TurnEvent::ToolResult { id: call.id.clone(), name: call.name.clone(), ok, result: shown.clone() };
+        self.events.send(told).await;
+        let outcome = Outcome { result, ok, truncated };
+        Done { call, approval, outcome, shown, duration: started.elapsed() }
+    }
+
+    async fn attempt(&self, call: &ToolCall) -> (Option<Step>, Outcome) {
+        let admitted = self.agent.tools.admit(&call.name, &call.arguments, &self.identity.session_id);
+        // A client carries out what is announced to it: not before that is approved, and the desk is open.
+        let by_client = admitted.as_ref().is_ok_and(|(tool, _)| tool.port.is_none());
+        if !by_client {
+            self.announce(call).await;
+        }
+        let (tool, arguments) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return (None, Outcome::failed(refusal.to_string())),
+        };
+        let approval = match tool.approval {
+            Some(settings) => Some(self.approve(call, settings).await),
+            None => None,
+        };
+        if let Some(denied) = approval.as_ref().filter(|step| !step.ok) {
+            if by_client {
+                self.announce(call).await;
+            }
+            let outcome = Outcome::failed(format!("the call was not approved: {}", denied.result));
+            return (approval, outcome);
+        }
+        let outcome = match &tool.port {
+            Some(port) => tool.run(port.as_ref(), &arguments, self).await,
+            None => self.by_client(call, tool).await,
+        };
+        (approval, outcome)
+    }
+
+    async fn announce(&self, call: &ToolCall) {
+        let announced = TurnEvent::ToolCall {
+            id: call.id.clone(),
+            name: call.name.clone(),
+            arguments: self.shown_json(&call.arguments),
+        };
+        self.events.send(announced).await;
+    }
+
+    /// Waits for a person. Time that runs out denies.
+    async fn approve(&self, call: &ToolCall, settings: ApprovalSettings) -> Step {
+        let started = Instant::now();
+        let mut waited = self.desk.approval(&call.id);
+        let required = TurnEvent::ApprovalRequired {
+            id: call.id.clone(),
+            name: call.name.clone(),
+            arguments: self.shown_json(&call.arguments),
+            expires_at: self.time_after(settings.timeout.min(self.deadline.saturating_duration_since(started))),
+        };
+        self.events.send(required).await;
+        let ruling = timeout_at(started + settings.timeout, waited.answer()).await.ok().flatten();
+        let record = ApprovalRecord {
+            decision: match ruling.as_ref().map(|ruling| ruling.decision) {
+                Some(Decision::Approve) => "approve",
+                Some(Decision::Deny) | None => "deny",
+            },
+            by: ruling.as_ref().map(|ruling| ruling.by.clone()),
+            at: self.agent.environment.timestamp(),
+            reason: ruling.as_ref().and_then(|ruling| ruling.reason.clone()),
+        };
+        Step {
+            step_type: "approval",
+            name: call.name.clone(),
+            arguments: self.shown_json(&call.arguments),
+            result: verdict(ruling.as_ref()),
+            ok: record.decision == "approve",
+            duration_ms: millis(started.elapsed()),
+            approval: Some(record),
+            ..Step::default()
+        }
+    }
+
+    /// The caller carries the call out, where it can.
+    async fn by_client(&self, call: &ToolCall, tool: &Registered) -> Outcome {
+        if !self.desk.is_attended() {
+            self.announce(call).await;
+            return Outcome::failed(format!(
+                "the tool `{}` is carried out by a caller over a WebSocket, and this caller is not on one; go on without it",
+                call.name
+            ));
+        }
+        // Opened before it is announced: the answer may be quick.
+        let mut waited = self.desk.result(&call.id);
+        self.announce(call).await;
+        match timeout_at(Instant::now() + tool.timeout, waited.answer()).await {
+            Ok(Some(Ok(result))) => Outcome { ok: true, result, truncated: false },
+            Ok(Some(Err(sentence))) => Outcome::failed(sentence),
+            Ok(None) => Outcome::failed("another call of the same id took the place of this one"),
+            Err(_elapsed) => {
+                Outcome::failed(format!("the caller did not carry out `{}` within {:?}", call.name, tool.timeout))
+            }
+        }
+    }
+
+    /// The time after a wait, as RFC 3339.
+    fn time_after(&self, wait: Duration) -> String {
+        let now = self.agent.environment.timestamp();
+        let then = now.parse::<Timestamp>().ok().and_then(|now| now.checked_add(wait).ok());
+        then.map_or(now, |then| format!("{then:.3}"))
+    }
+}
+
+fn verdict(ruling: Option<&Ruling>) -> String {
+    match ruling {
+        None => "nobody decided in time".to_owned(),
+        Some(Ruling { decision: Decision::Approve, reason, .. }) => reason.clone().unwrap_or_else(|| "approved".into()),
+        Some(Ruling { decision: Decision::Deny, reason, .. }) => reason.clone().unwrap_or_else(|| "denied".into()),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

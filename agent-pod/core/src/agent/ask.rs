@@ -1,10 +1,14 @@
 //! A turn asks its models: the one way, whatever the pattern.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::pin::pin;
+
+use futures::future::{Either, select};
 
 use super::Turn;
 use crate::error::RunError;
 use crate::message::Message;
+use crate::model::ResponseFormat;
 use crate::model::router::{Ask, Reply};
 use crate::tool::ToolSpec;
 
@@ -20,26 +24,48 @@ pub struct Asking<'a> {
     /// Whether it is the first call of the run: the caller's choice of tools holds for that one, because a model that
     /// must ask for a tool every time would never answer.
     pub first: bool,
+    /// What form the reply shall have, where the server can hold the model to it.
+    pub format: Option<&'a ResponseFormat>,
+}
+
+impl<'a> Asking<'a> {
+    /// A call without tools.
+    #[must_use]
+    pub fn plain(role: &'a str, messages: &'a [Message]) -> Self {
+        Self { role, messages, tools: &[], first: false, format: None }
+    }
 }
 
 impl Turn<'_> {
     /// Gets one reply and books it.
     ///
     /// # Errors
-    /// As [`crate::model::router::Router::complete`].
-    pub async fn ask(&mut self, asking: &Asking<'_>) -> Result<Reply, RunError> {
-        let Asking { role, messages, tools, first } = *asking;
+    /// As [`crate::model::router::Router::complete`]; and when a guardrail has blocked the run, or blocks what is said.
+    pub async fn ask(&self, asking: &Asking<'_>) -> Result<Reply, RunError> {
+        self.may_ask()?;
+        let Asking { role, messages, tools, first, format } = *asking;
         let chat = self.request.chat.as_deref();
+        let wanted = chat.and_then(|chat| chat.response_format.as_ref());
         let ask = Ask {
             messages,
             tools,
             tool_choice: chat.filter(|_| first).and_then(|chat| chat.tool_choice.as_ref()),
-            response_format: chat.and_then(|chat| chat.response_format.as_ref()),
+            response_format: wanted.or(format),
+            // What the caller asks for must be had; what the agent would like need not.
+            format_required: wanted.is_some(),
             parameters: chat.map(|chat| &chat.parameters),
             deadline: self.deadline,
             seed: seed(&self.identity.run_id),
         };
-        self.agent.models.of(role).complete(&ask, self.ledger, self.events).await
+        let complete = self.agent.models.of(role).complete(&ask, self.ledger, self.events);
+        if self.events.outgoing.is_none() {
+            return complete.await;
+        }
+        match select(pin!(complete), pin!(self.silenced())).await {
+            Either::Left((reply, _)) => reply,
+            // Dropping the call closes the connection.
+            Either::Right((error, _)) => Err(error),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Agent, AgentMemory, Ledger, Turn};
 use crate::memory::{Conversation, SessionKey, SessionLock, StoreError, StoredTurn};
 use crate::message::{Message, Role};
 use crate::pattern::PatternEnd;
-use crate::prompt::Prompt;
+use crate::prompt::Prompts;
 
 /// How long a turn waits for its memory to read or write; then it goes on without.
 const STORE_WAIT: Duration = Duration::from_secs(2);
@@ -27,9 +27,9 @@ pub(super) struct Recall<'a> {
 
 impl<'a> Recall<'a> {
     /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
-    pub(super) async fn begin(turn: &mut Turn<'a>) -> Self {
+    pub(super) async fn begin(turn: &Turn<'a>) -> Self {
         let none = Self { memory: None, conversation: Conversation::default(), stored: 0 };
-        let (agent, identity, ledger) = (turn.agent, turn.identity, &mut *turn.ledger);
+        let (agent, identity, ledger) = (turn.agent, turn.identity, turn.ledger);
         // Who brings the whole conversation keeps it.
         let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.chat.is_none()) else { return none };
         let key = SessionKey { agent: agent.key(), session: identity.session_id.clone() };
@@ -56,23 +56,25 @@ impl<'a> Recall<'a> {
     }
 
     /// What was said before, for the conversation. None if the prompt shows it itself.
-    pub(super) fn history(&mut self, prompt: &Prompt) -> Vec<Message> {
-        if prompt.mentions("memory.conversation") {
+    pub(super) fn history(&mut self, prompts: &Prompts) -> Vec<Message> {
+        if prompts.mentions("memory.conversation") {
             return Vec::new();
         }
         self.conversation.turns.drain(..).flat_map(|turn| turn.messages).collect()
     }
 
-    /// The summary of what was said long ago, for the end of the system message. Empty if the prompt shows it itself.
-    pub(super) fn note(&self, prompt: &Prompt) -> String {
-        match &self.conversation.summary {
-            Some(summary) if !prompt.mentions("memory.conversation_summary") => format!("\n\n{NOTES}\n{summary}"),
-            Some(_) | None => String::new(),
-        }
+    /// The summary of what was said long ago, for the end of the system message. None if the prompt shows it itself.
+    pub(super) fn note(&self, prompts: &Prompts) -> Option<String> {
+        let summary = self.conversation.summary.as_ref();
+        let summary = summary.filter(|_| !prompts.mentions("memory.conversation_summary"));
+        summary.map(|summary| format!("{NOTES}\n{summary}"))
     }
 
-    /// `memory` as prompts see it.
-    pub(super) fn variables(&self) -> Value {
+    /// `memory` as prompts see it, where one does.
+    pub(super) fn variables(&self, prompts: &Prompts) -> Value {
+        if !prompts.uses("memory") {
+            return Value::Null;
+        }
         let said = self.conversation.turns.iter().flat_map(|turn| &turn.messages);
         // What tools said is for the model's own eyes, in its place in the conversation.
         let said = said.filter(|message| matches!(message.role, Role::User | Role::Assistant));
@@ -88,7 +90,7 @@ impl<'a> Recall<'a> {
         agent: &Agent,
         question: Message,
         end: &PatternEnd,
-        ledger: &mut Ledger,
+        ledger: &Ledger,
     ) -> Option<SessionKey> {
         let (memory, key, lock) = self.memory?;
         let mut messages = vec![question];
@@ -107,9 +109,7 @@ async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> R
     timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
 }
 
-fn degrade(ledger: &mut Ledger, error: &StoreError) {
+fn degrade(ledger: &Ledger, error: &StoreError) {
     tracing::warn!(cause = %error, "conversation memory failed, going on without");
-    if !ledger.degraded.iter().any(|what| what == "memory") {
-        ledger.degraded.push("memory".to_owned());
-    }
+    ledger.degrade("memory");
 }

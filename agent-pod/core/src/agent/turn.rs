@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use super::guard::{admit, refusal, warnings};
 use super::recall::Recall;
-use super::{Agent, Events, Identity, Ledger, Turn};
-use crate::error::{ErrorCode, RunError};
-use crate::event::{RunAnswer, Status, TurnEvent, TurnRequest};
+use super::{Agent, Booked, Events, Identity, Ledger, Turn};
+use crate::error::RunError;
+use crate::event::{Finish, RunAnswer, Status, TurnEvent, TurnRequest};
 use crate::memory::SessionKey;
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
 use crate::ports::RunRecord;
+use crate::prompt::{CONTEXT, SYSTEM};
+use crate::tool::Desk;
 
 /// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way. Returns the session if
 /// it has turns to sum up, which can wait until the end is told.
@@ -22,20 +25,21 @@ pub(super) async fn run(
     request: TurnRequest,
     identity: Identity,
     limit: Duration,
-    events: Events,
+    (events, desk): (Events, &Desk),
 ) -> Option<SessionKey> {
     let mut booking =
         Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
-    let Booking { identity, ledger, started, .. } = &mut booking;
-    let deadline = *started + limit;
-    let turn = Turn { agent, request: &request, identity, deadline, ledger, events: &events };
+    let Booking { identity, ledger, started, .. } = &booking;
+    let request = admit(agent, request, ledger);
+    let (request, events, memory, deadline) = (&request, &events, &Value::Null, *started + limit);
+    let turn = Turn { agent, request, identity, deadline, ledger, events, desk, memory };
     let mut unfolded = None;
     let result = timeout_at(deadline, story(turn, &mut unfolded)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
         Err(mut error) => {
-            error.attempts.clone_from(&booking.ledger.attempts);
+            error.attempts = booking.ledger.booked().attempts;
             TurnEvent::Error(Box::new(error.in_run(&booking.identity.run_id)))
         }
     };
@@ -46,37 +50,67 @@ pub(super) async fn run(
 }
 
 /// The story of a turn.
-async fn story(mut turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunAnswer, RunError> {
+async fn story(turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
-    let mut memory = Recall::begin(&mut turn).await;
-    let mut system = agent.system.render(&variables(agent, request, identity, &memory)).map_err(prompt_failed)?;
-    system.push_str(&memory.note(&agent.system));
+    if let Some(block) = turn.ledger.block() {
+        return Ok(answer(&turn, refusal(&block), None));
+    }
+    let mut memory = Recall::begin(&turn).await;
+    let remembered = memory.variables(&agent.prompts);
+    let turn = Turn { memory: &remembered, ..turn };
     let question = question(request);
-    let conversation = conversation(request, system, memory.history(&agent.system), &question);
-    let end = agent.pattern.execute(&mut turn, conversation).await?;
+    let conversation = conversation(&turn, &mut memory, &question)?;
+    let end = agent.pattern.execute(&turn, conversation).await;
+    let mut end = turn.conclude(end).await?;
+    let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty() && end.finish != Finish::Blocked) {
+        Some(schema) => Some(turn.data(&end.answer, schema).await.map(|data| turn.screened_data(data))),
+        None => None,
+    };
+    if let Some(block) = turn.ledger.block() {
+        end = refusal(&block);
+    }
     *unfolded = memory.remember(agent, question, &end, turn.ledger).await;
-    Ok(answer(agent, identity, end, turn.ledger))
+    Ok(answer(&turn, end, data))
 }
 
 fn question(request: &TurnRequest) -> Message {
     Message { images: request.images.clone(), ..Message::new(Role::User, request.query.clone()) }
 }
 
-/// The system prompt, what was said before, and the question. A caller of the chat completions API brings all but the first.
-fn conversation(request: &TurnRequest, mut system: String, history: Vec<Message>, question: &Message) -> Vec<Message> {
-    let Some(chat) = request.chat.as_deref() else {
-        let mut conversation = vec![Message::new(Role::System, system)];
-        conversation.extend(history);
-        conversation.push(question.clone());
-        return conversation;
-    };
+/// The system prompt, what was said before, and the question with what the agent puts before it. A caller of the chat
+/// completions API brings all but the first.
+fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) -> Result<Vec<Message>, RunError> {
+    let mut system = turn.render(SYSTEM, &[])?;
     // One system message, because chat templates of many models take no second one.
-    for text in &chat.system {
+    let mut add = |text: &str| {
         system.push_str("\n\n");
         system.push_str(text);
+    };
+    let chat = turn.request.chat.as_deref();
+    chat.iter().flat_map(|chat| &chat.system).for_each(|text| add(text));
+    if let Some(schema) = &turn.agent.output {
+        add(&schema.instruction());
     }
-    std::iter::once(Message::new(Role::System, system)).chain(chat.messages.iter().cloned()).collect()
+    if let Some(note) = memory.note(&turn.agent.prompts) {
+        add(&note);
+    }
+    let mut conversation = vec![Message::new(Role::System, system)];
+    match chat {
+        Some(chat) => conversation.extend(chat.messages.iter().cloned()),
+        None => {
+            conversation.extend(memory.history(&turn.agent.prompts));
+            conversation.push(question.clone());
+        }
+    }
+    if turn.agent.prompts.has(CONTEXT) {
+        let context = turn.render(CONTEXT, &[])?;
+        // In front of the newest question, in its own message: two of one role in a row are refused by many templates.
+        if let Some(newest) = conversation.iter_mut().rfind(|message| message.role == Role::User) {
+            newest.content = format!("{context}\n\n{}", newest.content);
+        }
+    }
+    Ok(conversation)
 }
 
 fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
@@ -88,49 +122,30 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
     })
 }
 
-/// What a prompt may name: the request's context at the top level, and our own names, which win.
-fn variables(agent: &Agent, request: &TurnRequest, identity: &Identity, memory: &Recall<'_>) -> Map<String, Value> {
-    let mut variables = request.context.clone();
-    let own = json!({
-        "query": request.query,
-        "identity": {
-            "name": agent.name,
-            "displayName": agent.display_name.as_ref().unwrap_or(&agent.name),
-            "description": agent.description,
-        },
-        "today": agent.environment.today(),
-        "session": identity.session_id,
-        "memory": memory.variables(),
-        "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
-    });
-    if let Value::Object(own) = own {
-        variables.extend(own);
-    }
-    variables
-}
-
-fn prompt_failed(error: crate::prompt::PromptError) -> RunError {
-    tracing::error!(cause = %error, "prompt could not be rendered");
-    RunError::new(
-        ErrorCode::Internal,
-        "the agent's prompt could not be rendered; its owner finds the cause in the pod's log",
-    )
-}
-
-fn answer(agent: &Agent, identity: &Identity, end: PatternEnd, ledger: &Ledger) -> RunAnswer {
+fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
+    let Booked { usage, attempts, steps, degraded, guardrail_hits, block } = turn.ledger.booked();
+    let (data, data_error) = match data.filter(|_| block.is_none()) {
+        Some(Ok(data)) => (Some(data), None),
+        Some(Err(problem)) => (Some(Value::Null), Some(problem)),
+        None => (None, None),
+    };
     RunAnswer {
-        run_id: identity.run_id.clone(),
-        agent: agent.name.clone(),
-        session_id: identity.session_id.clone(),
-        session_id_original: identity.session_id.clone(),
+        run_id: turn.identity.run_id.clone(),
+        agent: turn.agent.name.clone(),
+        session_id: turn.identity.session_id.clone(),
+        session_id_original: turn.identity.session_id.clone(),
         answer: end.answer,
         finish: end.finish,
-        blocked: false,
-        steps: ledger.steps.clone(),
-        usage: ledger.usage.clone(),
-        attempts: ledger.attempts.clone(),
-        degraded: ledger.degraded.clone(),
-        trace_id: identity.trace_id.clone(),
+        blocked: block.is_some(),
+        guardrail: block.map(|block| block.hit),
+        warnings: warnings(&guardrail_hits),
+        steps,
+        usage,
+        attempts,
+        data,
+        data_error,
+        degraded,
+        trace_id: turn.identity.trace_id.clone(),
         truncated: end.truncated,
         client_calls: end.client_calls,
     }
@@ -147,13 +162,15 @@ struct Booking<'a> {
 
 impl Drop for Booking<'_> {
     fn drop(&mut self) {
+        let booked = self.ledger.close();
         self.agent.observer.finished(&RunRecord {
             agent: &self.agent.name,
             run_id: &self.identity.run_id,
             trace_id: &self.identity.trace_id,
             outcome: self.outcome,
-            usage: &self.ledger.usage,
-            attempts: &self.ledger.attempts,
+            usage: &booked.usage,
+            attempts: &booked.attempts,
+            guardrail_hits: &booked.guardrail_hits,
             duration: self.started.elapsed(),
         });
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Conversation, Fold, SessionKey, StoreError, StoredTurn};
@@ -27,9 +26,10 @@ const INSTRUCTIONS: &str = "You keep the notes of a conversation between a user 
 /// Folds what is due of a session. Whoever awaits this waits for nothing: the turn is over.
 pub(crate) async fn fold(agent: &Agent, memory: &AgentMemory, key: &SessionKey) {
     let deadline = Instant::now() + FOLD_WAIT;
-    let mut ledger = Ledger::default();
-    let folded = timeout_at(deadline, fold_now(agent, memory, key, &mut ledger)).await;
-    agent.observer.used(&agent.name, &ledger.usage, &ledger.attempts);
+    let ledger = Ledger::default();
+    let folded = timeout_at(deadline, fold_now(agent, memory, key, &ledger)).await;
+    let used = ledger.booked();
+    agent.observer.used(&agent.name, &used.usage, &used.attempts);
     match folded {
         Ok(Ok(())) => {}
         Ok(Err(cause)) => {
@@ -41,12 +41,7 @@ pub(crate) async fn fold(agent: &Agent, memory: &AgentMemory, key: &SessionKey) 
     }
 }
 
-async fn fold_now(
-    agent: &Agent,
-    memory: &AgentMemory,
-    key: &SessionKey,
-    ledger: &mut Ledger,
-) -> Result<(), StoreError> {
+async fn fold_now(agent: &Agent, memory: &AgentMemory, key: &SessionKey, ledger: &Ledger) -> Result<(), StoreError> {
     let read = memory.store.read(key, None, memory.settings.turns_max).await?;
     let Some(conversation) = read else { return Ok(()) };
     let due = memory.strategy.due(conversation.turns.len());
@@ -68,7 +63,7 @@ async fn summarize(
     agent: &Agent,
     conversation: &Conversation,
     old: &[StoredTurn],
-    ledger: &mut Ledger,
+    ledger: &Ledger,
 ) -> Result<String, StoreError> {
     let messages = [Message::new(Role::System, INSTRUCTIONS), Message::new(Role::User, request(conversation, old))];
     let ask = Ask {
@@ -76,13 +71,12 @@ async fn summarize(
         tools: &[],
         tool_choice: None,
         response_format: None,
+        format_required: false,
         parameters: None,
         deadline: Instant::now() + FOLD_WAIT,
         seed: conversation.first,
     };
-    // Nobody reads along.
-    let (sender, _receiver) = mpsc::channel(1);
-    let reply = agent.models.of(ROLE).complete(&ask, ledger, &Events::silent(sender)).await;
+    let reply = agent.models.of(ROLE).complete(&ask, ledger, &Events::silent()).await;
     let summary = reply.map_err(|error| StoreError(error.message))?.content.trim().to_owned();
     if summary.is_empty() { Err(StoreError("the summarizer wrote nothing".to_owned())) } else { Ok(summary) }
 }

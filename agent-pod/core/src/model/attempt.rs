@@ -1,9 +1,10 @@
 //! One try of one candidate, read to its end and booked, also when it is dropped half way.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::candidate::Candidate;
 use super::estimate::text_tokens;
@@ -58,7 +59,7 @@ pub(super) struct Limits {
 pub(super) struct Attempting<'a> {
     candidate: &'a Candidate,
     role: &'a str,
-    ledger: &'a mut Ledger,
+    ledger: &'a Ledger,
     /// What the request is estimated to hold, for servers that do not count.
     input_tokens: u64,
     /// What was taken from the rate limit.
@@ -72,13 +73,13 @@ pub(super) struct Attempting<'a> {
 }
 
 impl<'a> Attempting<'a> {
+    /// Begins a try for which the rate limit has been asked.
     pub(super) fn begin(
         candidate: &'a Candidate,
         role: &'a str,
-        ledger: &'a mut Ledger,
+        ledger: &'a Ledger,
         (input_tokens, tokens_expected): (u64, u64),
     ) -> Self {
-        candidate.load.rate.take(tokens_expected);
         Self {
             candidate,
             role,
@@ -123,10 +124,15 @@ impl<'a> Attempting<'a> {
             Ok(Err(error)) => return Err(Failure { error, committed, deadline: None }),
             Err(_) => return Err(self.too_slow("no answer", limits, committed)),
         };
+        // One timer for the whole reply: to put it off costs less than to set another one for each piece.
+        let mut silence = pin!(sleep_until(first_end.min(limits.deadline)));
         loop {
             let limit = if self.first.is_some() { end.min(Instant::now() + timeouts.stall) } else { first_end };
-            let Ok(next) = timeout_at(limit.min(limits.deadline), stream.next()).await else {
-                return Err(self.too_slow("stalled", limits, committed));
+            silence.as_mut().reset(limit.min(limits.deadline));
+            let next = tokio::select! {
+                biased;
+                next = stream.next() => next,
+                () = &mut silence => return Err(self.too_slow("stalled", limits, committed)),
             };
             let Some(event) = next else { break };
             let event = event.map_err(|error| Failure { error, committed, deadline: None })?;
@@ -205,10 +211,10 @@ impl Drop for Attempting<'_> {
         let cost = candidate.facts.price.map(|price| price.of(tokens)).unwrap_or_default();
         if let Some((_, estimated)) = used {
             let (provider, model) = (&*candidate.provider, &*candidate.model);
-            self.ledger.usage.add(Call { provider, model, role: self.role, tokens, cost, estimated });
+            self.ledger.call(Call { provider, model, role: self.role, tokens, cost, estimated });
         }
         candidate.load.rate.settle(self.tokens_expected, tokens.input + tokens.output);
-        self.ledger.attempts.push(Attempt {
+        self.ledger.attempt(Attempt {
             provider: candidate.provider.clone(),
             model: candidate.model.clone(),
             outcome: self.outcome,

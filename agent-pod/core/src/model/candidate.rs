@@ -176,6 +176,16 @@ impl ModelState {
         }
     }
 
+    /// The credential has this version now: a refusal of another one says nothing any more.
+    pub fn forget_refusal(&self, credential_version: u64) {
+        let mut learnt = self.learnt();
+        let of_another = learnt.aside.is_some_and(|aside| aside.credential_version != credential_version);
+        if learnt.last_error == Some(ModelErrorKind::Unauthorized) && of_another {
+            learnt.last_error = None;
+            learnt.aside = None;
+        }
+    }
+
     /// How long it has asked not to be called.
     pub(super) fn cooling(&self) -> Option<Duration> {
         self.learnt().cooling()
@@ -227,5 +237,26 @@ pub(super) fn lower(a: Option<u32>, b: Option<u32>) -> Option<u32> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_forgotten_with_the_credential_that_it_was_of() {
+        let state = ModelState::new(BreakerSettings { failures_max: 3, cooldown: Duration::from_secs(60) });
+        let learnt = |kind| {
+            state.failed(&ModelError::new(kind, "401"), 1);
+            state.forget_refusal(1);
+            let same = state.report().last_error;
+            state.forget_refusal(2);
+            (same, state.report().last_error)
+        };
+        assert_eq!(learnt(ModelErrorKind::Unauthorized), (Some(ModelErrorKind::Unauthorized), None));
+        assert!(!state.is_aside(1), "it is tried again");
+        let missing = Some(ModelErrorKind::NotFound);
+        assert_eq!(learnt(ModelErrorKind::NotFound), (missing, missing), "a model is not found by another credential");
     }
 }

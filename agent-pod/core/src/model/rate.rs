@@ -56,14 +56,25 @@ impl RateLimit {
         requests.max(self.tokens.as_ref().and_then(|bucket| lock(bucket).wait(exact(tokens))))
     }
 
-    /// Takes a request and the tokens that are expected of it.
-    pub fn take(&self, tokens: u64) {
-        if let Some(bucket) = &self.requests {
-            lock(bucket).level -= 1.0;
+    /// Takes a request and the tokens that are expected of it, both or neither.
+    ///
+    /// # Errors
+    /// How long until they are there.
+    pub fn take(&self, tokens: u64) -> Result<(), Duration> {
+        // Both stay locked, in this order, until both are known to be enough.
+        let mut requests = self.requests.as_ref().map(lock);
+        let mut of_tokens = self.tokens.as_ref().map(lock);
+        let wait = requests.as_mut().and_then(|bucket| bucket.wait(1.0));
+        if let Some(wait) = wait.max(of_tokens.as_mut().and_then(|bucket| bucket.wait(exact(tokens)))) {
+            return Err(wait);
         }
-        if let Some(bucket) = &self.tokens {
-            lock(bucket).level -= exact(tokens);
+        if let Some(bucket) = &mut requests {
+            bucket.level -= 1.0;
         }
+        if let Some(bucket) = &mut of_tokens {
+            bucket.level -= exact(tokens);
+        }
+        Ok(())
     }
 
     /// Corrects what was taken once it is known what the call has used.
@@ -111,9 +122,10 @@ mod tests {
         let limit = limit(Some(6), None);
         (0..6).for_each(|_| {
             assert_eq!(limit.wait(0), None);
-            limit.take(0);
+            assert_eq!(limit.take(0), Ok(()));
         });
         assert_eq!(limit.wait(0), Some(Duration::from_secs(10)));
+        assert_eq!(limit.take(0), Err(Duration::from_secs(10)), "nothing is taken that is not there");
         advance(Duration::from_secs(10)).await;
         assert_eq!(limit.wait(0), None);
     }
@@ -121,26 +133,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tokens_are_settled_by_what_was_used() {
         let limit = limit(None, Some(600));
-        limit.take(100);
+        assert_eq!(limit.take(50), Ok(()));
+        limit.settle(50, 0);
+        assert_eq!(limit.wait(600), None, "a call that used nothing costs nothing");
+        assert_eq!(limit.take(100), Ok(()));
         limit.settle(100, 700);
         assert_eq!(limit.wait(60), Some(Duration::from_secs(16)), "160 are missing, 10 come in a second");
-        limit.take(50);
-        limit.settle(50, 0);
-        assert_eq!(limit.wait(60), Some(Duration::from_secs(16)), "a call that used nothing costs nothing");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_larger_than_a_minutes_worth_goes_when_the_bucket_is_full() {
         let limit = limit(None, Some(60));
         assert_eq!(limit.wait(1_000), None);
-        limit.take(1_000);
+        assert_eq!(limit.take(1_000), Ok(()));
         assert_eq!(limit.wait(1), Some(Duration::from_secs(941)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lacks_tokens_takes_no_request() {
+        let limit = limit(Some(2), Some(100));
+        assert_eq!(limit.take(100), Ok(()));
+        assert_eq!(limit.take(50), Err(Duration::from_secs(30)));
+        advance(Duration::from_secs(30)).await;
+        assert_eq!(limit.take(50), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_limits_nothing_waits() {
         let limit = limit(None, None);
-        (0..100).for_each(|_| limit.take(1_000_000));
+        (0..100).for_each(|_| assert_eq!(limit.take(1_000_000), Ok(())));
         assert_eq!(limit.wait(1_000_000), None);
     }
 }

@@ -67,12 +67,22 @@ pub struct Ask<'a> {
     pub tool_choice: Option<&'a ToolChoice>,
     /// What form the reply shall have.
     pub response_format: Option<&'a ResponseFormat>,
+    /// Whether a model that cannot be held to it may not serve; else it is asked without.
+    pub format_required: bool,
     /// The caller's own sampling parameters.
     pub parameters: Option<&'a Parameters>,
     /// The run's.
     pub deadline: Instant,
     /// Differs between runs: spreads their retries.
     pub seed: u64,
+}
+
+/// Who serves a request.
+struct Order<'a> {
+    /// Those that can and may, in the order in which they are tried.
+    ready: Vec<&'a Candidate>,
+    /// Those that could and may not now.
+    unavailable: Vec<(&'a Candidate, Unavailable)>,
 }
 
 /// How a candidate ended that gave no reply.
@@ -105,24 +115,21 @@ impl Router {
     /// - `provider_rejected` when a provider finds the request at fault.
     /// - `all_providers_failed`, `provider_unauthorized` or `provider_model_not_found` when no candidate gave a reply.
     /// - `deadline_exceeded`.
-    pub async fn complete(&self, ask: &Ask<'_>, ledger: &mut Ledger, events: &Events) -> Result<Reply, RunError> {
+    pub async fn complete(&self, ask: &Ask<'_>, ledger: &Ledger, events: &Events) -> Result<Reply, RunError> {
         let input_tokens = self.input_tokens(ask);
-        let (order, unavailable) = self.order(ask, input_tokens)?;
+        let Order { ready, unavailable } = self.order(ask, input_tokens)?;
         let mut failures = Failures::new(unavailable);
-        let count = order.len();
-        for (position, candidate) in order.into_iter().enumerate() {
+        let count = ready.len();
+        for (position, candidate) in ready.into_iter().enumerate() {
             if Instant::now() >= ask.deadline {
                 return Err(deadline_exceeded());
             }
             let limits = Limits { deadline: ask.deadline, last: position + 1 == count };
-            let permit = match candidate.state.breaker.acquire() {
-                Ok(permit) => permit,
-                // Somebody else probes it, or has opened it meanwhile.
-                Err(wait) => {
-                    failures.skipped(candidate, Unavailable::CircuitOpen(wait));
-                    continue;
-                }
-            };
+            // Other runs may have learnt more while this one waited for the candidates before.
+            if let Some(why) = left_alone(candidate) {
+                failures.skipped(candidate, why);
+                continue;
+            }
             let place = candidate.load.places.try_acquire().ok();
             let _place = match place {
                 Some(place) => place,
@@ -132,6 +139,18 @@ impl Router {
                 },
                 None => {
                     failures.skipped(candidate, Unavailable::Busy);
+                    continue;
+                }
+            };
+            // Or while it waited for the place; and of those who come together one may probe.
+            let permit = match (candidate.state.breaker.acquire(), candidate.state.cooling()) {
+                (Ok(permit), None) => permit,
+                (Ok(_), Some(wait)) => {
+                    failures.skipped(candidate, Unavailable::Cooling(wait));
+                    continue;
+                }
+                (Err(wait), _) => {
+                    failures.skipped(candidate, Unavailable::CircuitOpen(wait));
                     continue;
                 }
             };
@@ -154,11 +173,7 @@ impl Router {
     }
 
     /// The candidates that can and may serve, in the order in which they are tried, and those that may not now.
-    fn order<'a>(
-        &'a self,
-        ask: &Ask<'_>,
-        input_tokens: u64,
-    ) -> Result<(Vec<&'a Candidate>, Vec<(&'a Candidate, Unavailable)>), RunError> {
+    fn order(&self, ask: &Ask<'_>, input_tokens: u64) -> Result<Order<'_>, RunError> {
         let need = self.need(ask, input_tokens);
         let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
         let mut lacks: Vec<(&Candidate, Lack)> = Vec::new();
@@ -187,19 +202,19 @@ impl Router {
             | Strategy::CapabilityMatch => 0,
         };
         let ranked = rank(&views, self.strategy, rotation).into_iter().filter_map(|index| available.get(index));
-        let (mut order, aside): (Vec<_>, Vec<_>) = ranked
+        let (mut ready, aside): (Vec<_>, Vec<_>) = ranked
             .map(|(candidate, _)| *candidate)
             .partition(|candidate| !candidate.state.is_aside(candidate.port.credential_version()));
         // What is misconfigured comes last: it is worth a try only where everything else has failed.
-        order.extend(aside);
-        Ok((order, unavailable))
+        ready.extend(aside);
+        Ok(Order { ready, unavailable })
     }
 
     fn need(&self, ask: &Ask<'_>, input_tokens: u64) -> Need {
         let asked = Capabilities {
             tools: !ask.tools.is_empty(),
             vision: ask.messages.iter().any(|message| !message.images.is_empty()),
-            json_schema: matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. })),
+            json_schema: ask.format_required && matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. })),
         };
         Need { capabilities: self.requires.and(asked), input_tokens }
     }
@@ -207,13 +222,13 @@ impl Router {
 
 /// Why a candidate may not be called now.
 fn unavailable_now(candidate: &Candidate, tokens_expected: u64) -> Option<Unavailable> {
+    left_alone(candidate).or_else(|| candidate.load.rate.wait(tokens_expected).map(Unavailable::RateLimited))
+}
+
+/// Why nobody may call a candidate now, whatever the request.
+fn left_alone(candidate: &Candidate) -> Option<Unavailable> {
     let state = &candidate.state;
-    state
-        .breaker
-        .wait()
-        .map(Unavailable::CircuitOpen)
-        .or_else(|| state.cooling().map(Unavailable::Cooling))
-        .or_else(|| candidate.load.rate.wait(tokens_expected).map(Unavailable::RateLimited))
+    state.breaker.wait().map(Unavailable::CircuitOpen).or_else(|| state.cooling().map(Unavailable::Cooling))
 }
 
 /// One request at one candidate, with all its tries.
@@ -229,7 +244,7 @@ impl<'a> CandidateCall<'a> {
     async fn run(
         &self,
         permit: Permit,
-        (ledger, events): (&mut Ledger, &Events),
+        (ledger, events): (&Ledger, &Events),
         failures: &mut Failures<'a>,
     ) -> Result<Reply, End> {
         let parameters = self.parameters();
@@ -238,15 +253,19 @@ impl<'a> CandidateCall<'a> {
             messages: self.ask.messages,
             tools: self.ask.tools,
             tool_choice: self.ask.tool_choice,
-            response_format: self.ask.response_format,
+            response_format: self.response_format(),
             parameters: parameters.as_ref().unwrap_or(&self.candidate.parameters),
         };
+        let input_tokens =
+            if self.input_tokens > 0 { self.input_tokens } else { request_tokens(request.messages, request.tools) };
+        let output_max = self.ask.parameters.and_then(|parameters| parameters.max_tokens);
+        let expected = self.candidate.tokens_expected(input_tokens, output_max);
+        if let Err(wait) = self.candidate.load.rate.take(expected) {
+            failures.skipped(self.candidate, Unavailable::RateLimited(wait));
+            return Err(End::Next);
+        }
         let mut attempt = 1;
         let failure = loop {
-            let input_tokens =
-                if self.input_tokens > 0 { self.input_tokens } else { request_tokens(request.messages, request.tools) };
-            let output_max = self.ask.parameters.and_then(|parameters| parameters.max_tokens);
-            let expected = self.candidate.tokens_expected(input_tokens, output_max);
             let attempting = Attempting::begin(self.candidate, self.role, ledger, (input_tokens, expected));
             match attempting.run(&request, self.limits, events).await {
                 Ok((reply, first)) => {
@@ -258,11 +277,24 @@ impl<'a> CandidateCall<'a> {
                     attempt += 1;
                     let Some(wait) = self.again(&failure, attempt) else { break failure };
                     sleep(wait).await;
+                    // A second try is a call like any other.
+                    if left_alone(self.candidate).is_some() || self.candidate.load.rate.take(expected).is_err() {
+                        break failure;
+                    }
                 }
             }
         };
         self.settle(permit, &failure);
         Err(self.end(failure, failures))
+    }
+
+    /// A server that has not said to hold its model to a schema is not asked to.
+    fn response_format(&self) -> Option<&'a ResponseFormat> {
+        let holds = |format: &&ResponseFormat| match format {
+            ResponseFormat::JsonObject => true,
+            ResponseFormat::JsonSchema { .. } => self.candidate.facts.capabilities.json_schema,
+        };
+        self.ask.response_format.filter(holds)
     }
 
     /// The pause before the next try, if there is one.
@@ -281,6 +313,10 @@ impl<'a> CandidateCall<'a> {
         let asked = error.retry_after.unwrap_or_default();
         if !retriable || *committed || deadline.is_some() || attempt > settings.attempts_max || asked > RETRY_AFTER_MAX
         {
+            return None;
+        }
+        // The circuit is open, or this is the single call that tries it out.
+        if left_alone(self.candidate).is_some() {
             return None;
         }
         let wait = pause(attempt, self.ask.seed.wrapping_add(u64::from(attempt))).max(asked);

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_core::agent::Turn;
 use agent_pod_core::agent::{Agent, AgentMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
+use agent_pod_core::guardrail::{Guardrails, Rule};
 use agent_pod_core::model::ModelEvent;
 use agent_pod_core::model::retry::RetrySettings;
 use agent_pod_core::model::router::{Candidate, Timeouts};
 use agent_pod_core::model::strategy::Strategy;
+use agent_pod_core::output::OutputSchema;
 use agent_pod_core::pattern::Pattern;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::prompt::Prompt;
+use agent_pod_core::prompt::{Prompts, SYSTEM};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::{FixedEnvironment, RecordingObserver, Scripted, ScriptedModel, candidate, models};
-use agent_pod_core::tool::{Tool, ToolSet, ToolSpec};
+use agent_pod_core::tool::{Tool, ToolError, ToolSet, ToolSpec};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -25,8 +28,11 @@ pub(crate) struct Fixture {
     prompt: String,
     timeouts: Timeouts,
     tools: ToolSet,
-    iterations_max: u32,
+    pattern: Pattern,
+    templates: Vec<(String, String)>,
+    output: Option<OutputSchema>,
     memory: Option<AgentMemory>,
+    guardrails: Guardrails,
 }
 
 impl Fixture {
@@ -37,8 +43,11 @@ impl Fixture {
             prompt: "Be kind.".to_owned(),
             timeouts: timeouts(30, 30, 120),
             tools: ToolSet::default(),
-            iterations_max: 10,
+            pattern: Pattern::React { iterations_max: 10 },
+            templates: Vec::new(),
+            output: None,
             memory: None,
+            guardrails: Guardrails::default(),
         }
     }
 
@@ -51,11 +60,32 @@ impl Fixture {
     }
 
     pub(crate) fn iterations(self, iterations_max: u32) -> Self {
-        Self { iterations_max, ..self }
+        Self { pattern: Pattern::React { iterations_max }, ..self }
+    }
+
+    pub(crate) fn pattern(self, pattern: Pattern) -> Self {
+        Self { pattern, ..self }
+    }
+
+    pub(crate) fn template(mut self, name: &str, text: &str) -> Self {
+        self.templates.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    pub(crate) fn output(self, schema: Value) -> Self {
+        Self { output: Some(OutputSchema::compile("answer", schema).unwrap()), ..self }
+    }
+
+    pub(crate) fn guardrails(self, input: Vec<Rule>, output: Vec<Rule>) -> Self {
+        Self { guardrails: Guardrails::new(input, output), ..self }
     }
 
     pub(crate) fn memory(self, memory: AgentMemory) -> Self {
         Self { memory: Some(memory), ..self }
+    }
+
+    pub(crate) fn tool_set(self, tools: ToolSet) -> Self {
+        Self { tools, ..self }
     }
 
     /// `upper`, which works, and `broken`, which does not.
@@ -74,16 +104,20 @@ impl Fixture {
 
     /// The agent over these models.
     pub(crate) fn agent_over(&self, models: Models) -> Arc<Agent> {
+        let templates = self.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let templates = std::iter::once((SYSTEM, self.prompt.as_str())).chain(templates);
         Arc::new(Agent {
             name: "support".to_owned(),
             namespace: "shop".to_owned(),
             display_name: Some("Support".to_owned()),
             description: None,
-            system: Prompt::compile(&self.prompt).unwrap(),
+            prompts: Prompts::compile(templates).unwrap(),
+            output: self.output.clone(),
             models,
             tools: self.tools.clone(),
-            pattern: Pattern::React { iterations_max: self.iterations_max },
+            pattern: self.pattern.clone(),
             timeout: Duration::from_secs(120),
+            guardrails: self.guardrails.clone(),
             memory: self.memory.clone(),
             environment: Arc::new(FixedEnvironment::default()) as Arc<dyn Environment>,
             observer: Arc::clone(&self.observer) as Arc<dyn RunObserver>,
@@ -121,7 +155,7 @@ impl Tool for Upper {
         ToolSpec { name: "upper".into(), description: "upper case".into(), parameters: json!({"type": "object"}) }
     }
 
-    async fn call(&self, arguments: &Value) -> Result<String, String> {
+    async fn call(&self, arguments: &Value, _: &Turn<'_>) -> Result<String, ToolError> {
         Ok(arguments.to_string().to_uppercase())
     }
 }
@@ -134,7 +168,7 @@ impl Tool for Broken {
         ToolSpec { name: "broken".into(), description: "breaks".into(), parameters: json!({"type": "object"}) }
     }
 
-    async fn call(&self, _: &Value) -> Result<String, String> {
-        Err("it broke".into())
+    async fn call(&self, _: &Value, _: &Turn<'_>) -> Result<String, ToolError> {
+        Err(ToolError::broken("it broke"))
     }
 }

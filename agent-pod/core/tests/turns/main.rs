@@ -5,6 +5,14 @@ mod chat;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod guardrails;
+#[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod patterns;
+#[cfg(test)]
 mod routing;
+mod tools;
 mod turn;

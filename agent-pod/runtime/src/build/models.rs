@@ -1,13 +1,13 @@
 //! Providers and models: what of them outlives a reload, and the routers over them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_config::{
-    CandidateDocument, Document, ModelDocument, ParametersDocument, PriceDocument, ProviderDocument,
-    ProviderModelDocument, RateLimitDocument, RejectedProblem,
+    CandidateDocument, CircuitBreakerDocument, Document, ModelDocument, ParametersDocument, PriceDocument,
+    ProviderDocument, ProviderModelDocument, RateLimitDocument, RejectedProblem, SecretKey,
 };
 use agent_pod_core::model::breaker::BreakerSettings;
 use agent_pod_core::model::rate::RateSettings;
@@ -16,9 +16,10 @@ use agent_pod_core::model::router::{Candidate, Facts, ModelState, ProviderLoad, 
 use agent_pod_core::model::strategy::{Capabilities, Strategy};
 use agent_pod_core::model::{Model, Parameters};
 use agent_pod_core::money::{Price, PriceError};
-use agent_pod_infra::model::chat_completions::{
-    AuthScheme, AuthSettings, ChatCompletions, ChatCompletionsSettings, Dialect,
-};
+use agent_pod_infra::http::TlsSettings;
+use agent_pod_infra::model::chat_completions::{ChatCompletions, Dialect};
+use agent_pod_infra::model::ollama::Ollama;
+use agent_pod_infra::model::server::{AuthScheme, AuthSettings, ServerSettings, ServerSettingsError};
 use agent_pod_infra::secret::{SecretId, SecretStore};
 use astromesh_crds::v1alpha1 as crd;
 
@@ -29,7 +30,6 @@ use crate::discovery::EndpointHealth;
 pub(super) struct Models {
     secrets: SecretStore,
     servers: Servers,
-    states: HashMap<(String, String), Arc<ModelState>>,
     rotations: HashMap<(String, String), Arc<AtomicUsize>>,
 }
 
@@ -43,7 +43,11 @@ pub(super) struct Server {
     pub(super) adapter: Arc<dyn Model>,
     pub(super) health: Arc<EndpointHealth>,
     load: Arc<ProviderLoad>,
+    states: States,
 }
+
+/// What is known of a server's models, by their names.
+type States = Arc<Mutex<HashMap<String, Arc<ModelState>>>>;
 
 /// What routers are built within.
 pub(super) struct Within<'a> {
@@ -55,7 +59,7 @@ pub(super) struct Within<'a> {
 
 impl Models {
     pub(super) fn new(secrets: SecretStore) -> Self {
-        Self { secrets, servers: HashMap::new(), states: HashMap::new(), rotations: HashMap::new() }
+        Self { secrets, servers: HashMap::new(), rotations: HashMap::new() }
     }
 
     /// One server per provider; those whose way to be called is unchanged go on, with their open connections.
@@ -78,39 +82,47 @@ impl Models {
             match self.adapter(provider) {
                 Ok(adapter) => {
                     let (document, health) = (provider.clone(), Arc::default());
-                    servers.insert(key.clone(), Server { document, adapter, health, load: load() });
+                    servers.insert(
+                        key.clone(),
+                        Server { document, adapter, health, load: load(), states: States::default() },
+                    );
                 }
-                Err((field, message)) => problems.push(problem(format!("providers.{key}.{field}"), message)),
+                Err(error) => problems.push(problem(format!("providers.{key}.{}", error.field()), error.to_string())),
             }
         }
         servers
     }
 
-    fn adapter(&self, provider: &ProviderDocument) -> Result<Arc<dyn Model>, (String, String)> {
+    fn adapter(&self, provider: &ProviderDocument) -> Result<Arc<dyn Model>, ServerSettingsError> {
+        let settings = self.settings(provider);
         let dialect = match provider.provider_type {
-            crd::ProviderType::OpenaiCompat
-            | crd::ProviderType::Vllm
-            | crd::ProviderType::HfTgi
-            | crd::ProviderType::Ollama => Dialect::OpenAiCompat,
+            crd::ProviderType::Ollama => return Ok(Arc::new(Ollama::new(&settings)?)),
+            crd::ProviderType::OpenaiCompat => Dialect::OpenAiCompat,
+            crd::ProviderType::Vllm => Dialect::Vllm,
             crd::ProviderType::Llamacpp => Dialect::LlamaCpp,
+            crd::ProviderType::HfTgi => Dialect::HfTgi,
         };
-        let settings = ChatCompletionsSettings {
-            dialect,
+        Ok(Arc::new(ChatCompletions::new(dialect, &settings)?))
+    }
+
+    fn settings(&self, provider: &ProviderDocument) -> ServerSettings {
+        let handle = |key: &SecretKey| self.secrets.handle(&SecretId { name: key.name.clone(), key: key.key.clone() });
+        ServerSettings {
             endpoint: provider.endpoint.clone(),
             auth: provider.auth.as_ref().and_then(|auth| {
-                let id = SecretId { name: auth.secret.name.clone(), key: auth.secret.key.clone() };
                 let scheme = match auth.scheme {
                     crd::AuthScheme::Bearer => AuthScheme::Bearer,
                     crd::AuthScheme::Header => AuthScheme::Header(auth.header.clone().unwrap_or_default()),
                     crd::AuthScheme::None => return None,
                 };
-                Some(AuthSettings { scheme, secret: self.secrets.handle(&id) })
+                Some(AuthSettings { scheme, secret: handle(&auth.secret) })
+            }),
+            headers: provider.headers.clone().into_iter().collect(),
+            tls: provider.tls.as_ref().map(|tls| TlsSettings {
+                ca: tls.ca.as_ref().map(handle),
+                insecure_skip_verify: tls.insecure_skip_verify,
             }),
             connect_timeout: Duration::from_millis(provider.timeouts.connect_ms),
-        };
-        match ChatCompletions::new(&settings) {
-            Ok(adapter) => Ok(Arc::new(adapter)),
-            Err(error) => Err(("endpoint".to_owned(), error.to_string())),
         }
     }
 
@@ -125,7 +137,7 @@ impl Models {
         let mut candidates = Vec::new();
         for (index, candidate) in model.candidates.iter().enumerate() {
             let path = format!("{path}.candidates[{index}]");
-            candidates.push(self.candidate(candidate, &path, within)?);
+            candidates.push(Self::candidate(candidate, &path, within)?);
         }
         let rotation = self.rotations.entry((within.agent.to_owned(), role.to_owned())).or_default();
         Ok(Router::new(RouterSettings {
@@ -137,12 +149,7 @@ impl Models {
         }))
     }
 
-    fn candidate(
-        &mut self,
-        candidate: &CandidateDocument,
-        path: &str,
-        within: &Within<'_>,
-    ) -> Result<Candidate, RejectedProblem> {
+    fn candidate(candidate: &CandidateDocument, path: &str, within: &Within<'_>) -> Result<Candidate, RejectedProblem> {
         let missing = || {
             let message = format!("provider `{}` is not in the document or cannot be built", candidate.provider);
             problem(format!("{path}.provider"), message)
@@ -168,30 +175,9 @@ impl Models {
             },
             facts,
             port: Arc::clone(&server.adapter),
-            state: self.state(candidate, provider),
+            state: state(server, &candidate.model),
             load: Arc::clone(&server.load),
         })
-    }
-
-    /// What is known of the model. A server that is called in another way is another server: nothing is known of it.
-    fn state(&mut self, candidate: &CandidateDocument, provider: &ProviderDocument) -> Arc<ModelState> {
-        let breaker = BreakerSettings {
-            failures_max: provider.circuit_breaker.failure_threshold,
-            cooldown: Duration::from_millis(provider.circuit_breaker.cooldown_ms),
-        };
-        let key = (candidate.provider.clone(), candidate.model.clone());
-        let known = self.servers.get(&candidate.provider).is_none_or(|known| same_server(&known.document, provider));
-        match self.states.get(&key).filter(|_| known) {
-            Some(state) => {
-                state.breaker.configure(breaker);
-                Arc::clone(state)
-            }
-            None => {
-                let state = Arc::new(ModelState::new(breaker));
-                self.states.insert(key, Arc::clone(&state));
-                state
-            }
-        }
     }
 
     /// From now on these serve: forgets what only their predecessors needed.
@@ -201,13 +187,33 @@ impl Models {
         models: &BTreeSet<(String, String)>,
         agents: &BTreeSet<String>,
     ) {
+        for (key, server) in &servers {
+            lock(&server.states).retain(|model, _| models.contains(&(key.clone(), model.clone())));
+        }
         self.servers = servers;
-        self.states.retain(|key, _| models.contains(key));
         self.rotations.retain(|(agent, _), _| agents.contains(agent));
     }
 }
 
-/// Whether both are called in the same way.
+/// What is known of a server's model, one for all who call it.
+fn state(server: &Server, model: &str) -> Arc<ModelState> {
+    let CircuitBreakerDocument { failure_threshold, cooldown_ms } = server.document.circuit_breaker;
+    let breaker = BreakerSettings { failures_max: failure_threshold, cooldown: Duration::from_millis(cooldown_ms) };
+    let mut states = lock(&server.states);
+    if let Some(state) = states.get(model) {
+        state.breaker.configure(breaker);
+        return Arc::clone(state);
+    }
+    let state = Arc::new(ModelState::new(breaker));
+    states.insert(model.to_owned(), Arc::clone(&state));
+    state
+}
+
+fn lock(states: &States) -> MutexGuard<'_, HashMap<String, Arc<ModelState>>> {
+    states.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether both are called in the same way. A server that is called in another way is another one: nothing is known of it.
 fn same_server(a: &ProviderDocument, b: &ProviderDocument) -> bool {
     a.provider_type == b.provider_type
         && a.endpoint == b.endpoint
@@ -237,7 +243,7 @@ fn facts(provider: &ProviderDocument, model: Option<&ProviderModelDocument>) -> 
     Ok(Facts {
         capabilities: model
             .and_then(|model| model.capabilities.as_deref())
-            .map_or(Capabilities { tools: true, ..Capabilities::default() }, capabilities),
+            .map_or_else(|| Capabilities { tools: true, ..Capabilities::default() }, capabilities),
         context_window: model.and_then(|model| model.context_window),
         quality: model.and_then(|model| model.quality),
         price: said.or_else(|| self_hosted.then(Price::default)),

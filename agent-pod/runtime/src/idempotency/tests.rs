@@ -33,7 +33,7 @@ impl Runs {
         let (sender, events) = unbounded();
         let begin = async {
             self.begun.fetch_add(1, Ordering::SeqCst);
-            Ok(Run { run_id: "run-1".to_owned(), events: events.boxed() })
+            Ok(Run { run_id: "run-1".to_owned(), events: events.boxed(), desk: Arc::default() })
         };
         (sender, begin)
     }

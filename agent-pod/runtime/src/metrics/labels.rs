@@ -66,6 +66,15 @@ pub(super) struct ModelLabels {
     pub(super) model: String,
 }
 
+/// `direction`, `type` and `action` are those of the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GuardrailLabels {
+    pub(super) agent: String,
+    pub(super) direction: &'static str,
+    pub(super) r#type: &'static str,
+    pub(super) action: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReloadLabels {
     pub(super) result: &'static str,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use agent_pod_config::NamespaceLabels;
 use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
 use kube::ResourceExt as _;
-use kube::runtime::reflector::ObjectRef;
 
 use super::Context;
 use crate::names::{AGENT_LABEL, ObjectKey, providers_of};
@@ -37,7 +36,7 @@ pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
     let key = ObjectKey::of(agent.as_ref());
     let providers = providers_of(&agent)
         .into_iter()
-        .filter_map(|provider| ctx.stores.providers.get(&ObjectRef::new(&provider.name).within(&provider.namespace)))
+        .filter_map(|provider| ctx.stores.provider(&provider))
         .filter(|provider| provider.metadata.deletion_timestamp.is_none())
         .collect();
     let mut pods: Vec<_> = ctx

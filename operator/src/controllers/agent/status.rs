@@ -3,7 +3,7 @@
 mod degraded;
 mod rollout;
 
-use astromesh_crds::v1alpha1::{AgentEndpoints, AgentStatus, Reason, RevisionStatus, condition};
+use astromesh_crds::v1alpha1::{AgentEndpoints, AgentStatus, Reason, RevisionStatus, ToolStatus, condition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
@@ -112,7 +112,24 @@ pub fn status(inputs: &Inputs, stage: &Stage<'_>, verdicts: &Verdicts, now: Time
         selector: Some(labels::as_text(&labels::selector(&inputs.key.name))),
         endpoints: Some(endpoints(&inputs.key, agent.spec.expose.openai)),
         models,
+        tools: tools(stage, &inputs.previous.tools),
     }
+}
+
+/// Those that ready pods report; while none does, as they were.
+fn tools(stage: &Stage<'_>, previous: &[ToolStatus]) -> Vec<ToolStatus> {
+    let Stage::Built { agent, observation: Some(observation), .. } = stage else { return previous.to_vec() };
+    if observation.ready().all(|report| report.state.is_none()) {
+        return previous.to_vec();
+    }
+    let states = observation.report().tools;
+    let named = agent.document.agents.values().flat_map(|agent| &agent.tools);
+    named
+        .filter_map(|tool| {
+            let state = states.get(&tool.name)?.clone();
+            Some(ToolStatus { name: tool.name.clone(), tool_type: tool.by.type_name().to_owned(), state })
+        })
+        .collect()
 }
 
 fn endpoints(key: &names::ObjectKey, openai: bool) -> AgentEndpoints {

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::fields::{Fields, image_problem};
+use crate::fields::Fields;
+use crate::images::image_problem;
 
 /// What a message says.
 #[derive(Default)]

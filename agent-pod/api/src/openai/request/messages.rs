@@ -4,7 +4,8 @@ use agent_pod_core::message::{Message, Role, ToolCall};
 use serde_json::Value;
 
 use super::content::{self, Content};
-use crate::fields::{Fields, IMAGES_MAX};
+use crate::fields::Fields;
+use crate::images::IMAGES_MAX;
 
 /// What has been said.
 #[derive(Default)]

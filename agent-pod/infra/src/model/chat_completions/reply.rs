@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use agent_pod_core::message::ToolCall;
-use agent_pod_core::model::{ModelError, ModelEvent};
+use agent_pod_core::model::{FinishReason, ModelError, ModelEvent};
 use agent_pod_core::usage::Tokens;
 use serde_json::Value;
 
-use super::error::{cut_off, malformed, of_object};
-use super::request::call_id;
+use crate::model::call_ids::call_id;
+use crate::model::error::{cut_off, malformed, of_object};
 
 mod calls;
 
@@ -76,6 +76,7 @@ impl Reply {
         }
         self.emit_calls(events)?;
         if self.said {
+            events.extend(self.finish_reason.as_deref().and_then(cut_short).map(ModelEvent::Finish));
             return Ok(());
         }
         Err(malformed(match self.finish_reason.as_deref() {
@@ -90,15 +91,21 @@ impl Reply {
         let Some(delta) = choice.get("delta").or_else(|| choice.get("message")) else {
             return self.finish(choice, events);
         };
-        // A refusal is what the model says, too. `reasoning_content` is not the answer.
+        // What vLLM and llama.cpp call `reasoning_content` is `reasoning` with others; some send both.
+        let reasoning = ["reasoning_content", "reasoning"].into_iter().map(|name| text_of(delta.get(name)));
+        events.extend(reasoning.into_iter().find(|text| !text.is_empty()).map(ModelEvent::Reasoning));
+        // A refusal is what the model says, too.
         for text in [text_of(delta.get("content")), text_of(delta.get("refusal"))] {
             if !text.is_empty() {
                 self.said = true;
                 events.push_back(ModelEvent::Content(text));
             }
         }
-        for piece in delta.get("tool_calls").and_then(Value::as_array).into_iter().flatten() {
-            self.calls.add(piece)?;
+        match delta.get("tool_calls") {
+            Some(Value::Array(pieces)) => pieces.iter().try_for_each(|piece| self.calls.add(piece))?,
+            // Older TGI streams one call, without a list around it.
+            Some(piece @ Value::Object(_)) => self.calls.add(piece)?,
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => {}
         }
         self.finish(choice, events)
     }
@@ -118,6 +125,15 @@ impl Reply {
             events.push_back(ModelEvent::ToolCall(call));
         }
         Ok(())
+    }
+}
+
+/// Why a reply ended before the model had ended it.
+fn cut_short(reason: &str) -> Option<FinishReason> {
+    match reason {
+        "length" | "max_tokens" => Some(FinishReason::Length),
+        "content_filter" => Some(FinishReason::ContentFilter),
+        _ => None,
     }
 }
 

@@ -13,8 +13,8 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use sse_stream::{ByteStreamBody, Sse, SseStream};
 
-use super::error::malformed;
 use super::reply::Reply;
+use crate::model::error::malformed;
 
 pub use lines::{EVENT_BYTES_MAX, STREAM_BYTES_MAX};
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::Stage;
 use crate::conditions::{Verdict, find};
 use crate::names::ObjectKey;
-use crate::reports::Report;
+use crate::reports::{Report, TOOL_READY};
 
 /// While pods are being replaced, an old one may miss what the new ones have; while none is ready, nothing is known.
 pub(super) fn degraded(stage: &Stage<'_>, previous: &[Condition]) -> Option<Verdict> {
@@ -26,9 +26,20 @@ pub(super) fn degraded(stage: &Stage<'_>, previous: &[Condition]) -> Option<Verd
     let report = observation.report();
     let missing = missing_secrets(&agent.document, &report);
     let down = models_that_are_down(&agent.document, &report);
-    let reason = if missing.is_none() { Reason::ProviderUnavailable } else { Reason::CredentialsMissing };
-    let messages: Vec<String> = missing.into_iter().chain(down).collect();
+    let tools = tools_that_are_down(&report);
+    let reason = match (&missing, down.is_empty()) {
+        (Some(_), _) => Reason::CredentialsMissing,
+        (None, false) => Reason::ProviderUnavailable,
+        (None, true) => Reason::ToolUnavailable,
+    };
+    let messages: Vec<String> = missing.into_iter().chain(down).chain(tools).collect();
     (!messages.is_empty()).then(|| Verdict::present(reason, messages.join("; ")))
+}
+
+fn tools_that_are_down(report: &Report) -> Option<String> {
+    let down: Vec<_> =
+        report.tools.iter().filter(|(_, state)| *state != TOOL_READY).map(|(name, _)| format!("`{name}`")).collect();
+    (!down.is_empty()).then(|| format!("left alone for a while after failures in a row: tool {}", down.join(", ")))
 }
 
 fn missing_secrets(document: &Document, report: &Report) -> Option<String> {

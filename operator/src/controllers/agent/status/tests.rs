@@ -6,7 +6,7 @@ use super::*;
 use crate::conditions::find;
 use crate::controllers::agent::validate::validate;
 use crate::testing::Says::{
-    Loaded, LoadedWithOpenCircuit, LoadedWithoutSecret, LoadedWithoutServer, Nothing, Old, Refused,
+    Loaded, LoadedWithOpenCircuit, LoadedWithoutSecret, LoadedWithoutServer, LoadedWithoutTool, Nothing, Old, Refused,
 };
 use crate::testing::{Says, agent, inputs, observation, provider, validated};
 
@@ -112,6 +112,17 @@ fn a_candidate_that_is_down_degrades_and_does_not_take_readiness(
     assert_eq!(kstatus(&status), "Current");
     assert_eq!(say(&status.conditions, "Degraded"), format!("True/{reason}"));
     assert_eq!(find(&status.conditions, "Degraded").unwrap().message, message);
+}
+
+#[test]
+fn a_tool_that_is_left_alone_degrades_and_is_told() {
+    let spec = json!({"tools": [{"name": "chart", "type": "client"}], "runtime": {"replicas": 2}});
+    let status = judge(spec, DONE, &[(true, Loaded), (true, LoadedWithoutTool)], None);
+    assert_eq!(say(&status.conditions, "Ready"), "True/Succeeded");
+    assert_eq!(say(&status.conditions, "Degraded"), "True/ToolUnavailable");
+    assert!(find(&status.conditions, "Degraded").unwrap().message.contains("tool `chart`"));
+    let tools: Vec<_> = status.tools.iter().map(|tool| (&*tool.name, &*tool.tool_type, &*tool.state)).collect();
+    assert_eq!(tools, [("chart", "client", "unavailable")]);
 }
 
 #[test]

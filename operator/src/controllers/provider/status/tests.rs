@@ -120,7 +120,6 @@ fn messages_name_models_and_causes() {
 #[case::not_looked_yet(None, "Unknown/Unused", GOOD)]
 #[case::answers(Some(Finding::Answers), GOOD, GOOD)]
 #[case::silent(Some(Finding::Silent("connection refused".into())), "False/EndpointUnreachable", "False/EndpointUnreachable")]
-#[case::not_asked(Some(Finding::NotAsked("it is each pod's own")), "Unknown/Unused", GOOD)]
 fn a_provider_that_nobody_uses_is_looked_at_by_the_operator(
     #[case] finding: Option<Finding>,
     #[case] endpoint: &str,

@@ -83,7 +83,6 @@ impl Judge<'_> {
             Some(Finding::Silent(why)) => {
                 Verdict::fails(Reason::EndpointUnreachable, format!("the server does not answer the operator: {why}"))
             }
-            Some(Finding::NotAsked(why)) => Verdict::unknown(Reason::Unused, *why),
             None => self.carried(condition::ENDPOINT_REACHABLE).unwrap_or_else(|| {
                 Verdict::unknown(Reason::Unused, "no agent uses it, and the operator has not looked yet")
             }),

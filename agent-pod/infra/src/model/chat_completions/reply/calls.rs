@@ -93,13 +93,14 @@ impl Calls {
     }
 
     fn whole(&mut self, call: PartialCall) -> Result<ToolCall, ModelError> {
-        let PartialCall { index: _, id, name, text, value } = call;
+        let PartialCall { index: _, id, mut name, text, value } = call;
+        let mut arguments = value.unwrap_or_else(|| arguments(text));
         if name.is_empty() {
-            return Err(malformed("tool call without a name"));
+            (name, arguments) = named_within(&arguments).ok_or_else(|| malformed("tool call without a name"))?;
         }
         let id = if id.is_empty() || self.ids.contains(&id) { self.fresh_id() } else { id };
         self.ids.insert(id.clone());
-        Ok(ToolCall { id, name, arguments: value.unwrap_or_else(|| arguments(text)) })
+        Ok(ToolCall { id, name, arguments })
     }
 
     fn fresh_id(&mut self) -> String {
@@ -111,6 +112,13 @@ impl Calls {
             }
         }
     }
+}
+
+/// Older TGI streams a call's name within its arguments: `{"function": {"_name": …, …}}`.
+fn named_within(arguments: &Value) -> Option<(String, Value)> {
+    let mut function = arguments.get("function")?.as_object()?.clone();
+    let name = function.shift_remove("_name")?.as_str()?.to_owned();
+    Some((name, Value::Object(function)))
 }
 
 /// No text means no arguments; text that is not JSON stays text, for the model to be told of.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 
-use crate::model::chat_completions::error::malformed;
+use crate::model::error::malformed;
 
 /// The most bytes of one event. One token makes some 300 bytes; a whole tool call can come in one event.
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;

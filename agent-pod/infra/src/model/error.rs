@@ -2,20 +2,18 @@
 
 use std::error::Error;
 use std::io;
-use std::time::Duration;
 
 use agent_pod_core::model::{ModelError, ModelErrorKind};
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 use tracing::debug;
 
+use super::retry_after::retry_after;
+use crate::http::{ConnectTimeout, HttpError, NameNotFound, TlsError};
+
 /// The most characters of a server's own words in a phrase.
 pub const SERVER_WORDS_MAX: usize = 300;
-
-/// The longest wait that a server is believed.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// An answer other than 2xx. Its phrase is the status; only a rejected request says why in the server's own words, for
 /// its sender has to change it.
@@ -23,7 +21,8 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 pub fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp) -> ModelError {
     let body = serde_json::from_slice(body).unwrap_or_default();
     let mut error = with_words(kind_of(status), status.as_str(), &body);
-    error.retry_after = retry_after(headers, now);
+    error.retry_after = retry_after(status, headers, now);
+    error.status = Some(status.as_u16());
     error
 }
 
@@ -32,23 +31,28 @@ pub fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Time
 pub fn of_object(object: &Value) -> ModelError {
     let inner = object.get("error").unwrap_or(object);
     let code = inner.get("code").and_then(as_status);
-    let kind = code.map_or_else(|| kind_of_type(inner), kind_of);
+    let kind = code.map_or_else(|| kind_of_type([inner, object]), kind_of);
     with_words(kind, code.as_ref().map_or("error instead of a reply", StatusCode::as_str), object)
 }
 
 /// A request that got no answer.
 #[must_use]
-pub fn unreachable(error: &reqwest::Error) -> ModelError {
+pub fn unreachable(error: &HttpError) -> ModelError {
     debug!(error = error as &(dyn Error + 'static), "model server not reached");
-    if error.is_timeout() {
-        return ModelError::new(
-            ModelErrorKind::Timeout,
-            if error.is_connect() { "connect timeout" } else { "timeout" },
-        );
+    if let HttpError::Tls(error) = error {
+        return match error {
+            // Like a missing credential: somebody has to mend a Secret.
+            TlsError::CaMissing | TlsError::CaNotPem => {
+                ModelError::new(ModelErrorKind::Unauthorized, error.to_string())
+            }
+            TlsError::System(_) => ModelError::new(ModelErrorKind::Unavailable, "TLS failure"),
+        };
     }
-    let phrase = if error.is_dns() {
+    let phrase = if has::<ConnectTimeout>(error) {
+        "connect timeout"
+    } else if has::<NameNotFound>(error) {
         "name not found"
-    } else if is_tls(error) {
+    } else if has::<rustls::Error>(error) {
         "TLS failure"
     } else if has_io(error, &[io::ErrorKind::ConnectionRefused]) {
         "connection refused"
@@ -62,11 +66,9 @@ pub fn unreachable(error: &reqwest::Error) -> ModelError {
 
 /// A reply that broke on its way.
 #[must_use]
-pub fn broken(error: &reqwest::Error) -> ModelError {
+pub fn broken(error: &hyper::Error) -> ModelError {
     debug!(error = error as &(dyn Error + 'static), "reply of the model server broke");
-    if error.is_timeout() {
-        ModelError::new(ModelErrorKind::Timeout, "timeout")
-    } else if is_incomplete(error) {
+    if is_incomplete(error) {
         cut_off()
     } else if is_reset(error) {
         ModelError::new(ModelErrorKind::Unavailable, "connection reset")
@@ -85,31 +87,6 @@ pub(super) fn cut_off() -> ModelError {
     malformed("stream cut off")
 }
 
-/// When the server wants to be asked again: `retry-after-ms` of OpenAI, else `Retry-After` in seconds or as a date (RFC 9110).
-#[must_use]
-pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let seconds = |text: &str| text.parse::<f64>().ok();
-    let wait = match text("retry-after-ms").and_then(seconds) {
-        Some(milliseconds) => as_wait(milliseconds / 1000.0),
-        None => {
-            let value = text(RETRY_AFTER.as_str())?;
-            seconds(value).and_then(as_wait).or_else(|| until(value, now))
-        }
-    };
-    wait.map(|wait| wait.min(RETRY_AFTER_MAX))
-}
-
-fn as_wait(seconds: f64) -> Option<Duration> {
-    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(RETRY_AFTER_MAX))
-}
-
-/// The wait until an HTTP date; none is left of one that has passed.
-fn until(date: &str, now: Timestamp) -> Option<Duration> {
-    let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-    Some(Duration::try_from(then.duration_since(now).max(SignedDuration::ZERO)).unwrap_or_default())
-}
-
 fn kind_of(status: StatusCode) -> ModelErrorKind {
     match status.as_u16() {
         // A redirect is not followed: the endpoint is not where the model is.
@@ -124,8 +101,10 @@ fn kind_of(status: StatusCode) -> ModelErrorKind {
 }
 
 /// Error objects without a number say what they mean by a word; an unknown one is the server's fault.
-fn kind_of_type(error: &Value) -> ModelErrorKind {
-    let words = ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str());
+fn kind_of_type(errors: [&Value; 2]) -> ModelErrorKind {
+    let words = errors
+        .into_iter()
+        .flat_map(|error| ["type", "error_type", "code"].into_iter().filter_map(|name| error.get(name)?.as_str()));
     for word in words {
         match word {
             "invalid_request_error" | "exceed_context_size_error" | "context_length_exceeded" | "validation" => {
@@ -163,11 +142,11 @@ fn server_words(body: &Value) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| cause_of(*cause))
+/// An error and its causes. An I/O error would leave out the error that it wraps.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |cause| cause_of(*cause))
 }
 
-/// The cause of a cause. An I/O error would leave out the error that it wraps.
 fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -175,25 +154,25 @@ fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'st
     }
 }
 
-fn has_io(error: &reqwest::Error, kinds: &[io::ErrorKind]) -> bool {
+fn has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<T>())
+}
+
+fn has_io(error: &(dyn Error + 'static), kinds: &[io::ErrorKind]) -> bool {
     causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| kinds.contains(&cause.kind()))
 }
 
-fn is_reset(error: &reqwest::Error) -> bool {
+fn is_reset(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     has_io(error, &[BrokenPipe, ConnectionAborted, ConnectionReset])
 }
 
 /// The server has closed the connection before its answer was whole.
-fn is_incomplete(error: &reqwest::Error) -> bool {
+fn is_incomplete(error: &(dyn Error + 'static)) -> bool {
     has_io(error, &[io::ErrorKind::UnexpectedEof])
         || causes(error)
             .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
-            .any(hyper::Error::is_incomplete_message)
-}
-
-fn is_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| cause.is::<rustls::Error>())
+            .any(|error| error.is_incomplete_message() || error.is_canceled())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! From the endpoint that people write to the URL that is called.
+//! From the endpoint that people write to the URLs that are called.
 
-use reqwest::Url;
+use http::Uri;
+use url::Url;
 
 const PATH: &str = "/chat/completions";
 
@@ -29,6 +30,45 @@ pub enum EndpointError {
 /// # Errors
 /// When the endpoint is not an absolute `http` or `https` URL without credentials.
 pub fn completions_url(endpoint: &str) -> Result<Url, EndpointError> {
+    openai_base(endpoint).map(|base| below(&base, PATH))
+}
+
+/// The base of an OpenAI-shaped endpoint, with a path and without a slash at its end.
+pub(super) fn openai_base(endpoint: &str) -> Result<Url, EndpointError> {
+    let mut url = parse(endpoint)?;
+    let path = url.path().trim_end_matches('/');
+    let base = path.strip_suffix(PATH).unwrap_or(path).trim_end_matches('/');
+    let base = if path.is_empty() { "/v1" } else { base }.to_owned();
+    url.set_path(&base);
+    Ok(url)
+}
+
+/// The base of an Ollama server: what comes before `/api`, which may be written as well.
+///
+/// # Errors
+/// When the endpoint is not an absolute `http` or `https` URL without credentials.
+pub fn ollama_base(endpoint: &str) -> Result<Url, EndpointError> {
+    let mut url = parse(endpoint)?;
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/api/chat").unwrap_or(path);
+    let base = path.strip_suffix("/api").unwrap_or(path).trim_end_matches('/').to_owned();
+    url.set_path(&base);
+    Ok(url)
+}
+
+/// The URL of `path` below a base.
+pub(super) fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+/// The same as a [`Uri`].
+pub(super) fn uri(url: &Url) -> Result<Uri, EndpointError> {
+    Uri::try_from(url.as_str()).map_err(|_| EndpointError::NotAUrl)
+}
+
+fn parse(endpoint: &str) -> Result<Url, EndpointError> {
     let mut url = Url::parse(endpoint.trim()).map_err(|_| EndpointError::NotAUrl)?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(EndpointError::Scheme { scheme: url.scheme().to_owned() });
@@ -36,11 +76,6 @@ pub fn completions_url(endpoint: &str) -> Result<Url, EndpointError> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(EndpointError::Credentials);
     }
-    let path = url.path().trim_end_matches('/');
-    let base = path.strip_suffix(PATH).unwrap_or(path).trim_end_matches('/');
-    let base = if path.is_empty() { "/v1" } else { base };
-    let path = format!("{base}{PATH}");
-    url.set_path(&path);
     url.set_query(None);
     url.set_fragment(None);
     Ok(url)
@@ -68,6 +103,18 @@ mod tests {
     #[case(" https://host ", "https://host/v1/chat/completions")]
     fn an_endpoint_becomes_the_url_that_is_called(#[case] endpoint: &str, #[case] expected: &str) {
         assert_eq!(completions_url(endpoint).unwrap().as_str(), expected);
+    }
+
+    #[rstest]
+    #[case("http://ollama:11434", "http://ollama:11434/api/chat")]
+    #[case("http://ollama:11434/", "http://ollama:11434/api/chat")]
+    #[case("http://ollama:11434/api", "http://ollama:11434/api/chat")]
+    #[case("http://ollama:11434/api/", "http://ollama:11434/api/chat")]
+    #[case("http://ollama:11434/api/chat", "http://ollama:11434/api/chat")]
+    #[case("https://host/ollama//?x=1", "https://host/ollama/api/chat")]
+    #[case("https://host/my-api", "https://host/my-api/api/chat")]
+    fn an_ollama_endpoint_is_the_base_before_api(#[case] endpoint: &str, #[case] expected: &str) {
+        assert_eq!(below(&ollama_base(endpoint).unwrap(), "/api/chat").as_str(), expected);
     }
 
     #[rstest]

@@ -1,4 +1,3 @@
-use http::HeaderValue;
 use rstest::rstest;
 use serde_json::json;
 
@@ -64,33 +63,6 @@ fn a_rejection_tells_the_servers_words(#[case] body: &str, #[case] message: &str
 fn the_servers_words_are_cut() {
     let body = json!({"error": {"message": "ä".repeat(1000)}}).to_string();
     assert_eq!(of(400, &body).message, format!("400: {}", "ä".repeat(SERVER_WORDS_MAX)));
-}
-
-#[rstest]
-#[case::seconds(&[("retry-after", "12")], Some(Duration::from_secs(12)))]
-#[case::no_wait(&[("retry-after", "0")], Some(Duration::ZERO))]
-#[case::a_fraction(&[("retry-after", "1.5")], Some(Duration::from_millis(1500)))]
-#[case::a_date(&[("retry-after", "Sun, 01 Mar 2026 12:00:30 GMT")], Some(Duration::from_secs(30)))]
-#[case::a_date_that_has_passed(&[("retry-after", "Sun, 01 Mar 2026 11:00:00 GMT")], Some(Duration::ZERO))]
-#[case::milliseconds(&[("retry-after-ms", "250")], Some(Duration::from_millis(250)))]
-#[case::milliseconds_are_finer(&[("retry-after", "1"), ("retry-after-ms", "250")], Some(Duration::from_millis(250)))]
-#[case::bad_milliseconds_fall_back(&[("retry-after", "1"), ("retry-after-ms", "soon")], Some(Duration::from_secs(1)))]
-#[case::far_too_long(&[("retry-after", "1e300")], Some(RETRY_AFTER_MAX))]
-#[case::a_date_far_away(&[("retry-after", "Fri, 01 Mar 2999 12:00:00 GMT")], Some(RETRY_AFTER_MAX))]
-#[case::negative(&[("retry-after", "-5")], None)]
-#[case::not_a_number(&[("retry-after", "NaN")], None)]
-#[case::a_word(&[("retry-after", "soon")], None)]
-#[case::empty(&[("retry-after", "")], None)]
-#[case::none(&[], None)]
-fn the_wait_is_what_the_server_says(
-    #[case] headers: &[(&'static str, &'static str)],
-    #[case] expected: Option<Duration>,
-) {
-    let headers: HeaderMap =
-        headers.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect();
-    assert_eq!(retry_after(&headers, now()), expected);
-    let error = of_status(StatusCode::TOO_MANY_REQUESTS, &headers, b"", now());
-    assert_eq!((error.message.as_str(), error.retry_after), ("429", expected));
 }
 
 #[rstest]

@@ -1,0 +1,69 @@
+//! The routes of tools and approvals: who may, what they take, and what they record.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::client::{call, get, post, with_header};
+use crate::fake::{FakeAgents, agent, namespace};
+
+const APPROVAL: &str = "/v1/runs/run-1/approvals/call_1";
+
+#[rstest]
+#[case::of_the_agents_callers(APPROVAL, Some("shop/ada"), json!({"decision": "approve"}), 200)]
+#[case::of_others(APPROVAL, Some("bank/eve"), json!({"decision": "approve"}), 403)]
+#[case::of_nobody(APPROVAL, None, json!({"decision": "approve"}), 401)]
+#[case::undecided(APPROVAL, Some("shop/ada"), json!({}), 422)]
+#[case::something_else(APPROVAL, Some("shop/ada"), json!({"decision": "maybe"}), 422)]
+#[case::no_object(APPROVAL, Some("shop/ada"), json!("approve"), 422)]
+#[case::twice("/v1/runs/run-1/approvals/call_2", Some("shop/ada"), json!({"decision": "deny"}), 409)]
+#[case::of_no_run("/v1/runs/run-9/approvals/call_1", Some("shop/ada"), json!({"decision": "deny"}), 404)]
+#[case::of_no_text("/v1/runs/%FF/approvals/call_1", Some("shop/ada"), json!({"decision": "deny"}), 404)]
+#[case::of_no_run_by_nobody("/v1/runs/run-9/approvals/call_1", None, json!({"decision": "deny"}), 401)]
+#[tokio::test]
+async fn who_may_call_the_agent_may_decide(
+    #[case] path: &str,
+    #[case] token: Option<&str>,
+    #[case] body: serde_json::Value,
+    #[case] status: u16,
+) {
+    let agents = FakeAgents::new([agent("support", namespace("shop"))]);
+    let request = post(path, body.to_string());
+    let request = token
+        .into_iter()
+        .fold(request, |request, token| with_header(request, "authorization", &format!("Bearer {token}")));
+    let answer = call(&agents, request).await;
+    assert_eq!(answer.status, status, "{}", answer.text);
+    if status == 200 {
+        assert_eq!(answer.json(), json!({"runId": "run-1", "id": "call_1", "decision": "approve"}));
+        assert_eq!(agents.rulings.lock().unwrap()[0].by, "system:serviceaccount:shop:ada");
+    }
+}
+
+#[rstest]
+#[case(json!({"agent": "support", "tool": "get_order", "arguments": {"id": 7}, "session_id": "s"}), 200)]
+#[case(json!({"agent": "support", "tool": "get_order", "arguments": null}), 200)]
+#[case(json!({"agent": "support", "tool": "other"}), 404)]
+#[case(json!({"agent": "nobody", "tool": "get_order"}), 404)]
+#[case(json!({"tool": "get_order"}), 422)]
+#[case(json!({"agent": "support", "tool": "get_order", "arguments": [7]}), 422)]
+#[case(json!({"agent": "support", "tool": "get_order", "sessionId": ""}), 422)]
+#[case(json!([]), 422)]
+#[tokio::test]
+async fn a_tool_is_executed_by_its_name(#[case] body: serde_json::Value, #[case] status: u16) {
+    let answer = call(&FakeAgents::support(), post("/v1/tools/execute", body.to_string())).await;
+    assert_eq!(answer.status, status, "{}", answer.text);
+    if status == 200 {
+        let arguments = if body["arguments"].is_null() { json!({}) } else { body["arguments"].clone() };
+        let result = arguments.to_string();
+        let expected = json!({"tool": "get_order", "ok": true, "result": result, "durationMs": 41, "truncated": false});
+        assert_eq!(answer.json(), expected);
+    }
+}
+
+#[tokio::test]
+async fn tools_are_listed_for_those_who_may_call() {
+    let agents = FakeAgents::new([agent("support", namespace("shop"))]);
+    assert_eq!(call(&agents, get("/v1/tools")).await.failure(), (401, "unauthenticated".to_owned()));
+    let request = with_header(get("/v1/tools"), "authorization", "Bearer shop/ada");
+    assert_eq!(call(&agents, request).await.json(), json!({"tools": []}));
+}

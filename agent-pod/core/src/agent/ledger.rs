@@ -1,0 +1,72 @@
+//! What a run has used and done so far.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::event::{Attempt, Step};
+use crate::guardrail::{Block, Hit};
+use crate::usage::{Call, Usage};
+
+/// The book of a run. All its parts write into one, also those that go on at the same time, so that nothing is lost when
+/// some of them are dropped. A run is one future, so the lock is never waited for.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<Booked>);
+
+/// What is booked.
+#[derive(Clone, Debug, Default)]
+pub struct Booked {
+    /// Tokens and cost.
+    pub usage: Usage,
+    /// Every provider that was tried.
+    pub attempts: Vec<Attempt>,
+    /// What happened on the way.
+    pub steps: Vec<Step>,
+    /// What was missing.
+    pub degraded: Vec<String>,
+    /// What the guardrails have found.
+    pub guardrail_hits: Vec<Hit>,
+    /// The rule that has blocked the run.
+    pub block: Option<Block>,
+}
+
+impl Ledger {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Booked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn booked(&self) -> Booked {
+        self.lock().clone()
+    }
+
+    /// Everything, once nothing more is booked.
+    pub(super) fn close(&mut self) -> Booked {
+        std::mem::take(self.0.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Books a model call.
+    pub fn call(&self, call: Call<'_>) {
+        self.lock().usage.add(call);
+    }
+
+    /// Books a try of a provider.
+    pub fn attempt(&self, attempt: Attempt) {
+        self.lock().attempts.push(attempt);
+    }
+
+    /// Books a step, and gives it its index.
+    pub fn step(&self, step: Step) -> u32 {
+        let mut booked = self.lock();
+        let index = u32::try_from(booked.steps.len() + 1).unwrap_or(u32::MAX);
+        booked.steps.push(Step { index, ..step });
+        index
+    }
+
+    /// Books that something was missing, once.
+    pub fn degrade(&self, what: &str) {
+        let mut booked = self.lock();
+        if !booked.degraded.iter().any(|known| known == what) {
+            booked.degraded.push(what.to_owned());
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The prompts of a turn, filled in.
+
+use serde_json::{Map, Value, json};
+
+use super::Turn;
+use crate::error::{ErrorCode, RunError};
+use crate::prompt::PromptError;
+
+impl Turn<'_> {
+    /// Renders one of the agent's templates. `more` stands beside the variables that every template has, and wins.
+    ///
+    /// # Errors
+    /// `internal`: what is wrong with a template is its owner's business, and in the log.
+    pub fn render(&self, template: &str, more: &[(&str, &str)]) -> Result<String, RunError> {
+        let variables = || {
+            let mut variables = self.variables();
+            variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
+            variables
+        };
+        self.agent.prompts.render(template, variables).map_err(|error| failed(template, &error))
+    }
+
+    /// What a prompt may name: the request's context at the top level, and our own names, which win.
+    fn variables(&self) -> Map<String, Value> {
+        let Turn { agent, request, identity, memory, .. } = *self;
+        let mut variables = request.context.clone();
+        let own = json!({
+            "query": request.query,
+            "identity": {
+                "name": agent.name,
+                "displayName": agent.display_name.as_ref().unwrap_or(&agent.name),
+                "description": agent.description,
+            },
+            "today": agent.environment.today(),
+            "session": identity.session_id,
+            "memory": memory,
+            "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
+        });
+        if let Value::Object(own) = own {
+            variables.extend(own);
+        }
+        variables
+    }
+}
+
+fn failed(template: &str, error: &PromptError) -> RunError {
+    tracing::error!(template, cause = %error, "prompt could not be rendered");
+    RunError::new(
+        ErrorCode::Internal,
+        "the agent's prompt could not be rendered; its owner finds the cause in the pod's log",
+    )
+}

@@ -1,0 +1,352 @@
+//! What the rules find, what they leave alone, and that pieces make no difference.
+
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+use crate::guardrail::scan::work;
+
+fn rule(check: CheckSettings, action: Action) -> Rule {
+    Rule::compile(RuleSettings { check, action, message: None, messages: true, tool_results: true }).unwrap()
+}
+
+fn pii(entities: &[Entity]) -> Guardrails {
+    Guardrails::new(vec![], vec![rule(CheckSettings::Pii(entities.to_vec()), Action::Redact)])
+}
+
+fn content(keywords: &[&str], patterns: &[&str]) -> Guardrails {
+    let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    let check = CheckSettings::Content { keywords: owned(keywords), patterns: owned(patterns) };
+    Guardrails::new(vec![], vec![rule(check, Action::Redact)])
+}
+
+fn redacted(guardrails: &Guardrails, text: &str) -> String {
+    guardrails.screen(Subject::Answer, text).text
+}
+
+/// The same in pieces that end at these shares of the text.
+fn in_pieces(guardrails: &Guardrails, text: &str, cuts: &[usize]) -> String {
+    let mut flow = guardrails.flow(Subject::Answer);
+    let characters: Vec<char> = text.chars().collect();
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (characters.len() + 1)).collect();
+    ends.sort_unstable();
+    ends.push(characters.len());
+    let (mut start, mut out) = (0, String::new());
+    for end in ends {
+        out.push_str(&flow.feed(&characters[start..end].iter().collect::<String>(), false));
+        start = end;
+    }
+    out + &flow.feed("", true)
+}
+
+#[rstest]
+#[case::email("Write to ada@example.com, please.", "Write to [REDACTED_EMAIL], please.")]
+#[case::email("ada.lovelace+tag@mail.example.co.uk!", "[REDACTED_EMAIL]!")]
+#[case::email("mailto:ada@example.com?subject=x", "mailto:[REDACTED_EMAIL]?subject=x")]
+#[case::email("<ada@example.com>", "<[REDACTED_EMAIL]>")]
+#[case::email("Ends with ada@example.com.", "Ends with [REDACTED_EMAIL].")]
+#[case::email("555-123-4567@example.com", "[REDACTED_EMAIL]")]
+#[case::email("jürgen@müller.de und ana@españa.es", "[REDACTED_EMAIL] und [REDACTED_EMAIL]")]
+#[case::email("我的邮箱是alice@example.com谢谢", "我的邮箱是[REDACTED_EMAIL]谢谢")]
+#[case::email("иван@пример.рф", "[REDACTED_EMAIL]")]
+#[case::email("ada＠example．com", "[REDACTED_EMAIL]")]
+#[case::email("ada\u{200b}@exa\u{200d}mple.com", "[REDACTED_EMAIL]")]
+#[case::email("a\u{ad}da@example.com\u{200b} x", "[REDACTED_EMAIL]\u{200b} x")]
+#[case::phone("Call 555-123-4567 now", "Call [REDACTED_PHONE] now")]
+#[case::phone("+1 (555) 123-4567.", "[REDACTED_PHONE].")]
+#[case::phone("(555) 123-4567", "[REDACTED_PHONE]")]
+#[case::phone("1-800-555-0199", "[REDACTED_PHONE]")]
+#[case::phone("555.123.4567", "[REDACTED_PHONE]")]
+#[case::phone("it is 555 123 4567", "it is [REDACTED_PHONE]")]
+#[case::phone("+4915112345678", "[REDACTED_PHONE]")]
+#[case::phone("+49 151 1234 5678, +44 20 7946 0958", "[REDACTED_PHONE], [REDACTED_PHONE]")]
+#[case::phone("0049 30 1234567", "[REDACTED_PHONE]")]
+#[case::phone("Tel. 030 1234567 oder 0171/1234567", "Tel. [REDACTED_PHONE] oder [REDACTED_PHONE]")]
+#[case::phone("020 7946 0958", "[REDACTED_PHONE]")]
+#[case::phone("01 23 45 67 89", "[REDACTED_PHONE]")]
+#[case::phone("(11) 91234-5678", "[REDACTED_PHONE]")]
+#[case::phone("138 1234 5678", "[REDACTED_PHONE]")]
+#[case::phone("090-1234-5678", "[REDACTED_PHONE]")]
+#[case::phone("My phone number is 5551234567", "My phone number is [REDACTED_PHONE]")]
+#[case::phone("phone: 555-1234", "phone: [REDACTED_PHONE]")]
+#[case::phone("мой телефон 89161234567", "мой телефон [REDACTED_PHONE]")]
+#[case::phone("téléphone 612345678", "téléphone [REDACTED_PHONE]")]
+#[case::phone("我的手机号是13812345678", "我的手机号是[REDACTED_PHONE]")]
+#[case::phone("５５５－１２３－４５６７", "[REDACTED_PHONE]")]
+#[case::phone("555\u{a0}123\u{202f}4567", "[REDACTED_PHONE]")]
+#[case::phone("555\u{2011}123\u{2011}4567", "[REDACTED_PHONE]")]
+#[case::phone("5\u{200b}5\u{200b}5-123-4567", "[REDACTED_PHONE]")]
+#[case::phone("هاتف ٠٥٠١٢٣٤٥٦٧", "هاتف [REDACTED_PHONE]")]
+#[case::phone("555-123-4567x12", "[REDACTED_PHONE]x12")]
+#[case::ssn("SSN 123-45-6789", "SSN [REDACTED_SSN]")]
+#[case::ssn("my ssn is 123456789", "my ssn is [REDACTED_SSN]")]
+#[case::ssn("078 05 1120", "[REDACTED_SSN]")]
+#[case::ssn("078-05-1120 555-123-4567", "[REDACTED_SSN] [REDACTED_PHONE]")]
+#[case::card("4111 1111 1111 1111", "[REDACTED_CREDIT_CARD]")]
+#[case::card("4111111111111111", "[REDACTED_CREDIT_CARD]")]
+#[case::card("4111-1111-1111-1111 exp 12/27", "[REDACTED_CREDIT_CARD] exp 12/27")]
+#[case::card("Amex 378282246310005", "Amex [REDACTED_CREDIT_CARD]")]
+#[case::card("3782 822463 10005", "[REDACTED_CREDIT_CARD]")]
+#[case::card("5555 5555 5555 4444", "[REDACTED_CREDIT_CARD]")]
+#[case::card("2223003122003222", "[REDACTED_CREDIT_CARD]")]
+#[case::card("6011111111111117", "[REDACTED_CREDIT_CARD]")]
+#[case::card("30569309025904", "[REDACTED_CREDIT_CARD]")]
+#[case::card("3530111333300000", "[REDACTED_CREDIT_CARD]")]
+#[case::card("4111\u{200b}1111\u{ad}1111 1111", "[REDACTED_CREDIT_CARD]")]
+#[case::card("卡号4111111111111111。", "卡号[REDACTED_CREDIT_CARD]。")]
+#[case::iban("DE89 3704 0044 0532 0130 00", "[REDACTED_IBAN]")]
+#[case::iban("de89370400440532013000", "[REDACTED_IBAN]")]
+#[case::iban("IBAN: GB82WEST12345698765432.", "IBAN: [REDACTED_IBAN].")]
+#[case::iban("FR14 2004 1010 0505 0001 3M02 606 and", "[REDACTED_IBAN] and")]
+#[case::iban("NL91-ABNA-0417-1643-00", "[REDACTED_IBAN]")]
+#[case::iban("NO93 8601 1117 947", "[REDACTED_IBAN]")]
+#[case::ip("from 192.168.1.1:8080", "from [REDACTED_IP_ADDRESS]:8080")]
+#[case::ip("10.0.0.0/8", "[REDACTED_IP_ADDRESS]/8")]
+#[case::ip("2001:db8::1, fe80::1%eth0", "[REDACTED_IP_ADDRESS], [REDACTED_IP_ADDRESS]%eth0")]
+#[case::ip("2001:0db8:85a3:0000:0000:8a2e:0370:7334.", "[REDACTED_IP_ADDRESS].")]
+#[case::ip("[::1]:80 and ::ffff:10.0.0.1", "[[REDACTED_IP_ADDRESS]]:80 and [REDACTED_IP_ADDRESS]")]
+#[case::ip("port 80 10.0.0.1", "port 80 [REDACTED_IP_ADDRESS]")]
+#[case::many("a@b.co 10.1.2.3 078-05-1120", "[REDACTED_EMAIL] [REDACTED_IP_ADDRESS] [REDACTED_SSN]")]
+fn personal_data_is_redacted(#[case] text: &str, #[case] expected: &str) {
+    assert_eq!(redacted(&pii(&Entity::ALL), text), expected);
+}
+
+#[rstest]
+#[case::timestamp("1700000000")]
+#[case::timestamp("at 1700000000123 ms, 1700000000123456 us")]
+#[case::timestamp("timestamp 1700000000")]
+#[case::date("2024-01-31 and 31.01.2024 and 1/31/2024")]
+#[case::date("2024-01-31T10:20:30+00:00")]
+#[case::date("01.02.2024 10:30")]
+#[case::date("2024-01-02 2024-01-03 2024-01-04")]
+#[case::date("01-02-2024 03-04-2024")]
+#[case::time("from 10:30 to 12:45:59, 2024")]
+#[case::order("order 1234567890")]
+#[case::order("Order #5551234567 has shipped")]
+#[case::order("order number 555-123-4567")]
+#[case::order("112-1234567-1234567")]
+#[case::order("Rechnung Nr. 0123 456 789")]
+#[case::isbn("ISBN 978-3-16-148410-0")]
+#[case::isbn("ISBN 0-306-40615-2")]
+#[case::isbn("0-306-40615-2")]
+#[case::isbn("9783161484100")]
+#[case::version("version 1.2.3.4 and v10.0.0.1")]
+#[case::version("1.2.3, 10.15.7, 2.0.0-rc.1")]
+#[case::version("1.2.3.4.5")]
+#[case::ip("300.1.2.3 and 1.2.3.256 and 01.2.3.4")]
+#[case::code("std::vec<int> a::b Foo::bar() ::")]
+#[case::code("x = a[1]; commit 4f6db11e9a0")]
+#[case::mac("00:1a:2b:3c:4d:5e")]
+#[case::uuid("550e8400-e29b-41d4-a716-446655440000")]
+#[case::number("100 200 300 and 1 000 000 000")]
+#[case::number("3.14159265358979 and 1234567.89")]
+#[case::number("between 1990 - 2000 and 2010-2020")]
+#[case::number("1,234,567,890")]
+#[case::number("123456789")]
+#[case::number("5 times 7, 12345678 items")]
+#[case::ssn("000-12-3456 666-12-3456 900-12-3456 123-00-4567 123-45-0000")]
+#[case::card("4111 1111 1111 1112")]
+#[case::card("1234 5678 9012 3456")]
+#[case::card("0000 0000 0000 0000")]
+#[case::iban("DE88 3704 0044 0532 0130 00")]
+#[case::iban("ZZ89 3704 0044 0532 0130 00")]
+#[case::email("user@localhost and @mention and a@b")]
+#[case::email("3 @ 5.00 each")]
+#[case::sign("C++11 and +5 and 1+12345678 and GMT+01:00")]
+#[case::text("Größe 44, Straße 7. 東京タワーは333メートル。")]
+#[case::text("🙂🙂 👩‍👩‍👧‍👦 e\u{301} नमस्ते สวัสดี")]
+fn other_text_is_left_alone(#[case] text: &str) {
+    assert_eq!(redacted(&pii(&Entity::ALL), text), text);
+}
+
+#[rstest]
+#[case(&[Entity::Email], "a@b.co 10.1.2.3 555-123-4567", "[REDACTED_EMAIL] 10.1.2.3 555-123-4567")]
+#[case(&[Entity::Phone], "a@b.co 10.1.2.3 555-123-4567", "a@b.co 10.1.2.3 [REDACTED_PHONE]")]
+#[case(&[Entity::Ssn], "078-05-1120 4111111111111111", "[REDACTED_SSN] 4111111111111111")]
+fn only_the_sorts_that_are_asked_for_are_found(#[case] entities: &[Entity], #[case] text: &str, #[case] out: &str) {
+    assert_eq!(redacted(&pii(entities), text), out);
+}
+
+#[rstest]
+#[case(&["secret"], &[], "The SECRET is secrets", "The [FILTERED] is secrets")]
+#[case(&[], &[r"sk-[a-z0-9]{8,}"], "key SK-abcdefgh1 end", "key [FILTERED] end")]
+#[case(&[], &[r"\bfoo\b"], "foo food foo", "[FILTERED] food [FILTERED]")]
+#[case(&["x y"], &[r"\d+"], "x  y 12", "[FILTERED] [FILTERED]")]
+#[case(&[], &[r"a.c", r"ü+"], "abc üüü aüc", "[FILTERED] [FILTERED] [FILTERED]")]
+fn content_is_filtered(#[case] keywords: &[&str], #[case] patterns: &[&str], #[case] text: &str, #[case] out: &str) {
+    assert_eq!(redacted(&content(keywords, patterns), text), out);
+}
+
+#[rstest]
+#[case("(", "unclosed group")]
+#[case("a*", "matches the empty text")]
+#[case(r"\w{1000}{1000}", "more than")]
+#[case("(?<name", "")]
+fn a_pattern_that_cannot_be_used_is_refused_with_its_place(#[case] pattern: &str, #[case] message: &str) {
+    let check = CheckSettings::Content { keywords: vec![], patterns: vec!["fine".to_owned(), pattern.to_owned()] };
+    let settings = RuleSettings { check, action: Action::Redact, message: None, messages: true, tool_results: false };
+    let error = Rule::compile(settings).unwrap_err();
+    assert!(error.index == 1 && error.message.contains(message), "{error:?}");
+}
+
+#[test]
+fn rules_are_gone_through_in_their_order() {
+    let keyword =
+        rule(CheckSettings::Content { keywords: vec!["[REDACTED_EMAIL]".into()], patterns: vec![] }, Action::Redact);
+    let email = rule(CheckSettings::Pii(vec![Entity::Email]), Action::Redact);
+    let length = rule(CheckSettings::MaxLength(12), Action::Truncate);
+    let first_email = Guardrails::new(vec![], vec![email.clone(), keyword.clone(), length.clone()]);
+    assert_eq!(redacted(&first_email, "a@b.co and more"), "[FILTERED] a");
+    let last_email = Guardrails::new(vec![], vec![length, keyword, email]);
+    assert_eq!(redacted(&last_email, "a@b.co and more"), "[REDACTED_EMAIL] and m");
+}
+
+#[rstest]
+#[case(Action::Block, "say ", true)]
+#[case(Action::Warn, "say politics now", false)]
+fn topics_block_or_warn(#[case] action: Action, #[case] text: &str, #[case] blocked: bool) {
+    let topics = rule(CheckSettings::Topics(vec!["politics".into()]), action);
+    let screened = Guardrails::new(vec![topics], vec![]).screen(Subject::Message, "say politics now");
+    let reasons: Vec<_> = screened.hits.iter().map(|hit| hit.reason.as_str()).collect();
+    assert_eq!((screened.text.as_str(), screened.block.is_some(), reasons), (text, blocked, vec!["topic `politics`"]));
+}
+
+#[rstest]
+#[case(5, "héllo", false)]
+#[case(4, "héll", true)]
+fn length_counts_characters(#[case] characters: usize, #[case] text: &str, #[case] cut: bool) {
+    let screened = Guardrails::new(vec![rule(CheckSettings::MaxLength(characters), Action::Truncate)], vec![])
+        .screen(Subject::Message, "héllo");
+    assert_eq!((screened.text.as_str(), !screened.hits.is_empty()), (text, cut));
+}
+
+#[test]
+fn a_rule_that_fails_blocks() {
+    let faulty = Guardrails::new(vec![rule(CheckSettings::Faulty, Action::Warn)], vec![]);
+    let screened = faulty.screen(Subject::Message, "anything");
+    assert_eq!(
+        (screened.text.as_str(), screened.block.unwrap().hit.reason.as_str()),
+        ("", "the rule could not be run")
+    );
+}
+
+#[test]
+fn text_that_cannot_be_part_of_anything_goes_out_at_once() {
+    let mut flow = pii(&Entity::ALL).flow(Subject::Answer);
+    let out: Vec<_> = ["It ", "arrives ", "on ", "Friday", ". "].map(|piece| flow.feed(piece, false)).into();
+    assert_eq!(out, ["It ", "arrives ", "on ", "", "Friday. "]);
+    let mut flow = content(&[], &[r"\bcode-\d{4}\b"]).flow(Subject::Answer);
+    let held: usize = "x".repeat(300).len() - flow.feed(&"x".repeat(300), false).len();
+    assert!(held <= 12, "{held}");
+    let mut flow = content(&[], &["a.*b"]).flow(Subject::Answer);
+    let held = 1000 - flow.feed(&"a".repeat(1000), false).len();
+    assert!(held <= WINDOW, "{held}");
+}
+
+#[rstest]
+#[case("1")]
+#[case("1-")]
+#[case("1 ")]
+#[case("555-123-4567 ")]
+#[case("a.")]
+#[case("a@")]
+#[case("a@b.")]
+#[case("+")]
+#[case("(1")]
+#[case("1.1.")]
+#[case("a:")]
+#[case("::")]
+#[case("DE")]
+#[case("DE89 ")]
+#[case("\u{200b}")]
+#[case("politics ")]
+#[case("2024-01-")]
+fn much_of_one_thing_is_read_in_bounded_work(#[case] unit: &str) {
+    let text = unit.repeat(20_000 / unit.len());
+    let rules = vec![
+        rule(CheckSettings::Pii(Entity::ALL.to_vec()), Action::Redact),
+        rule(CheckSettings::Topics(vec!["politics politics politics".into(), "aaaaaaaa".into()]), Action::Warn),
+    ];
+    let guardrails = Guardrails::new(rules, vec![]);
+    let looks = work::of(|| drop(guardrails.screen(Subject::Message, &text)));
+    assert!(looks < 400 * 20_000, "{looks}");
+}
+
+/// Text of everything that the recognisers look at.
+fn texts() -> impl Strategy<Value = String> {
+    let planted = prop_oneof![
+        Just("ada@example.com"),
+        Just("555-123-4567"),
+        Just("+49 151 12345678"),
+        Just("078-05-1120"),
+        Just("4111 1111 1111 1111"),
+        Just("378282246310005"),
+        Just("DE89 3704 0044 0532 0130 00"),
+        Just("10.1.2.3"),
+        Just("2001:db8::1"),
+        Just("phone 5551234"),
+        Just("ssn 123456789"),
+        Just("secret word"),
+        Just("sk-12345678"),
+    ]
+    .prop_map(ToOwned::to_owned);
+    let noise = prop_oneof![
+        "[0-9 .()/+-]{0,12}",
+        "[a-z@.:]{0,8}",
+        "[ ,\n]",
+        Just("order ".to_owned()),
+        Just("phone ".to_owned()),
+        Just("[REDACTED_PHONE]".to_owned()),
+        Just("政治".to_owned()),
+        Just("\u{200b}".to_owned()),
+        "\\PC{0,4}",
+        any::<String>(),
+    ];
+    proptest::collection::vec(prop_oneof![planted, noise], 0..12).prop_map(|parts| parts.concat())
+}
+
+fn all_redactions() -> Guardrails {
+    let words = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    let check =
+        CheckSettings::Content { keywords: words(&["secret word"]), patterns: words(&[r"\bsk-\d+\b", "[xyz]{3,}w"]) };
+    let pii = rule(CheckSettings::Pii(Entity::ALL.to_vec()), Action::Redact);
+    Guardrails::new(vec![], vec![pii, rule(check, Action::Redact)])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn pieces_make_no_difference(text in texts(), cuts in proptest::collection::vec(any::<usize>(), 0..20)) {
+        let guardrails = all_redactions();
+        prop_assert_eq!(in_pieces(&guardrails, &text, &cuts), redacted(&guardrails, &text));
+    }
+
+    #[test]
+    fn redacting_again_changes_nothing(text in texts()) {
+        let guardrails = pii(&Entity::ALL);
+        let once = redacted(&guardrails, &text);
+        prop_assert_eq!(redacted(&guardrails, &once), once);
+    }
+
+    #[test]
+    fn what_is_planted_never_comes_out(
+        before in "[k-m ,]{0,20}", after in "[ ,\n][a-z ,]{0,20}",
+        planted in prop_oneof![
+            Just("ada@example.com"), Just("555-123-4567"), Just("+49 151 12345678"), Just("078-05-1120"),
+            Just("4111 1111 1111 1111"), Just("DE89 3704 0044 0532 0130 00"), Just("10.1.2.3"), Just("2001:db8::1"),
+        ],
+        cuts in proptest::collection::vec(any::<usize>(), 0..30),
+    ) {
+        let text = format!("{before} {planted}{after}");
+        let out = in_pieces(&pii(&Entity::ALL), &text, &cuts);
+        prop_assert!(!out.contains(planted) && out.contains("[REDACTED_"), "{out}");
+    }
+
+    #[test]
+    fn any_text_comes_through(text in any::<String>(), cuts in proptest::collection::vec(any::<usize>(), 0..8)) {
+        let guardrails = all_redactions();
+        let whole = redacted(&guardrails, &text);
+        prop_assert_eq!(in_pieces(&guardrails, &text, &cuts), whole);
+    }
+}

@@ -1,0 +1,131 @@
+//! Structured output: JSON that a model was asked for, found in its text and held against a schema.
+
+use std::sync::Arc;
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use crate::model::ResponseFormat;
+
+/// Problems that a model is told of; one usually explains the others.
+const PROBLEMS_MAX: usize = 5;
+
+/// A schema for answers.
+#[derive(Clone)]
+pub struct OutputSchema {
+    schema: Arc<Value>,
+    validator: Arc<Validator>,
+    format: Arc<ResponseFormat>,
+}
+
+/// A schema that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON Schema (2020-12): {0}")]
+pub struct SchemaError(pub String);
+
+impl OutputSchema {
+    /// Compiles a schema (JSON Schema 2020-12). References to other documents are not followed.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn compile(name: &str, schema: Value) -> Result<Self, SchemaError> {
+        let validator =
+            jsonschema::draft202012::options().build(&schema).map_err(|error| SchemaError(error.to_string()))?;
+        let format = ResponseFormat::JsonSchema { name: name.to_owned(), schema: schema.clone(), strict: None };
+        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), format: Arc::new(format) })
+    }
+
+    /// As it is asked of servers that can hold a model to it.
+    #[must_use]
+    pub fn format(&self) -> &ResponseFormat {
+        &self.format
+    }
+
+    /// As it is asked of a model in words, which every model understands somehow.
+    #[must_use]
+    pub fn instruction(&self) -> String {
+        format!("Answer with JSON only, without any other text. The JSON must fit this JSON Schema: {}", self.schema)
+    }
+
+    /// The data in a text.
+    ///
+    /// # Errors
+    /// What is wrong, in words for a model.
+    pub fn read(&self, text: &str) -> Result<Value, String> {
+        let value = json_in(text).ok_or("there is no JSON in the answer")?;
+        let problems: Vec<_> = self
+            .validator
+            .iter_errors(&value)
+            .take(PROBLEMS_MAX)
+            .map(|error| {
+                let path = error.instance_path().to_string();
+                format!("{}: {error}", if path.is_empty() { "/" } else { &path })
+            })
+            .collect();
+        if problems.is_empty() { Ok(value) } else { Err(problems.join("; ")) }
+    }
+}
+
+/// The JSON in a text: all of it, else its last fenced block, else what stands between its first opening and its last
+/// closing bracket.
+#[must_use]
+pub fn json_in(text: &str) -> Option<Value> {
+    let parse = |text: &str| serde_json::from_str::<Value>(text.trim()).ok();
+    parse(text)
+        .or_else(|| parse(fenced(text)?))
+        .or_else(|| parse(between(text, '{', '}')?))
+        .or_else(|| parse(between(text, '[', ']')?))
+}
+
+fn fenced(text: &str) -> Option<&str> {
+    let (before, _) = text.rsplit_once("```")?;
+    let (_, block) = before.rsplit_once("```")?;
+    Some(block.strip_prefix("json").unwrap_or(block))
+}
+
+fn between(text: &str, open: char, close: char) -> Option<&str> {
+    text.get(text.find(open)?..=text.rfind(close)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    #[rstest]
+    #[case::bare(r#"{"score": 7}"#)]
+    #[case::fenced("Here it is:\n```json\n{\"score\": 7}\n```\nBye.")]
+    #[case::fenced_without_a_name("```\n{\"score\": 7}\n```")]
+    #[case::the_last_block("```json\n{\"score\": 1}\n```\nNo:\n```json\n{\"score\": 7}\n```")]
+    #[case::in_prose(r#"Sure! {"score": 7} Does that help?"#)]
+    fn json_is_found_in_what_models_say(#[case] text: &str) {
+        assert_eq!(json_in(text), Some(json!({"score": 7})));
+    }
+
+    #[rstest]
+    #[case("I would rather talk about the weather.")]
+    #[case("")]
+    #[case("} {")]
+    #[case("{\"score\": 7")]
+    fn where_there_is_none_none_is_found(#[case] text: &str) {
+        assert_eq!(json_in(text), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_place() {
+        let schema = json!({"type": "object", "required": ["score"], "properties": {"score": {"type": "integer"}}});
+        let schema = OutputSchema::compile("answer", schema).unwrap();
+        assert_eq!(schema.read(r#"{"score": 7}"#), Ok(json!({"score": 7})));
+        let wrong = schema.read(r#"{"score": "seven"}"#).unwrap_err();
+        assert!(wrong.starts_with("/score: ") && wrong.contains("integer"), "{wrong}");
+        assert!(schema.read("prose").is_err());
+    }
+
+    #[test]
+    fn a_schema_that_is_none_or_points_elsewhere_is_refused() {
+        assert!(OutputSchema::compile("answer", json!({"type": "thing"})).is_err());
+        assert!(OutputSchema::compile("answer", json!({"$ref": "http://169.254.169.254/secret"})).is_err());
+    }
+}

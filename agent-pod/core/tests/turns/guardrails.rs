@@ -1,0 +1,285 @@
+//! Turns that are held against guardrails, through the public interface.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::fixture::{Fixture, ask, content, events, streamed};
+use agent_pod_core::agent::AgentMemory;
+use agent_pod_core::event::{ChatRequest, Finish, RunAnswer, TurnEvent, TurnRequest};
+use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSettings};
+use agent_pod_core::memory::{
+    Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Strategy,
+};
+use agent_pod_core::message::{Message, Role, ToolCall};
+use agent_pod_core::model::ModelEvent;
+use agent_pod_core::service::RunOptions;
+use agent_pod_core::testing::{Scripted, ScriptedModel};
+use agent_pod_core::usage::Tokens;
+use async_trait::async_trait;
+use rstest::rstest;
+use serde_json::json;
+
+/// Keeps what was stored.
+#[derive(Default)]
+struct Kept(Mutex<Vec<StoredTurn>>);
+
+impl Kept {
+    fn said(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().flat_map(|turn| turn.messages.iter().map(|m| m.content.clone())).collect()
+    }
+}
+
+#[async_trait]
+impl ConversationStore for Kept {
+    async fn lock(&self, _: &SessionKey) -> Result<SessionLock, StoreError> {
+        Ok(SessionLock::new(()))
+    }
+
+    async fn read(&self, _: &SessionKey, _: Option<u64>, _: usize) -> Result<Option<Conversation>, StoreError> {
+        Ok(Some(Conversation { turns: self.0.lock().unwrap().clone(), ..Conversation::default() }))
+    }
+
+    async fn append(
+        &self,
+        _: &SessionKey,
+        turn: StoredTurn,
+        _: ConversationSettings,
+        _: &SessionLock,
+    ) -> Result<(), StoreError> {
+        self.0.lock().unwrap().push(turn);
+        Ok(())
+    }
+
+    async fn fold(&self, _: &SessionKey, _: Fold) -> Result<bool, StoreError> {
+        panic!("nothing is to be summed up")
+    }
+
+    async fn delete(&self, _: &SessionKey) -> Result<Option<u64>, StoreError> {
+        panic!("nothing is to be deleted")
+    }
+}
+
+fn rule(check: CheckSettings, action: Action) -> Rule {
+    let message = Some("Not here.".to_owned());
+    Rule::compile(RuleSettings { check, action, message, messages: true, tool_results: false }).unwrap()
+}
+
+fn on_tools(check: CheckSettings, action: Action) -> Rule {
+    let settings = RuleSettings { check, action, message: None, messages: false, tool_results: true };
+    Rule::compile(settings).unwrap()
+}
+
+fn email() -> CheckSettings {
+    CheckSettings::Pii(vec![Entity::Email])
+}
+
+fn topics() -> CheckSettings {
+    CheckSettings::Topics(vec!["politics".to_owned()])
+}
+
+fn guarded(model: &Arc<ScriptedModel>, input: Vec<Rule>, output: Vec<Rule>) -> (Fixture, Arc<Kept>) {
+    let kept = Arc::new(Kept::default());
+    let settings = ConversationSettings { turns_max: 5, ttl: Duration::from_secs(60) };
+    let strategy = Strategy::SlidingWindow { turns_max: 5 };
+    let memory = AgentMemory { store: Arc::clone(&kept) as Arc<dyn ConversationStore>, settings, strategy };
+    (Fixture::new([("only", Arc::clone(model))]).tools().memory(memory).guardrails(input, output), kept)
+}
+
+async fn answer(fixture: &Fixture, request: TurnRequest) -> RunAnswer {
+    fixture.agent().start(request, RunOptions::default(), ()).answer().await.unwrap()
+}
+
+fn tokens(seen: &[TurnEvent]) -> String {
+    seen.iter()
+        .filter_map(|event| if let TurnEvent::Token(text) = event { Some(text.as_str()) } else { None })
+        .collect()
+}
+
+fn end(seen: &[TurnEvent]) -> &RunAnswer {
+    let Some(TurnEvent::Done(answer)) = seen.last() else { panic!("{seen:?}") };
+    answer
+}
+
+fn call(arguments: serde_json::Value) -> Scripted {
+    Scripted::Event(ModelEvent::ToolCall(ToolCall { id: "c".into(), name: "upper".into(), arguments }))
+}
+
+#[rstest]
+#[case(false)]
+#[case(true)]
+#[tokio::test]
+async fn a_blocked_question_calls_no_model_and_stores_nothing(#[case] streaming: bool) {
+    let model = ScriptedModel::new([]);
+    let (fixture, kept) = guarded(&model, vec![rule(topics(), Action::Block)], vec![]);
+    let options = RunOptions { streaming, ..RunOptions::default() };
+    let seen = events(fixture.agent().start(ask("About Politics?"), options, ())).await;
+    let body = serde_json::to_value(end(&seen)).unwrap();
+    let guardrail =
+        json!({"direction": "input", "type": "topic_filter", "action": "block", "reason": "topic `politics`"});
+    assert_eq!((&body["blocked"], &body["finish"]), (&json!(true), &json!("blocked")));
+    assert_eq!((&body["guardrail"], &body["answer"], &body["steps"]), (&guardrail, &json!("Not here."), &json!([])));
+    assert!(model.requests().is_empty() && kept.said().is_empty() && tokens(&seen).is_empty());
+    assert_eq!(fixture.observer.outcomes(), [("ok".to_owned(), 0)]);
+}
+
+#[tokio::test]
+async fn a_redacted_question_reaches_prompt_model_and_memory_redacted() {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, kept) = guarded(&model, vec![rule(email(), Action::Redact)], vec![]);
+    let answer = answer(&fixture.prompt("For {{ query }}"), ask("I am a@b.co")).await;
+    let sent: Vec<_> = model.requests()[0].messages.iter().map(|message| message.content.clone()).collect();
+    assert_eq!(sent, ["For I am [REDACTED_EMAIL]", "I am [REDACTED_EMAIL]"]);
+    assert_eq!(kept.said(), ["I am [REDACTED_EMAIL]", "ok"]);
+    assert!(!answer.blocked && answer.warnings.is_empty());
+}
+
+#[tokio::test]
+async fn a_warning_passes_and_is_told_once() {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(topics(), Action::Warn)], vec![]);
+    let body = serde_json::to_value(answer(&fixture, ask("politics, politics")).await).unwrap();
+    let warning = json!({"direction": "input", "type": "topic_filter", "reason": "topic `politics`"});
+    assert_eq!((&body["warnings"], &body["blocked"]), (&json!([warning]), &json!(false)));
+    assert_eq!(model.requests()[0].messages[1].content, "politics, politics");
+}
+
+#[rstest]
+#[case(&["Write to a@b.co, ", "or call."])]
+#[case(&["Write to a", "@b", ".", "co", ", or call."])]
+#[case(&["W", "r", "i", "te to a@", "b.c", "o, or", " call."])]
+#[tokio::test]
+async fn a_redaction_leaks_through_no_chunk(#[case] pieces: &[&str]) {
+    let model = ScriptedModel::new([Ok(pieces.iter().map(|piece| content(piece)).collect())]);
+    let (fixture, kept) = guarded(&model, vec![], vec![rule(email(), Action::Redact)]);
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
+    assert_eq!(tokens(&seen), "Write to [REDACTED_EMAIL], or call.");
+    assert_eq!(end(&seen).answer, tokens(&seen));
+    assert_eq!(kept.said(), ["hi", "Write to [REDACTED_EMAIL], or call."]);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_in_something_held_back_is_whole() {
+    let model = ScriptedModel::new([Ok(vec![content("It is a@b"), content(".co")])]);
+    let (fixture, _) = guarded(&model, vec![], vec![rule(email(), Action::Redact)]);
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
+    assert_eq!(
+        (tokens(&seen), end(&seen).answer.as_str()),
+        ("It is [REDACTED_EMAIL]".to_owned(), "It is [REDACTED_EMAIL]")
+    );
+}
+
+#[tokio::test]
+async fn a_blocked_stream_keeps_what_went_out_and_stops_the_model() {
+    let model =
+        ScriptedModel::new([Ok(vec![content("I think "), content("politics "), content("is"), Scripted::Silence])]);
+    let (fixture, kept) = guarded(&model, vec![], vec![rule(topics(), Action::Block)]);
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
+    let answer = end(&seen);
+    assert_eq!((tokens(&seen).as_str(), answer.answer.as_str()), ("I think ", "Not here."));
+    assert_eq!((answer.blocked, answer.finish, answer.attempts[0].outcome), (true, Finish::Blocked, "cancelled"));
+    assert_eq!(kept.said(), ["hi", "Not here."]);
+}
+
+#[tokio::test]
+async fn a_blocked_answer_that_nobody_reads_along_is_the_rules_message() {
+    let model = ScriptedModel::new([ScriptedModel::text("politics")]);
+    let (fixture, kept) = guarded(&model, vec![], vec![rule(topics(), Action::Block)]);
+    let answer = answer(&fixture, ask("hi")).await;
+    assert_eq!((answer.answer.as_str(), answer.blocked), ("Not here.", true));
+    assert_eq!(kept.said(), ["hi", "Not here."]);
+}
+
+#[tokio::test]
+async fn an_answer_is_cut_where_the_rule_says() {
+    let model = ScriptedModel::new([Ok(vec![content("12345"), content("6789")])]);
+    let (fixture, _) = guarded(&model, vec![], vec![rule(CheckSettings::MaxLength(7), Action::Truncate)]);
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
+    assert_eq!((tokens(&seen), end(&seen).answer.as_str()), ("1234567".to_owned(), "1234567"));
+}
+
+#[tokio::test]
+async fn tool_results_in_scope_are_redacted_before_the_model_sees_them() {
+    let model = ScriptedModel::new([Ok(vec![call(json!("a@b.co"))]), ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![on_tools(email(), Action::Redact)], vec![]);
+    let answer = answer(&fixture, ask("I am a@b.co")).await;
+    let sent = &model.requests()[1].messages;
+    assert_eq!((sent[1].content.as_str(), sent[3].content.as_str()), ("I am a@b.co", "\"[REDACTED_EMAIL]\""));
+    assert_eq!((answer.steps[0].result.as_str(), answer.steps[0].ok), ("\"[REDACTED_EMAIL]\"", true));
+}
+
+#[tokio::test]
+async fn a_blocked_tool_result_is_withheld_and_the_run_goes_on() {
+    let model = ScriptedModel::new([Ok(vec![call(json!("politics"))]), ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![on_tools(topics(), Action::Block)], vec![]);
+    let answer = answer(&fixture, ask("hi")).await;
+    assert_eq!(model.requests()[1].messages[3].content, "withheld by a guardrail: topic `politics`");
+    assert_eq!((answer.answer.as_str(), answer.blocked, answer.steps[0].ok), ("ok", false, false));
+}
+
+#[tokio::test]
+async fn output_rules_cover_steps_and_their_events_and_the_memory() {
+    let model = ScriptedModel::new([Ok(vec![call(json!({"to": "a@b.co"}))]), ScriptedModel::text("ok")]);
+    let (fixture, kept) = guarded(&model, vec![], vec![rule(email(), Action::Redact)]);
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
+    let told: String = seen.iter().map(TurnEvent::to_json).collect();
+    assert!(!told.to_lowercase().contains("a@b.co") && told.contains("[REDACTED_EMAIL]"), "{told}");
+    assert!(model.requests()[1].messages[3].content.contains("A@B.CO"), "the model sees what the tool said");
+    assert!(!kept.said().concat().contains("A@B.CO"));
+}
+
+#[tokio::test]
+async fn the_token_budget_is_checked_before_each_model_call() {
+    let counted = Scripted::Event(ModelEvent::Tokens(Tokens { input: 90, output: 15, cached: 0 }));
+    let model = ScriptedModel::new([Ok(vec![content("Let me look."), call(json!(1)), counted])]);
+    let (fixture, kept) = guarded(&model, vec![], vec![rule(CheckSettings::CostLimit(100), Action::Block)]);
+    let answer = answer(&fixture, ask("hi")).await;
+    let hit = answer.guardrail.unwrap();
+    assert_eq!((hit.reason.as_str(), answer.answer.as_str()), ("token budget 100 exceeded (105)", "Not here."));
+    assert_eq!((model.requests().len(), answer.usage.tokens_in), (1, 90));
+    assert_eq!(kept.said(), ["hi", "Not here."]);
+}
+
+#[rstest]
+#[case::input(true)]
+#[case::output(false)]
+#[tokio::test]
+async fn a_rule_that_fails_to_run_blocks(#[case] on_input: bool) {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let faulty = vec![rule(CheckSettings::Faulty, Action::Warn)];
+    let (input, output) = if on_input { (faulty, vec![]) } else { (vec![], faulty) };
+    let (fixture, _) = guarded(&model, input, output);
+    let answer = answer(&fixture, ask("hi")).await;
+    assert_eq!(
+        (answer.answer.as_str(), answer.guardrail.unwrap().reason.as_str()),
+        ("Not here.", "the rule could not be run")
+    );
+    assert_eq!(model.requests().len(), usize::from(!on_input));
+}
+
+#[tokio::test]
+async fn at_the_chat_door_every_text_of_the_caller_is_seen() {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact), rule(topics(), Action::Block)], vec![]);
+    let said = |role, text: &str| Message::new(role, text);
+    let messages = vec![
+        said(Role::User, "politics from a@b.co"),
+        said(Role::Assistant, "Not here."),
+        Message::tool_result("c", "a@b.co"),
+        said(Role::User, "I am a@b.co"),
+    ];
+    let chat = ChatRequest { messages, system: vec!["Serve a@b.co".to_owned()], ..ChatRequest::default() };
+    let request = TurnRequest { chat: Some(Box::new(chat)), ..ask("I am a@b.co") };
+    assert!(!answer(&fixture, request).await.blocked, "what was blocked before blocks nothing any more");
+    let sent: Vec<_> = model.requests()[0].messages.iter().map(|message| message.content.clone()).collect();
+    assert_eq!(
+        sent,
+        [
+            "Be kind.\n\nServe [REDACTED_EMAIL]",
+            "politics from [REDACTED_EMAIL]",
+            "Not here.",
+            "a@b.co",
+            "I am [REDACTED_EMAIL]"
+        ]
+    );
+}

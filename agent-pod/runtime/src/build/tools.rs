@@ -1,0 +1,153 @@
+//! The tools of an agent, and what of them outlives a reload.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_pod_config::{AgentDocument, RejectedProblem, ToolByDocument, ToolDocument, WebhookAuthDocument};
+use agent_pod_core::service::ToolSummary;
+use agent_pod_core::tool::internal::{Cache, Calculator, DatetimeNow, JsonTransform, TextSummarize};
+use agent_pod_core::tool::{
+    ApprovalSettings, Arguments, Limits, Permissions, RateLimit, Registered, Tool, ToolKind, ToolSet, ToolSpec,
+    any_object,
+};
+use agent_pod_infra::secret::{SecretId, SecretStore};
+use agent_pod_infra::tool::{HttpRequest, Webhook, WebhookSettings};
+use astromesh_crds::v1alpha1::WebhookMethod;
+use http::Method;
+
+use super::problem;
+use crate::registry::Snapshot;
+
+/// Calls of one reply that go on at the same time.
+const PARALLEL_MAX: usize = 16;
+
+/// What outlives reloads: unchanged tools go on with their connections, limits, breakers and entries.
+pub(super) struct Tools {
+    secrets: SecretStore,
+    known: HashMap<(String, String), (ToolDocument, Arc<Registered>)>,
+}
+
+impl Tools {
+    pub(super) fn new(secrets: SecretStore) -> Self {
+        Self { secrets, known: HashMap::new() }
+    }
+
+    /// The tools of an agent; `key` is its `namespace/name`.
+    pub(super) fn set(&mut self, key: &str, agent: &AgentDocument, path: &str) -> Result<ToolSet, RejectedProblem> {
+        let mut tools = Vec::new();
+        for (index, tool) in agent.tools.iter().enumerate() {
+            let known = self.known.get(&(key.to_owned(), tool.name.clone()));
+            let registered = match known.filter(|(document, _)| document == tool) {
+                Some((_, registered)) => Arc::clone(registered),
+                None => {
+                    let made = self.tool(tool);
+                    Arc::new(
+                        made.map_err(|(field, message)| problem(format!("{path}.tools[{index}].{field}"), message))?,
+                    )
+                }
+            };
+            self.known.insert((key.to_owned(), tool.name.clone()), (tool.clone(), Arc::clone(&registered)));
+            tools.push(registered);
+        }
+        let Some(limits) = &agent.tool_limits else { return Ok(ToolSet::default()) };
+        let permissions = Permissions { allow: limits.allow.clone(), deny: limits.deny.clone() };
+        let parallel_max = if limits.parallel { PARALLEL_MAX } else { 1 };
+        let limits = Limits { result_tokens_max: limits.max_result_tokens.into(), parallel_max };
+        Ok(ToolSet::configured(tools, permissions, limits))
+    }
+
+    fn tool(&self, tool: &ToolDocument) -> Result<Registered, (&'static str, String)> {
+        let (kind, port) = match &tool.by {
+            ToolByDocument::Internal { allow } => (ToolKind::Internal, Some(internal(&tool.name, allow)?)),
+            ToolByDocument::Webhook { .. } => (ToolKind::Webhook, Some(self.webhook(tool)?)),
+            ToolByDocument::Client {} => (ToolKind::Client, None),
+        };
+        let own = port.as_ref().map_or_else(|| spec(tool), |port: &Arc<dyn Tool>| port.spec());
+        let spec = ToolSpec { description: tool.description.clone().unwrap_or(own.description), ..own };
+        Ok(Registered {
+            arguments: Arguments::compile(&spec.parameters).map_err(|error| ("parameters", error.to_string()))?,
+            spec,
+            kind,
+            rate: tool.rate_limit.as_ref().map(|limit| RateLimit {
+                window: Duration::from_secs(limit.window_seconds.into()),
+                calls_max: usize::try_from(limit.max_calls).unwrap_or(usize::MAX),
+            }),
+            timeout: Duration::from_millis(tool.timeout_ms),
+            approval: tool.approval_timeout_ms.map(|wait| ApprovalSettings { timeout: Duration::from_millis(wait) }),
+            port,
+            state: Arc::default(),
+        })
+    }
+
+    fn webhook(&self, tool: &ToolDocument) -> Result<Arc<dyn Tool>, (&'static str, String)> {
+        let ToolByDocument::Webhook { url, method, headers, auth } = &tool.by else {
+            return Err(("by", "is no webhook".to_owned()));
+        };
+        let secret = |auth: &WebhookAuthDocument| {
+            let id = SecretId { name: auth.secret.name.clone(), key: auth.secret.key.clone() };
+            (self.secrets.handle(&id), auth.header.clone())
+        };
+        let settings = WebhookSettings {
+            spec: spec(tool),
+            url: url.clone(),
+            method: match method {
+                WebhookMethod::Post => Method::POST,
+                WebhookMethod::Put => Method::PUT,
+                WebhookMethod::Patch => Method::PATCH,
+                WebhookMethod::Get => Method::GET,
+                WebhookMethod::Delete => Method::DELETE,
+            },
+            headers: headers.clone(),
+            auth: auth.as_ref().map(secret),
+        };
+        Ok(Arc::new(Webhook::new(settings).map_err(|error| ("webhook", error.to_string()))?))
+    }
+
+    /// From now on only these agents serve.
+    pub(super) fn take_over(&mut self, serving: &BTreeSet<(String, String)>) {
+        self.known.retain(|key, _| serving.contains(key));
+    }
+}
+
+fn spec(tool: &ToolDocument) -> ToolSpec {
+    ToolSpec {
+        name: tool.name.clone(),
+        description: tool.description.clone().unwrap_or_default(),
+        parameters: tool.parameters.clone().unwrap_or_else(any_object),
+    }
+}
+
+fn internal(name: &str, allow: &[String]) -> Result<Arc<dyn Tool>, (&'static str, String)> {
+    Ok(match name {
+        "datetime_now" => Arc::new(DatetimeNow),
+        "json_transform" => Arc::new(JsonTransform),
+        "calculator" => Arc::new(Calculator),
+        "cache" => Arc::new(Cache::default()),
+        "text_summarize" => Arc::new(TextSummarize),
+        "http_request" => Arc::new(HttpRequest::new(allow.to_vec()).map_err(|error| ("internal", error.to_string()))?),
+        _unknown => return Err(("name", format!("there is no internal tool `{name}`"))),
+    })
+}
+
+/// The tools as callers may see them.
+pub(super) fn summaries(tools: &ToolSet) -> Vec<ToolSummary> {
+    let summary = |tool: &Registered| ToolSummary {
+        name: tool.spec.name.clone(),
+        kind: tool.kind.as_str(),
+        description: tool.spec.description.clone(),
+        parameters: tool.spec.parameters.clone(),
+    };
+    tools.permitted().map(summary).collect()
+}
+
+/// The tools that serve, by `namespace/name` of their agents and their own names.
+pub(super) fn named(snapshot: &Snapshot) -> BTreeSet<(String, String)> {
+    let agents = snapshot.entries.values().map(|entry| &entry.agent);
+    agents
+        .flat_map(|agent| {
+            let key = super::agent_key(&agent.namespace, &agent.name);
+            agent.tools.all().map(move |tool| (key.clone(), tool.spec.name.clone()))
+        })
+        .collect()
+}

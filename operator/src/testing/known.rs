@@ -1,0 +1,72 @@
+//! Stores that hold what a test says.
+
+use std::hash::Hash;
+
+use astromesh_crds::v1alpha1::{Agent, Provider};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Lookup, Store, store};
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+use crate::stores::{ChildStores, Stores};
+
+/// The stores, and the writers of those that a test fills.
+pub(crate) struct Known {
+    pub(crate) stores: Stores,
+    agents: Writer<Agent>,
+    providers: Writer<Provider>,
+    namespaces: Writer<PartialObjectMeta<Namespace>>,
+}
+
+impl Known {
+    pub(crate) fn nothing() -> Self {
+        let (agents, agents_writer) = store();
+        let (providers, providers_writer) = store();
+        let (namespaces, namespaces_writer) = store();
+        let children = ChildStores {
+            config_maps: empty(),
+            service_accounts: empty(),
+            services: empty(),
+            deployments: empty(),
+            claims: empty(),
+        };
+        let stores = Stores::new(agents, providers, empty(), children).with_namespaces(Some(namespaces));
+        Self { stores, agents: agents_writer, providers: providers_writer, namespaces: namespaces_writer }
+    }
+
+    pub(crate) fn agent(&mut self, agent: Agent) {
+        self.agents.apply_watcher_event(&Event::Apply(agent));
+    }
+
+    pub(crate) fn no_agent(&mut self, agent: Agent) {
+        self.agents.apply_watcher_event(&Event::Delete(agent));
+    }
+
+    pub(crate) fn provider(&mut self, provider: Provider) {
+        self.providers.apply_watcher_event(&Event::Apply(provider));
+    }
+
+    /// A namespace with one label beside its name.
+    pub(crate) fn namespace(&mut self, name: &str, (label, value): (&str, &str)) {
+        self.namespaces.apply_watcher_event(&Event::Apply(namespace(name, label, value)));
+    }
+}
+
+/// A namespace's metadata.
+pub(crate) fn namespace(name: &str, label: &str, value: &str) -> PartialObjectMeta<Namespace> {
+    serde_json::from_value(json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": name, "uid": name, "labels": {"kubernetes.io/metadata.name": name, label: value}},
+    }))
+    .unwrap()
+}
+
+fn empty<K>() -> Store<K>
+where
+    K: Lookup + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone + Default,
+{
+    store().0
+}
