@@ -194,7 +194,7 @@ async fn tool_results_in_scope_are_redacted_before_the_model_sees_them() {
 
 #[tokio::test]
 async fn a_blocked_tool_result_is_withheld_and_the_run_goes_on() {
-    let model = ScriptedModel::new([Ok(vec![call(json!("politics"))]), ScriptedModel::text("ok")]);
+    let model = ScriptedModel::new([Ok(vec![call(json!({"about": "politics"}))]), ScriptedModel::text("ok")]);
     let (fixture, _) = guarded(&model, vec![on_tools(topics(), Action::Block)], vec![]);
     let answer = answer(&fixture, ask("hi")).await;
     assert_eq!(model.requests()[1].messages[3].content, "withheld by a guardrail: topic `politics`");
