@@ -70,6 +70,10 @@ fn hi() -> Vec<Result<ModelEvent, ModelError>> {
     vec![Ok(ModelEvent::Content("Hi".to_owned()))]
 }
 
+fn of_status(status: u16, kind: ModelErrorKind) -> ModelError {
+    ModelError { status: Some(status), ..ModelError::new(kind, status.to_string()) }
+}
+
 async fn failure(model: &ChatCompletions) -> ModelError {
     model.call(&Asked::hi().request()).await.err().expect("the call fails")
 }
@@ -160,7 +164,7 @@ async fn a_refused_credential_is_tried_once_more_if_it_has_changed(
     std::fs::write(root.path().join("openai/api-key"), on_disk).unwrap();
     match model.call(&Asked::hi().request()).await {
         Ok(stream) => assert!(succeeds && events(stream).await == hi()),
-        Err(error) => assert!(!succeeds && error == ModelError::new(ModelErrorKind::Unauthorized, "401"), "{error}"),
+        Err(error) => assert!(!succeeds && error == of_status(401, ModelErrorKind::Unauthorized), "{error}"),
     }
     let seen: Vec<_> = server.calls().iter().map(|call| call.headers[AUTHORIZATION].clone()).collect();
     assert_eq!(seen, sent);
@@ -199,7 +203,8 @@ async fn an_error_status_is_told(#[case] status: u16, #[case] kind: ModelErrorKi
         (StatusCode::from_u16(status).unwrap(), [(RETRY_AFTER, "7")], body).into_response()
     })
     .await;
-    let expected = ModelError { retry_after: Some(Duration::from_secs(7)), ..ModelError::new(kind, message) };
+    let (retry_after, status) = (Some(Duration::from_secs(7)), Some(status));
+    let expected = ModelError { retry_after, status, ..ModelError::new(kind, message) };
     assert_eq!(failure(&model(server.endpoint())).await, expected);
     assert_eq!(server.calls().len(), 1, "retries are the router's");
 }
@@ -211,7 +216,7 @@ async fn an_error_without_an_end_is_told_without_waiting_for_it() {
         (StatusCode::BAD_REQUEST, Body::from_stream(endless)).into_response()
     })
     .await;
-    assert_eq!(failure(&model(server.endpoint())).await, ModelError::new(ModelErrorKind::Rejected, "400"));
+    assert_eq!(failure(&model(server.endpoint())).await, of_status(400, ModelErrorKind::Rejected));
 }
 
 #[rstest]
@@ -238,7 +243,7 @@ async fn a_credential_that_the_server_repeats_is_not_passed_on(
         Ok(stream) => events(stream).await.pop().unwrap().unwrap_err(),
         Err(error) => error,
     };
-    assert_eq!(error, ModelError::new(ModelErrorKind::Rejected, "400: no [redacted] here"));
+    assert_eq!((error.kind, error.message.as_str()), (ModelErrorKind::Rejected, "400: no [redacted] here"));
     assert!(!format!("{model:?}").contains("topsecret"));
 }
 
@@ -249,7 +254,7 @@ async fn a_redirect_is_not_followed() {
     let server =
         Server::start(move |_| (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location.clone())]).into_response()).await;
     let (model, _store) = model_with(server.endpoint(), AuthScheme::Bearer, Some("sk-1"));
-    assert_eq!(failure(&model).await, ModelError::new(ModelErrorKind::NotFound, "307"));
+    assert_eq!(failure(&model).await, of_status(307, ModelErrorKind::NotFound));
     assert_eq!(target.calls().len(), 0, "the credential went nowhere else");
 }
 

@@ -194,7 +194,9 @@ async fn a_list_that_is_none_says_why(
     #[case] message: &str,
 ) {
     let server = Server::start(move |_| (StatusCode::from_u16(status).unwrap(), body.clone()).into_response()).await;
-    assert_eq!(chat(&settings(server.endpoint())).models().await, Err(ModelError::new(kind, message)));
+    let error = chat(&settings(server.endpoint())).models().await.unwrap_err();
+    assert_eq!((error.kind, error.message.as_str()), (kind, message));
+    assert_eq!(error.status, (status != 200).then_some(status), "an answer that says no");
 }
 
 // --- TLS ---

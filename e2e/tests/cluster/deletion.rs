@@ -13,7 +13,8 @@ use crate::support::{echoing, support};
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_an_agent_removes_every_child() -> anyhow::Result<()> {
     with_temp_ns(async |ns| {
-        echoing(ns, support("Be kind.")).await?;
+        // The server lives on: a Provider whose server is down is not ready.
+        let (_llm, _caller) = echoing(ns, support("Be kind.")).await?;
         ns.kubectl(&["delete", "agent", "support", "--timeout=30s"]).await?.text()?;
         for kind in KINDS {
             let what = format!("the {} is gone", kind.1);

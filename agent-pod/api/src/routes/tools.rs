@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::call_headers::CallHeaders;
 use crate::credentials::{Admitted, Credentials, name_of};
@@ -110,7 +110,7 @@ fn tool_request(body: Value) -> Result<(String, ToolRequest), RunError> {
     let mut fields = Fields::new(object, "");
     let agent = fields.required_text("agent", "the agent that has the tool");
     let tool = fields.required_text("tool", "the name of the tool");
-    let arguments = fields.object("arguments", "must be an object").unwrap_or_else(Map::new);
+    let arguments = fields.object("arguments", "must be an object").unwrap_or_default();
     let (named, original) = (fields.text("sessionId"), fields.text("session_id"));
     let session_id = named.or(original);
     let bad_session = session_id.as_deref().and_then(|session| session_id_problem("sessionId", session));

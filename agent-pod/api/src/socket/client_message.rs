@@ -66,12 +66,9 @@ impl ClientMessage {
 
 fn tool_result(fields: &mut Fields) -> Option<ClientMessage> {
     let id = fields.required_text("id", "the id of the call");
-    let ok = match fields.take("ok") {
-        Some(Value::Bool(ok)) => ok,
-        Some(_) | None => {
-            fields.refuse("ok", "is required: true or false");
-            return None;
-        }
+    let Some(Value::Bool(ok)) = fields.take("ok") else {
+        fields.refuse("ok", "is required: true or false");
+        return None;
     };
     let text = |value: Option<Value>| match value {
         None => String::new(),

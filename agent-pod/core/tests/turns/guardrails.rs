@@ -200,17 +200,18 @@ async fn an_answer_is_cut_where_the_rule_says() {
 
 #[tokio::test]
 async fn tool_results_in_scope_are_redacted_before_the_model_sees_them() {
-    let model = ScriptedModel::new([Ok(vec![call(json!("a@b.co"))]), ScriptedModel::text("ok")]);
+    const RESULT: &str = r#"{"TO":"[REDACTED_EMAIL]"}"#;
+    let model = ScriptedModel::new([Ok(vec![call(json!({"to": "a@b.co"}))]), ScriptedModel::text("ok")]);
     let (fixture, _) = guarded(&model, vec![on_tools(email(), Action::Redact)], vec![]);
     let answer = answer(&fixture, ask("I am a@b.co")).await;
     let sent = &model.requests()[1].messages;
-    assert_eq!((sent[1].content.as_str(), sent[3].content.as_str()), ("I am a@b.co", "\"[REDACTED_EMAIL]\""));
-    assert_eq!((answer.steps[0].result.as_str(), answer.steps[0].ok), ("\"[REDACTED_EMAIL]\"", true));
+    assert_eq!((sent[1].content.as_str(), sent[3].content.as_str()), ("I am a@b.co", RESULT));
+    assert_eq!((answer.steps[0].result.as_str(), answer.steps[0].ok), (RESULT, true));
 }
 
 #[tokio::test]
 async fn a_blocked_tool_result_is_withheld_and_the_run_goes_on() {
-    let model = ScriptedModel::new([Ok(vec![call(json!("politics"))]), ScriptedModel::text("ok")]);
+    let model = ScriptedModel::new([Ok(vec![call(json!({"about": "politics"}))]), ScriptedModel::text("ok")]);
     let (fixture, _) = guarded(&model, vec![on_tools(topics(), Action::Block)], vec![]);
     let answer = answer(&fixture, ask("hi")).await;
     assert_eq!(model.requests()[1].messages[3].content, "withheld by a guardrail: topic `politics`");

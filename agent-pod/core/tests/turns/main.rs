@@ -14,5 +14,7 @@ mod output;
 mod patterns;
 #[cfg(test)]
 mod routing;
+#[cfg(test)]
 mod tools;
+#[cfg(test)]
 mod turn;

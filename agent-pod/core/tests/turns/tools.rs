@@ -295,7 +295,12 @@ async fn the_caller_carries_out_client_tools(
         match event {
             TurnEvent::ToolCall { id, .. } => given.iter().for_each(|given| run.desk.give(&id, given.clone()).unwrap()),
             TurnEvent::Done(done) => answer = Some(done),
-            _ => {}
+            TurnEvent::Status(_)
+            | TurnEvent::Token(_)
+            | TurnEvent::ToolResult { .. }
+            | TurnEvent::ApprovalRequired { .. }
+            | TurnEvent::Step(_)
+            | TurnEvent::Error(_) => {}
         }
     }
     let step = &answer.unwrap().steps[0];

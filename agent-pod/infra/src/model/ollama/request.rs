@@ -118,7 +118,7 @@ fn tool_call(call: &ToolCall) -> Value {
     let arguments = match arguments {
         Value::Object(_) => arguments.clone(),
         Value::Null => json!({}),
-        other => json!({"arguments": other}),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => json!({"arguments": arguments}),
     };
     json!({"id": id, "function": {"name": name, "arguments": arguments}})
 }
