@@ -131,10 +131,17 @@ fn headers_of_a_webhook_are_its_own(#[case] name: &str, #[case] message: &str) {
 }
 
 #[test]
-fn the_secrets_of_tools_are_the_documents() {
+fn the_secrets_of_tools_and_memory_are_the_documents() {
     let (agent, providers) = full();
     let document = compiled(&[agent], &providers).document;
-    assert!(document.secrets().iter().any(|secret| secret.name == "shop" && secret.key == "token"));
+    let agent = document.agents.values().next().unwrap();
+    let named: Vec<_> = agent.secrets().map(|(field, key)| (field, key.name.as_str(), key.key.as_str())).collect();
+    let fields = ["memory.conversational.connection", "tools[0].webhook.auth"].map(str::to_owned);
+    let [of_memory, of_tools] = fields;
+    assert_eq!(named, [(of_memory, "store", "url"), (of_tools, "shop", "token")]);
+    let all = document.secrets();
+    let of_providers = document.providers.values().flat_map(|provider| provider.secrets().map(|(_, key)| key));
+    assert!(of_providers.chain(agent.secrets().map(|(_, key)| key)).all(|key| all.contains(key)), "{all:?}");
 }
 
 #[test]

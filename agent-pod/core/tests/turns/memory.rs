@@ -12,6 +12,7 @@ use agent_pod_core::memory::{
     Strategy,
 };
 use agent_pod_core::model::strategy as routing;
+use agent_pod_core::prompt::CONTEXT;
 use agent_pod_core::service::RunOptions;
 use agent_pod_core::testing::{Scripted, ScriptedModel, candidate, models};
 use async_trait::async_trait;
@@ -205,6 +206,19 @@ async fn a_prompt_that_shows_the_conversation_itself_gets_it_once() {
     }
     let said: Vec<_> = model.requests()[1].messages.iter().map(|message| message.content.clone()).collect();
     assert_eq!(said, ["user: one;assistant: a;", "two"]);
+}
+
+#[tokio::test]
+async fn a_context_that_shows_the_conversation_stands_before_the_question_in_place_of_it() {
+    let model = ScriptedModel::new(["a", "b"].map(ScriptedModel::text));
+    let context = "Before: {% for said in memory.conversation %}{{ said.content }};{% endfor %}";
+    let fixture = Fixture::new([("only", model.clone())]).template(CONTEXT, context);
+    let agent = fixture.memory(memory(TestStore::default())).agent();
+    for query in ["one", "two"] {
+        ask_in(&agent, query, "s").await;
+    }
+    let said: Vec<_> = model.requests()[1].messages.iter().map(|message| message.content.clone()).collect();
+    assert_eq!(said, ["Be kind.", "Before: one;a;\n\ntwo"]);
 }
 
 #[tokio::test]
