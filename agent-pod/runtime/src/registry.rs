@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use agent_pod_core::access::TokenVerifier;
 use agent_pod_core::admission::{Gate, GateSettings};
-use agent_pod_core::agent::{Agent, Executed, ToolRequest};
+use agent_pod_core::agent::{Agent, AgentMemory, Executed, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnRequest;
+use agent_pod_core::memory::Strategy;
 use agent_pod_core::memory::history::AgentHistory;
 use agent_pod_core::model::router::ModelState;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
@@ -52,7 +53,13 @@ impl Entry {
         let place = self.gate.enter(lane, deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = RunOptions { timeout: Some(left), ..options };
-        let run = afterwork::detached(Arc::clone(&self.agent).start(request, options, place), afterwork);
+        let run = Arc::clone(&self.agent).start(request, options, place);
+        // Most runs have nothing left to do at their end, and most can ask nobody for anything.
+        let folds = |memory: &AgentMemory| matches!(memory.strategy, Strategy::Summary { .. });
+        let run = if self.agent.memory.as_ref().is_some_and(folds) { afterwork::detached(run, afterwork) } else { run };
+        if self.agent.tools.specs().is_empty() {
+            return Ok(run);
+        }
         let entered = desks.enter(&run.run_id, &self.agent.name, &run.desk);
         let events = run.events.inspect(move |_| {
             let _held = &entered;
