@@ -64,6 +64,8 @@ use_index() {
     scheduler_port=$((base_port + 6))
     llm_port=$((base_port + 10))
     mock_port=$((base_port + 11))
+    postgres_port=$((base_port + 12))
+    redis_port=$((base_port + 13))
     node_port_first=$((base_port + 100))
     node_port_last=$((base_port + 199))
     server=https://$node_ip:$api_port
