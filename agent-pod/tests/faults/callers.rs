@@ -88,3 +88,26 @@ async fn a_caller_that_goes_away_in_the_queue_leaves_its_place() {
     assert_eq!(world.run("asked").await.text(), "fine");
     assert_eq!(server.count(), 2, "the one that left was never passed on");
 }
+
+/// Nobody asks for the events of a run while its connection cannot be written to, so that its deadline would not come.
+#[tokio::test]
+async fn a_caller_that_reads_no_more_is_cut_off_with_its_run() {
+    let server = ModelServer::start([Reply::stream().flood()]).await;
+    let spec = json!({"circuitBreaker": {"failureThreshold": 1}, "timeouts": {"stall": "200ms"}});
+    let asked = agent("asked", &["p"], json!({}));
+    let world = World::with(&[("ASTROMESH_WRITE_TIMEOUT", "1")], [provider("p", &server.url(), spec), asked]).await;
+    let mut response = world.pod.ask("asked", &json!({"query": "hi", "stream": true})).send().await.unwrap();
+    assert!(response.chunk().await.unwrap().is_some());
+    // From here on nobody reads, and the caller keeps the connection open.
+    server.await_hang_up(0).await;
+    world.idle().await;
+    let ended = "outcome=\"cancelled\"";
+    until("the booking", async || world.metric("astromesh_agent_runs_total", &[ended]).await == 1.0).await;
+    assert!(world.tokens("p", "output").await > 0.0, "what came is booked");
+    let state = world.provider("p").await;
+    assert_eq!(
+        (&state["circuit"], state["lastError"].is_null()),
+        (&json!("closed"), true),
+        "the provider is not blamed"
+    );
+}

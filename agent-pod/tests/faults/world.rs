@@ -70,9 +70,14 @@ pub(crate) struct World {
 impl World {
     /// A pod that serves these manifests.
     pub(crate) async fn of(manifests: impl IntoIterator<Item = Value>) -> Self {
+        Self::with(&[], manifests).await
+    }
+
+    /// The same with variables of its environment.
+    pub(crate) async fn with(variables: &[(&str, &str)], manifests: impl IntoIterator<Item = Value>) -> Self {
         let folder = Folder::new();
         manifests.into_iter().for_each(|manifest| folder.put(&manifest));
-        let pod = Pod::on_folder(&folder).await;
+        let pod = Pod::on_folder(&folder, variables).await;
         let state = pod.await_state("a revision", |state| state["revision"].is_string()).await;
         assert_eq!(state["rejected"], Value::Null, "{state:#}");
         Self { pod, folder }

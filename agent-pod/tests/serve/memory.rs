@@ -59,7 +59,7 @@ fn contents(messages: &Value) -> Vec<String> {
 async fn a_file_without_a_folder_is_refused_with_what_to_do() {
     let model = ModelServer::start().await;
     let folder = agents(&model);
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     let state = pod.await_state("the refusal", |state| state["rejected"].is_object()).await;
     let problem = &state["rejected"]["problems"][0];
     assert_eq!(problem["path"], "agents.other.memory.conversational.backend");
@@ -78,7 +78,7 @@ async fn a_server_that_is_down_costs_the_memory_and_not_the_answer() {
         let connection = format!("connection: {{secretKeyRef: {{name: {name}, key: url}}}}");
         folder.agent(name, "fine", &format!("  memory: {{conversational: {{backend: {backend}, {connection}}}}}\n"));
     }
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("a revision", |state| state["revision"].is_string()).await;
     assert!(pod.ready().await, "a pod is ready without its stores");
     for agent in ["a", "b"] {

@@ -10,7 +10,7 @@ async fn an_agent_answers_and_says_what_it_used() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.provider(&model.url, "");
     folder.agent("support", "You are {{ identity.displayName }}.", "  identity: {displayName: Ada}\n");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("a revision", |state| state["revision"].is_string()).await;
     let answer: serde_json::Value =
         pod.ask("support", &json!({"query": "hi", "sessionId": "s-1"})).send().await.unwrap().json().await.unwrap();
@@ -32,7 +32,7 @@ async fn a_bad_manifest_is_reported_with_file_and_path_and_the_others_serve() {
         "apiVersion: astromesh.io/v1alpha1\nkind: Agent\nmetadata: {name: worse}\nspec: {prompts: {}}\n",
     );
     folder.write("not.yaml", "a: [1\n");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     let state = pod.await_state("a revision", |state| state["revision"].is_string()).await;
     assert!(pod.ready().await, "a start with a bad manifest becomes ready");
     assert_eq!(pod.answer("good").await, "fine");
@@ -57,7 +57,7 @@ async fn an_edit_is_served_and_a_broken_one_leaves_the_last_good_form() {
     folder.provider(&model.url, "");
     folder.agent("support", "one", "");
     folder.agent("other", "steady", "");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_answer("support", "one").await;
     folder.agent("support", "two", "");
     pod.await_answer("support", "two").await;
@@ -79,7 +79,7 @@ async fn an_edit_is_served_and_a_broken_one_leaves_the_last_good_form() {
 async fn a_missing_provider_is_named_and_heals_and_a_deleted_agent_ends() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.agent("support", "hello", "");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     let state = pod.await_state("the problem", |state| state["rejected"].is_object()).await;
     let problem = &state["rejected"]["problems"][0];
     assert_eq!(problem["path"], "agents.support.model.candidates[0].providerRef.name");
@@ -119,7 +119,7 @@ async fn a_conversation_outlives_a_reload() {
     let memory = "  memory: {conversational: {backend: in_memory}}\n";
     folder.provider(&model.url, "");
     folder.agent("support", "one", memory);
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("a revision", |state| state["revision"].is_string()).await;
     let ask = |query: &str| pod.ask("support", &json!({"query": query, "sessionId": "s"})).send();
     ask("first").await.unwrap();
@@ -137,7 +137,7 @@ async fn access_that_is_written_out_holds_on_loopback_too() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.provider(&model.url, "");
     folder.agent("closed", "hello", "  access: {mode: service_account}\n");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("the agent", |state| state["agents"][0]["name"] == "closed").await;
     let without = pod.ask("closed", &json!({"query": "hi"})).send().await.unwrap();
     assert_eq!(without.status(), 401);
@@ -154,7 +154,7 @@ async fn a_caller_that_goes_away_takes_the_providers_connection_with_it() {
     let (model, folder) = (ModelServer::gated().await, Folder::new());
     folder.provider(&model.url, "");
     folder.agent("support", "a long answer", "");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("the agent", |state| state["agents"][0]["name"] == "support").await;
     let mut response = pod.ask("support", &json!({"query": "hi", "stream": true})).send().await.unwrap();
     let mut seen = String::new();
@@ -179,7 +179,7 @@ async fn two_agents_of_one_name_are_an_error_that_names_both_files() {
         .unwrap()
         .replace("{name: support}", "{name: support, namespace: zoo}");
     folder.write("twin.yaml", &twin);
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     let state = pod.await_state("the refusal", |state| state["rejected"].is_object()).await;
     let file = state["rejected"]["problems"][0]["file"].as_str().unwrap();
     assert!(file.contains("support.yaml") && file.contains("twin.yaml"), "{state:#}");
@@ -190,7 +190,7 @@ async fn a_suspended_agent_answers_nothing() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.provider(&model.url, "");
     folder.agent("support", "hello", "  suspend: true\n");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("the agent", |state| state["agents"][0]["status"] == "suspended").await;
     let response = pod.ask("support", &json!({"query": "hi"})).send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "60"));

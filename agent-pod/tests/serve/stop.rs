@@ -10,7 +10,7 @@ async fn a_run_in_flight_ends_and_then_the_process() {
     let (model, folder) = (ModelServer::gated().await, Folder::new());
     folder.provider(&model.url, "");
     folder.agent("support", "a whole answer", "");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("the agent", |state| state["agents"][0]["name"] == "support").await;
     let asked = tokio::runtime::Handle::current().spawn(pod.ask("support", &json!({"query": "hi"})).send());
     pod.await_state("the run", |state| state["inFlight"] == 1).await;
@@ -30,7 +30,7 @@ async fn a_run_that_does_not_end_is_cut_off_after_the_drain_timeout() {
     let (model, folder) = (ModelServer::gated().await, Folder::new());
     folder.provider(&model.url, "");
     folder.agent("support", "never", "  runtime: {drainTimeout: 200ms}\n");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("the agent", |state| state["agents"][0]["name"] == "support").await;
     let asked = tokio::runtime::Handle::current().spawn(pod.ask("support", &json!({"query": "hi"})).send());
     pod.await_state("the run", |state| state["inFlight"] == 1).await;

@@ -51,7 +51,7 @@ impl Running {
         }
         folder
             .write("secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: shop}\nstringData: {token: t0ken}\n");
-        let pod = Pod::on_folder(&folder).await;
+        let pod = Pod::on_folder(&folder, &[]).await;
         pod.await_state("a revision", |state| state["revision"].is_string()).await;
         (pod, folder)
     }
@@ -61,7 +61,7 @@ impl Running {
         let folder = Folder::new();
         folder.provider(&format!("{}/v1", self.url), "");
         folder.agent("a", "Be kind.", &more.replace("URL", &self.url));
-        let pod = Pod::on_folder(&folder).await;
+        let pod = Pod::on_folder(&folder, &[]).await;
         let state = pod.await_state("a revision", |state| state["revision"].is_string()).await;
         assert!(state["rejected"].is_null(), "{state:#}");
         (pod, folder)
@@ -184,7 +184,7 @@ async fn a_metadata_address_is_refused_when_it_is_loaded() {
     let folder = Folder::new();
     folder.provider(&format!("{}/v1", running.url), "");
     folder.agent("a", "x", "  tools: [{name: t, type: webhook, webhook: {url: 'http://169.254.169.254/latest'}}]\n");
-    let pod = Pod::on_folder(&folder).await;
+    let pod = Pod::on_folder(&folder, &[]).await;
     let state = pod.await_state("a refusal", |state| state["rejected"].is_object()).await;
     let problem = &state["rejected"]["problems"][0];
     assert_eq!(problem["path"], "agents.a.tools[0].webhook", "{state:#}");

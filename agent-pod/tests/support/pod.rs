@@ -58,8 +58,8 @@ impl Pod {
         Self { api: format!("http://{api}"), admin: format!("http://{admin}"), child, http, log }
     }
 
-    pub(crate) async fn on_folder(folder: &Folder) -> Self {
-        Self::start(&["--manifests", folder.path().to_str().unwrap()], &[]).await
+    pub(crate) async fn on_folder(folder: &Folder, variables: &[(&str, &str)]) -> Self {
+        Self::start(&["--manifests", folder.path().to_str().unwrap()], variables).await
     }
 
     pub(crate) async fn state(&self) -> Value {
