@@ -49,6 +49,9 @@ struct ServeArgs {
     /// Folder of mounted Secrets, `<name>/<key>`.
     #[arg(long, value_name = "DIR", env = "ASTROMESH_SECRETS_DIR", default_value = "/var/run/astromesh/secrets")]
     secrets_dir: PathBuf,
+    /// The token that proves to other agents who this one is; read with each call.
+    #[arg(long, value_name = "FILE", env = "ASTROMESH_TOKEN_FILE", default_value = "/var/run/secrets/astromesh/token")]
+    token_file: PathBuf,
     /// Address of the agents' API.
     #[arg(long, value_name = "ADDR", env = "ASTROMESH_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -92,6 +95,7 @@ impl ServeArgs {
             document,
             trust,
             secrets_dir,
+            token_file,
             listen,
             admin_listen,
             write_timeout,
@@ -113,7 +117,7 @@ impl ServeArgs {
             (None, None) => anyhow::bail!("either --manifests or --document is needed"),
         };
         let write_timeout = Duration::from_secs(write_timeout);
-        serve::run(Server { source, data: data_dir, listen, admin_listen, write_timeout })
+        serve::run(Server { source, data: data_dir, token_file, listen, admin_listen, write_timeout })
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) source: Source,
     /// Folder of what agents keep on disk.
     pub(crate) data: Option<PathBuf>,
+    /// File of the token that agents show each other.
+    pub(crate) token_file: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
     /// How long a client may take nothing of what it is sent.
@@ -48,11 +50,12 @@ pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(server: Server) -> anyhow::Result<ExitCode> {
-    let Server { source, data, listen, admin_listen, write_timeout } = server;
+    let Server { source, data, token_file, listen, admin_listen, write_timeout } = server;
     let runtime = match &source {
         Source::Folder(_) => Runtime::standalone(),
         Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
     };
+    let runtime = runtime.identified_by(token_file);
     let runtime = Arc::new(match data {
         Some(folder) => runtime.keeping_files_in(folder),
         None => runtime,

@@ -59,8 +59,12 @@ pub enum Reason {
     ProviderNotFound,
     /// A Provider that the Agent names exists, but is not valid by itself.
     ProviderNotAccepted,
-    /// A Provider of another namespace may not be used from the Agent's.
+    /// A Provider or an Agent exists, and may not be used by this Agent.
     RefNotPermitted,
+    /// An Agent that is named as a tool does not exist.
+    AgentNotFound,
+    /// Agents call each other in a circle, and not all of them are a `swarm`.
+    ReferenceCycle,
     /// The API server refused a child.
     ApplyFailed,
     /// Another manager owns a child of that name.
@@ -109,6 +113,8 @@ impl Reason {
         Self::ProviderNotFound,
         Self::ProviderNotAccepted,
         Self::RefNotPermitted,
+        Self::AgentNotFound,
+        Self::ReferenceCycle,
         Self::ApplyFailed,
         Self::Conflict,
         Self::Denied,
@@ -145,6 +151,8 @@ impl Reason {
             Self::ProviderNotFound => "ProviderNotFound",
             Self::ProviderNotAccepted => "ProviderNotAccepted",
             Self::RefNotPermitted => "RefNotPermitted",
+            Self::AgentNotFound => "AgentNotFound",
+            Self::ReferenceCycle => "ReferenceCycle",
             Self::ApplyFailed => "ApplyFailed",
             Self::Conflict => "Conflict",
             Self::Denied => "Denied",

@@ -96,6 +96,9 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/tools", json!([{"name": "http_request", "type": "internal", "internal": {"allow": ["*.example.com", "billing.shop.svc:8080"]}}]))]
 #[case("Agent", "spec/permissions", json!({"allow": ["get_*", "kb"], "deny": ["?et_secret"]}))]
 #[case("Agent", "spec/orchestration", json!({"parallelToolCalls": false, "maxToolResultTokens": 500}))]
+#[case("Agent", "spec/tools", json!([{"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}}, {"name": "far", "type": "agent", "agent": {"agentRef": {"name": "support", "namespace": "zoo"}}}]))]
+#[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "orchestration": {"pattern": "supervisor"},
+    "tools": [{"name": "calculator", "type": "internal"}, {"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}}]}))]
 fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Value) {
     assert_eq!(check(&with(base(kind), pointer, value)), []);
 }
@@ -106,6 +109,11 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[case("Agent", "spec/orchestration", json!({"stages": [{"name": "draft", "prompt": "Draft."}]}), "orchestration.stages belongs to the pattern pipeline")]
 #[case("Agent", "spec/orchestration", json!({"branches": [{"role": "worker"}]}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
 #[case("Agent", "spec/orchestration", json!({"merge": "vote"}), "orchestration.branches and merge belong to the pattern parallel_fan_out")]
+#[case("Agent", "spec/tools", json!([{"name": "billing", "type": "agent"}]), "tools: `agent` is required with type agent")]
+#[case("Agent", "spec/tools", json!([{"name": "billing", "type": "client", "agent": {"agentRef": {"name": "billing"}}}]), "tools: `agent` is required with type agent")]
+#[case("Agent", "spec/tools", json!([{"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}, "parameters": {"type": "object"}}]), "tools: an agent takes `query`")]
+#[case("Agent", "spec/tools", json!([{"name": "me", "type": "agent", "agent": {"agentRef": {"name": "support"}}}]), "tools: an agent is not its own tool")]
+#[case("Agent", "spec/orchestration", json!({"pattern": "supervisor"}), "orchestration.pattern supervisor and swarm need at least one tool of type agent")]
 #[case("Agent", "spec/orchestration", json!({"maxSteps": 3}), "orchestration.maxSteps belongs to the pattern plan_and_execute")]
 #[case("Provider", "metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters")]
 #[case("Agent", "metadata/name", json!("a".repeat(51)), "metadata.name must have at most 50 characters")]

@@ -32,7 +32,7 @@ pub const DOCUMENT_KEY: &str = "document.json";
 /// The key of the trust in the ConfigMap, and the name of its file.
 pub const TRUST_KEY: &str = "trust.json";
 
-const SUFFIX: &str = "-agent";
+const SUFFIX: &str = agent_pod_config::AGENT_SUFFIX;
 /// The longest DNS label, which the name of a Service is.
 const LABEL_CHARS_MAX: usize = 63;
 
@@ -86,6 +86,16 @@ impl ObjectKey {
 #[must_use]
 pub fn providers_of(agent: &Agent) -> BTreeSet<ObjectKey> {
     candidates_of(agent).map(|(provider, _)| provider).collect()
+}
+
+/// The agents that an agent names as tools.
+#[must_use]
+pub fn agents_named_by(agent: &Agent) -> BTreeSet<ObjectKey> {
+    let split = |key: String| {
+        let (namespace, name) = key.split_once('/')?;
+        Some(ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() })
+    };
+    agent_pod_config::agents_of(agent).filter_map(split).collect()
 }
 
 /// The models of a provider that an agent names by name, in every role.

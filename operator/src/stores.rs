@@ -14,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::applier::ChildKind;
-use crate::names::{ObjectKey, providers_of};
+use crate::names::{ObjectKey, agents_named_by, providers_of};
 use crate::peers::Peers;
 
 /// The stores of one scope.
@@ -153,6 +153,45 @@ impl Stores {
         naming
     }
 
+    /// The agents that an agent may call, with all that those may call in turn; itself is not among them.
+    #[must_use]
+    pub fn called_by(&self, agent: &Agent) -> Vec<Arc<Agent>> {
+        let own = ObjectKey::of(agent);
+        let mut found = BTreeMap::new();
+        let mut open: Vec<_> = agents_named_by(agent).into_iter().collect();
+        while let Some(key) = open.pop() {
+            if key == own || found.contains_key(&key) {
+                continue;
+            }
+            let live = self.agent(&key).filter(|agent| agent.metadata.deletion_timestamp.is_none());
+            if let Some(next) = live {
+                open.extend(agents_named_by(&next));
+                found.insert(key, next);
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// The agents that may call an agent, directly or through others, in order; itself is not among them.
+    #[must_use]
+    pub fn callers(&self, agent: &ObjectKey) -> Vec<ObjectKey> {
+        // Agents without agents as tools are most of all, and call nobody.
+        let calls = |agent: &Agent| agent.spec.tools.iter().any(|tool| tool.agent.is_some());
+        let all = self.agents.state_filter(calls).into_iter().chain(self.peers.agents(calls));
+        let all: BTreeMap<_, _> = all.map(|agent| (ObjectKey::of(agent.as_ref()), agents_named_by(&agent))).collect();
+        let mut found = BTreeSet::new();
+        let mut open = vec![agent.clone()];
+        while let Some(called) = open.pop() {
+            for (caller, named) in &all {
+                if named.contains(&called) && found.insert(caller.clone()) {
+                    open.push(caller.clone());
+                }
+            }
+        }
+        found.remove(agent);
+        found.into_iter().collect()
+    }
+
     /// The labels of a namespace; empty where they are not known.
     #[must_use]
     pub fn labels(&self, namespace: &str) -> NamespaceLabels {
@@ -161,5 +200,44 @@ impl Stores {
             let labels = known.labels().iter().map(|(label, value)| (label.clone(), value.clone())).collect();
             BTreeMap::from([(namespace.to_owned(), labels)])
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::agent;
+    use crate::testing::known::Known;
+
+    fn calling(name: &str, called: &[&str]) -> Agent {
+        let tool = |called: &&str| json!({"name": called, "type": "agent", "agent": {"agentRef": {"name": called}}});
+        let mut agent = agent(json!({"tools": called.iter().map(tool).collect::<Vec<_>>()}));
+        agent.metadata.name = Some(name.to_owned());
+        agent
+    }
+
+    #[test]
+    fn whoever_may_call_an_agent_over_others_is_its_caller() {
+        let mut known = Known::nothing();
+        for (name, called) in
+            [("lead", &["writer"][..]), ("writer", &["editor"]), ("editor", &[]), ("other", &["lead"])]
+        {
+            known.agent(calling(name, called));
+        }
+        let callers = |name: &str| -> Vec<String> {
+            let key = ObjectKey { namespace: "shop".into(), name: name.into() };
+            known.stores.callers(&key).into_iter().map(|key| key.name).collect()
+        };
+        assert_eq!(callers("editor"), ["lead", "other", "writer"]);
+        assert_eq!(callers("lead"), ["other"]);
+        assert_eq!(callers("other"), Vec::<String>::new());
+        assert_eq!(callers("not there yet"), Vec::<String>::new());
+        let called = |agent: &Agent| -> Vec<String> {
+            known.stores.called_by(agent).iter().map(|agent| agent.name_any()).collect()
+        };
+        assert_eq!(called(&calling("lead", &["writer", "gone"])), ["editor", "writer"]);
+        assert_eq!(called(&calling("editor", &["lead"])), ["lead", "writer"], "itself is not among them");
     }
 }

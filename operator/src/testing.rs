@@ -60,6 +60,7 @@ pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
         agent: Arc::new(agent),
         previous: AgentStatus::default(),
         providers: providers.iter().cloned().map(Arc::new).collect(),
+        peers: Vec::new(),
         namespaces: std::collections::BTreeMap::new(),
         pods: Vec::new(),
         trust: Some(Arc::new(TrustBundle::new(&trust).unwrap())),

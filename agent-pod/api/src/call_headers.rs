@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agent_pod_core::error::FieldProblem;
+use agent_pod_core::peer::DEPTH_MAX;
 use agent_pod_core::service::{IdempotencyKey, RunOptions};
 use axum::http::HeaderMap;
 use serde_json::Value;
@@ -12,6 +13,7 @@ use crate::fields::problem;
 
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 const TRACE_HEADER: &str = "traceparent";
+const DEPTH_HEADER: &str = "x-astromesh-depth";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// The longest idempotency key, in characters.
@@ -22,6 +24,7 @@ pub(crate) struct CallHeaders {
     trace_id: Option<String>,
     timeout: Option<Duration>,
     idempotency_key: Option<String>,
+    depth: u32,
     /// What is wrong with them.
     pub(crate) problems: Vec<FieldProblem>,
 }
@@ -29,10 +32,11 @@ pub(crate) struct CallHeaders {
 impl CallHeaders {
     /// Reads them.
     pub(crate) fn read(headers: &HeaderMap) -> Self {
-        let (timeout, idempotency_key) = (timeout(headers), idempotency_key(headers));
-        let problems = timeout.as_ref().err().into_iter().chain(idempotency_key.as_ref().err()).cloned().collect();
+        let (timeout, idempotency_key, depth) = (timeout(headers), idempotency_key(headers), depth(headers));
+        let problems = timeout.as_ref().err().into_iter().chain(idempotency_key.as_ref().err());
+        let problems = problems.chain(depth.as_ref().err()).cloned().collect();
         let (timeout, idempotency_key) = (timeout.ok().flatten(), idempotency_key.ok().flatten());
-        Self { trace_id: trace_id(headers), timeout, idempotency_key, problems }
+        Self { trace_id: trace_id(headers), timeout, idempotency_key, depth: depth.unwrap_or_default(), problems }
     }
 
     /// A hash of the body, where there is a key that needs it. Neither the order of fields nor white space matter.
@@ -43,8 +47,9 @@ impl CallHeaders {
     /// What they say as options of a run.
     pub(crate) fn options(self, fingerprint: Option<[u8; 32]>, streaming: bool) -> RunOptions {
         let idempotency =
-            self.idempotency_key.zip(fingerprint).map(|(key, fingerprint)| IdempotencyKey { key, fingerprint });
-        RunOptions { trace_id: self.trace_id, timeout: self.timeout, idempotency, streaming, ..RunOptions::default() }
+            self.idempotency_key.clone().zip(fingerprint).map(|(key, fingerprint)| IdempotencyKey { key, fingerprint });
+        let Self { trace_id, timeout, depth, .. } = self;
+        RunOptions { trace_id, timeout, idempotency, streaming, depth, ..RunOptions::default() }
     }
 }
 
@@ -64,6 +69,16 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, FieldProblem> {
         Ok(milliseconds) if milliseconds > 0 => Ok(Some(Duration::from_millis(milliseconds))),
         Ok(_) | Err(_) => Err(problem("X-Request-Timeout-Ms", "must be a whole number of milliseconds above 0")),
     }
+}
+
+/// How many agents have called each other to get here.
+fn depth(headers: &HeaderMap) -> Result<u32, FieldProblem> {
+    let Some(value) = headers.get(DEPTH_HEADER) else { return Ok(0) };
+    let depth = value.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|depth| *depth <= DEPTH_MAX);
+    depth.ok_or_else(|| {
+        let message = format!("must be a whole number up to {DEPTH_MAX}: agents call each other no deeper");
+        problem("X-Astromesh-Depth", &message)
+    })
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, FieldProblem> {

@@ -4,6 +4,7 @@ mod agent;
 mod consent;
 mod guardrail;
 mod model;
+mod peers;
 mod provider;
 mod tools;
 
@@ -13,10 +14,16 @@ use std::fmt;
 use astromesh_crds::v1alpha1::{Agent, DurationString, Provider};
 use kube::ResourceExt as _;
 
+pub use self::peers::agents_of;
+
+use self::peers::Peers;
 use crate::document::Document;
 
 /// The namespace of an object that names none: a folder's manifests often do not.
 const DEFAULT_NAMESPACE: &str = "default";
+
+/// What the name of every child of an Agent ends with: its Service's and its service account's too.
+pub const AGENT_SUFFIX: &str = "-agent";
 
 /// What a document is made of. The order of the lists has no meaning.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +32,8 @@ pub struct Resources<'a> {
     pub agents: &'a [&'a Agent],
     /// The providers that they may name; those that nobody names are left out.
     pub providers: &'a [&'a Provider],
+    /// Agents that are served elsewhere and that these may call, with all that those may call in turn.
+    pub peers: &'a [&'a Agent],
     /// The labels of namespaces, as far as they are known: some providers let only certain ones use them.
     pub namespaces: &'a NamespaceLabels,
 }
@@ -77,8 +86,12 @@ pub enum ProblemKind {
     ProviderNotFound,
     /// A Provider exists and is itself invalid.
     ProviderInvalid,
-    /// A Provider of another namespace exists and may not be used from here.
+    /// A Provider or an Agent exists and may not be used from here.
     RefNotPermitted,
+    /// An Agent that is named as a tool does not exist.
+    AgentNotFound,
+    /// Agents call each other in a circle, and may not.
+    ReferenceCycle,
 }
 
 impl fmt::Display for Problem {
@@ -98,6 +111,9 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
     let mut agents: Vec<&Agent> = resources.agents.to_vec();
     agents.sort_by_key(|agent| (agent.name_any(), namespace(*agent)));
 
+    let peers = Peers::of(resources);
+    let lookup = Lookup { providers: &providers, namespaces: resources.namespaces, peers: &peers };
+
     let mut document = Document::empty();
     let mut problems = duplicate_providers(resources.providers);
     for agent in agents {
@@ -105,7 +121,7 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
             problems.push(duplicate(agent, &other.namespace));
             continue;
         }
-        match agent::compile(agent, &Lookup { providers: &providers, namespaces: resources.namespaces }) {
+        match agent::compile(agent, &lookup) {
             Ok((compiled, used)) => {
                 document.agents.insert(agent.name_any(), compiled);
                 document.providers.extend(used);
@@ -135,6 +151,7 @@ struct Lookup<'a> {
     /// By their key in the document.
     providers: &'a BTreeMap<String, &'a Provider>,
     namespaces: &'a NamespaceLabels,
+    peers: &'a Peers<'a>,
 }
 
 /// The key of a provider in the document.

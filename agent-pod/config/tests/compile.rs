@@ -102,7 +102,7 @@ fn labels() -> NamespaceLabels {
 
 fn compile_with(agents: &[Agent], providers: &[Provider], namespaces: &NamespaceLabels) -> Compilation {
     let (agents, providers): (Vec<_>, Vec<_>) = (agents.iter().collect(), providers.iter().collect());
-    compile(Resources { agents: &agents, providers: &providers, namespaces })
+    compile(Resources { agents: &agents, providers: &providers, peers: &[], namespaces })
 }
 
 fn full() -> (Value, [Value; 2]) {

@@ -2,6 +2,7 @@
 
 mod act;
 mod ask;
+mod consult;
 mod execute;
 mod guard;
 mod ledger;
@@ -34,8 +35,9 @@ use crate::service::{Run, RunOptions};
 use crate::tool::{Desk, ToolSet};
 
 pub use ask::Asking;
+pub(crate) use consult::Voice;
 pub use execute::{Executed, ToolRequest};
-pub use ledger::{Booked, Ledger};
+pub use ledger::{Booked, Ledger, Others};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -207,11 +209,12 @@ impl Agent {
         let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let run_id = identity.run_id.clone();
+        let bill = options.bill;
         let (sender, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
-            let outgoing = if options.streaming { guard::Outgoing::of(&self) } else { None };
-            let events = Events { sender, streaming: options.streaming, aloud: true, outgoing };
-            let unfolded = turn::run(&self, request, identity, limit, (events, &at_desk)).await;
+            let outgoing = if options.streaming && !options.quiet { guard::Outgoing::of(&self) } else { None };
+            let events = Events { sender, streaming: options.streaming, aloud: !options.quiet, outgoing };
+            let unfolded = turn::run(&self, request, (identity, bill), limit, (events, &at_desk)).await;
             drop(held);
             if let (Some(session), Some(memory)) = (unfolded, &self.memory) {
                 // The end goes out first, however quick a summarizer is.

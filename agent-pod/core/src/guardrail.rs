@@ -14,7 +14,7 @@ mod scan;
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use flow::Flow;
@@ -24,7 +24,7 @@ pub use rule::{CheckSettings, Rule, RuleSettings};
 pub use scan::WINDOW;
 
 /// Which way a text goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// To the model.
@@ -45,7 +45,7 @@ impl Direction {
 }
 
 /// What a rule looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Personal data.
@@ -75,7 +75,7 @@ impl Kind {
 }
 
 /// What happens when a rule has found something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// A placeholder takes its place.
@@ -102,7 +102,7 @@ impl Action {
 }
 
 /// A rule has found something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hit {
     /// Which way the text went.
     pub direction: Direction,

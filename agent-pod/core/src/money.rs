@@ -46,6 +46,12 @@ impl Sum for Money {
 }
 
 impl Money {
+    /// The amount that a decimal number names; nothing for a text that is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        text.parse().map(Self).unwrap_or_default()
+    }
+
     /// The amount in dollars, for metrics: close, not exact.
     #[must_use]
     pub fn as_f64(self) -> f64 {

@@ -43,6 +43,11 @@ pub enum Pattern {
         /// At least one.
         stages: Vec<Stage>,
     },
+    /// As `react`, with models of its own: the tools are workers.
+    Supervisor {
+        /// See above.
+        iterations_max: u32,
+    },
 }
 
 /// One of several that work at the same question.
@@ -99,6 +104,7 @@ impl Pattern {
             Self::PlanAndExecute { .. } => "plan_and_execute",
             Self::ParallelFanOut { .. } => "parallel_fan_out",
             Self::Pipeline { .. } => "pipeline",
+            Self::Supervisor { .. } => "supervisor",
         }
     }
 
@@ -108,7 +114,8 @@ impl Pattern {
     /// As the router: no candidate gave a reply.
     pub async fn execute(&self, turn: &Turn<'_>, conversation: Vec<Message>) -> Result<PatternEnd, RunError> {
         match self {
-            Self::React { iterations_max } => react::run(turn, conversation, *iterations_max).await,
+            Self::React { iterations_max } => react::run(turn, "reasoner", conversation, *iterations_max).await,
+            Self::Supervisor { iterations_max } => react::run(turn, "supervisor", conversation, *iterations_max).await,
             Self::PlanAndExecute { iterations_max, steps_max } => {
                 plan::run(turn, &conversation, *iterations_max, *steps_max).await
             }

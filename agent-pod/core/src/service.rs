@@ -12,6 +12,7 @@ use crate::agent::{Executed, ToolRequest};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
 use crate::memory::history::AgentHistory;
+use crate::peer::Bill;
 use crate::tool::{Desk, Ruling};
 
 /// A run that has been let in. Dropping it cancels the run and everything that it does.
@@ -64,6 +65,10 @@ pub struct RunOptions {
     pub attended: bool,
     /// How many agents have called each other to get here (`X-Astromesh-Depth`).
     pub depth: u32,
+    /// Whether the caller wants no tokens, only what happens on the way: nothing of the answer goes out before its end.
+    pub quiet: bool,
+    /// Where what it uses is left for the run that has called it; only within a process.
+    pub bill: Option<Bill>,
 }
 
 /// A call that is to be carried out once, however often it comes.

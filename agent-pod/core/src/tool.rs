@@ -6,6 +6,7 @@
 //!
 //! Whatever goes wrong on the way is a result that the model can react to; nothing of it ends a run.
 
+mod agent;
 mod arguments;
 mod budget;
 mod desk;
@@ -20,7 +21,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::agent::Turn;
+use crate::peer::Target;
 
+pub use agent::AgentTool;
 pub use arguments::{Arguments, SchemaError};
 pub use budget::cut;
 pub use desk::{Decision, Desk, DeskError, Ruling};
@@ -99,6 +102,10 @@ pub trait Tool: Send + Sync {
     /// # Errors
     /// A sentence for the model.
     async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError>;
+    /// The agent that it calls, if it is one.
+    fn target(&self) -> Option<&Target> {
+        None
+    }
 }
 
 /// When a person has to agree to a call.

@@ -85,6 +85,31 @@ pub struct Call<'a> {
 }
 
 impl Usage {
+    /// Adds another usage to this one.
+    pub fn merge(&mut self, other: Self) {
+        let Self { tokens_in, tokens_out, tokens_cached, cost, currency: _, estimated, by_model } = other;
+        self.tokens_in = self.tokens_in.saturating_add(tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(tokens_out);
+        self.tokens_cached = self.tokens_cached.saturating_add(tokens_cached);
+        self.cost += cost;
+        self.estimated |= estimated;
+        for used in by_model {
+            let same = |entry: &&mut ModelUsage| {
+                entry.provider == used.provider && entry.model == used.model && entry.role == used.role
+            };
+            match self.by_model.iter_mut().find(same) {
+                Some(entry) => {
+                    entry.calls += used.calls;
+                    entry.tokens_in += used.tokens_in;
+                    entry.tokens_out += used.tokens_out;
+                    entry.tokens_cached += used.tokens_cached;
+                    entry.cost += used.cost;
+                }
+                None => self.by_model.push(used),
+            }
+        }
+    }
+
     /// Books one call.
     pub fn add(&mut self, call: Call<'_>) {
         let Call { provider, model, role, tokens, cost, estimated } = call;

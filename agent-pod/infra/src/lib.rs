@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  model::Model ◄─────────── ChatCompletions ─► HTTP, server-sent events ─► a model server
+//!  peer::Peer ◄───────────── Remote ──────────► HTTP ─► an agent of another pod
 //!  memory::ConversationStore ◄ InProcessStore, SqliteStore, RedisStore, PostgresStore ─► their servers
 //!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
 //!  ports::Environment ◄───── SystemEnvironment
@@ -19,6 +20,7 @@
 pub mod model;
 
 pub mod http;
+pub mod peer;
 pub mod secret;
 pub mod tool;
 

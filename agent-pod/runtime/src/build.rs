@@ -3,12 +3,13 @@
 mod guardrails;
 mod memory;
 mod models;
+mod peers;
 mod prompts;
 mod tools;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agent_pod_config::{AccessDocument, AgentDocument, Document, RejectedProblem};
@@ -19,11 +20,12 @@ use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::model::router::Candidate;
 use agent_pod_core::output::OutputSchema;
 use agent_pod_core::ports::{Environment, RunObserver};
-use agent_pod_core::service::{AgentDetails, AgentHandle, AgentSummary};
+use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary};
 use agent_pod_infra::secret::SecretStore;
 
 use self::memory::Memory;
 use self::models::{Models, Servers, Within};
+use self::peers::Peers;
 use self::tools::Tools;
 use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
@@ -63,6 +65,8 @@ pub struct Ports {
     pub environment: Arc<dyn Environment>,
     /// Told of every run that ends.
     pub observer: Arc<dyn RunObserver>,
+    /// The agents that serve, for those that call each other.
+    pub agents: Weak<dyn AgentService>,
 }
 
 impl Builder {
@@ -74,10 +78,15 @@ impl Builder {
             memory: Memory::new(ports.conversations, ports.secrets.clone()),
             environment: ports.environment,
             observer: ports.observer,
-            tools: Tools::new(ports.secrets.clone()),
+            tools: Tools::new(ports.secrets.clone(), Peers::new(ports.agents)),
             models: Models::new(ports.secrets),
             gates: HashMap::new(),
         }
+    }
+
+    /// Agents prove to those of other pods who they are with the token in this file.
+    pub fn identify_by(&mut self, token: PathBuf) {
+        self.tools.peers.identify_by(token);
     }
 
     /// What agents keep on disk goes here from now on.

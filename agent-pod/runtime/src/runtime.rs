@@ -10,7 +10,7 @@ use agent_pod_config::{
 };
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::ports::RunObserver;
-use agent_pod_core::service::{AdminService, AgentService as _};
+use agent_pod_core::service::{AdminService, AgentService};
 use agent_pod_infra::access::{JwksVerifier, NoVerifier};
 use agent_pod_infra::environment::SystemEnvironment;
 use agent_pod_infra::memory::in_process::InProcessStore;
@@ -71,17 +71,26 @@ impl Runtime {
         self
     }
 
+    /// The same, whose agents prove to those of other pods who they are with the token in this file.
+    #[must_use]
+    pub fn identified_by(self, token: impl Into<std::path::PathBuf>) -> Self {
+        self.loader().builder.identify_by(token.into());
+        self
+    }
+
     fn new(mode: Mode, secrets: SecretStore) -> Self {
         let metrics = Arc::new(Metrics::default());
+        let registry = Arc::new(Registry::new(Box::new(NoVerifier)));
         let ports = Ports {
             secrets: secrets.clone(),
             conversations: Arc::new(InProcessStore::new()),
             environment: Arc::new(SystemEnvironment),
             observer: Arc::clone(&metrics) as Arc<dyn RunObserver>,
+            agents: Arc::downgrade(&(Arc::clone(&registry) as Arc<dyn AgentService>)),
         };
         let loader =
             Loader { builder: Builder::new(mode, ports), served: Document::empty(), rejected: None, trust: None };
-        Self { registry: Arc::new(Registry::new(Box::new(NoVerifier))), metrics, secrets, loader: Mutex::new(loader) }
+        Self { registry, metrics, secrets, loader: Mutex::new(loader) }
     }
 
     fn loader(&self) -> MutexGuard<'_, Loader> {

@@ -17,6 +17,8 @@ mod standalone;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod teams;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod validate;

@@ -62,7 +62,9 @@ fn document_with_key(url: &str, prompt: &str, access: &str, secret: &str) -> Vec
     }))
     .unwrap();
     let namespaces = NamespaceLabels::new();
-    compile(Resources { agents: &[&agent], providers: &[&provider], namespaces: &namespaces }).document.to_bytes()
+    compile(Resources { agents: &[&agent], providers: &[&provider], peers: &[], namespaces: &namespaces })
+        .document
+        .to_bytes()
 }
 
 fn trust() -> Vec<u8> {

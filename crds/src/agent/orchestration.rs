@@ -116,6 +116,8 @@ pub enum Pattern {
     ParallelFanOut,
     /// Stages, each fed by the one before.
     Pipeline,
+    /// A model has other agents work, sees their answers, and decides when it is done.
+    Supervisor,
 }
 
 /// A stage of a pipeline.

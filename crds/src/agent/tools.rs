@@ -14,6 +14,8 @@ use crate::duration::DurationString;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("(self.type == 'webhook') == has(self.webhook)").message("tools: `webhook` is required with type webhook, and only then allowed"))]
+#[x_kube(validation = Rule::new("(self.type == 'agent') == has(self.agent)").message("tools: `agent` is required with type agent, and only then allowed"))]
+#[x_kube(validation = Rule::new("self.type != 'agent' || !has(self.parameters)").message("tools: an agent takes `query`; remove `parameters`"))]
 #[x_kube(validation = Rule::new("self.type == 'internal' || !has(self.internal)").message("tools: `internal` belongs to the type internal; remove it, or set type: internal"))]
 #[x_kube(validation = Rule::new("self.type != 'internal' || self.name in ['datetime_now', 'json_transform', 'http_request', 'calculator', 'cache', 'text_summarize']").message("tools: the internal tools are datetime_now, json_transform, http_request, calculator, cache and text_summarize; name one of them"))]
 #[x_kube(validation = Rule::new("!has(self.internal) || self.name == 'http_request'").message("tools: `internal.allow` has a meaning for http_request only"))]
@@ -22,7 +24,7 @@ pub struct Tool {
     /// The name under which the model asks for it; an internal tool's own name.
     #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     pub name: String,
-    /// What it is for; the model decides by it. Absent: an internal tool has a description of its own.
+    /// What it is for; the model decides by it. Absent: an internal tool has a description of its own, and an agent that of its `identity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub description: Option<String>,
@@ -35,6 +37,9 @@ pub struct Tool {
     /// The web service that carries it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookTool>,
+    /// The agent that carries it out. It is asked with a `query`, and its answer is the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentTool>,
     /// JSON Schema (2020-12) of the arguments, which are checked before every call; absent: any object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form_schema")]
@@ -73,6 +78,8 @@ pub enum ToolType {
     Internal,
     /// A web service.
     Webhook,
+    /// Another agent.
+    Agent,
     /// The caller: over a WebSocket it answers the `tool_call` event, at the chat completions door the run ends with the call.
     Client,
 }
@@ -85,6 +92,27 @@ pub struct InternalTool {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[A-Za-z0-9_.:-]+$")))]
     pub allow: Vec<String>,
+}
+
+/// An agent that carries a tool out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentTool {
+    /// Which agent.
+    pub agent_ref: AgentRef,
+}
+
+/// An agent by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 50))]
+    pub name: String,
+    /// Its namespace; absent: the agent's own. An agent of another namespace has to let this one in by its `access`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 /// A web service that carries a tool out.

@@ -116,7 +116,8 @@ fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
     namespace.metadata.annotations = None;
 }
 
-/// An agent wakes itself when more than its status has changed, and the providers that it names always.
+/// An agent wakes itself and all that may call it when more than its status has changed, and the providers that it names
+/// always.
 fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes + Send {
     let mut seen = Seen::default();
     let mut named = HashMap::<ObjectKey, BTreeSet<ObjectKey>>::new();
@@ -129,12 +130,14 @@ fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes
             Touched::Present(agent) => {
                 if seen.has_changed(agent) {
                     wakes.agents.push(ObjectRef::from_obj(agent));
+                    wakes.agents.extend(callers(&ctx, &key));
                 }
                 named.insert(key.clone(), now.clone())
             }
             Touched::Gone(agent) => {
                 seen.forget(agent);
                 ctx.forget(agent);
+                wakes.agents.extend(callers(&ctx, &key));
                 named.remove(&key)
             }
         };
@@ -143,6 +146,11 @@ fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes
         wakes.providers.extend(concerned.map(|provider| reference(&provider.name, &provider.namespace)));
         wakes
     }
+}
+
+/// Those whose documents may say something else now that an agent has changed.
+fn callers(ctx: &agent::Context, key: &ObjectKey) -> impl Iterator<Item = ObjectRef<Agent>> {
+    ctx.stores.callers(key).into_iter().map(|caller| reference(&caller.name, &caller.namespace))
 }
 
 /// A provider wakes itself and every agent that names it, when more than its status has changed.

@@ -44,7 +44,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         roles,
         prompts: prompts(&spec.prompts),
         orchestration: compiler.orchestration(&spec.orchestration),
-        tools: tools::tools(&mut compiler, spec),
+        tools: tools::tools(&mut compiler, spec, lookup),
         tool_limits: tools::limits(spec),
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
         memory: spec.memory.as_ref().map(|memory| compiler.memory(memory)),
@@ -59,7 +59,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
 
 /// Collects every problem of one agent, in place of ending at the first.
 pub(super) struct Compiler {
-    id: ObjectId,
+    pub(super) id: ObjectId,
     used: Used,
     problems: Vec<Problem>,
 }
@@ -91,8 +91,12 @@ impl Compiler {
     }
 
     pub(super) fn invalid(&mut self, path: &str, message: String) {
+        self.problem(path, message, ProblemKind::Invalid);
+    }
+
+    pub(super) fn problem(&mut self, path: &str, message: String, kind: ProblemKind) {
         let (object, path) = (self.id.clone(), path.to_owned());
-        self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
+        self.problems.push(Problem { object, path, message, kind });
     }
 
     /// What belongs to another pattern is left out: it shapes nothing.

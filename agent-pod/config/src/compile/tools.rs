@@ -3,6 +3,7 @@
 use astromesh_crds::v1alpha1::{AgentSpec, Tool, ToolType, WebhookTool};
 use serde_json::Value;
 
+use super::Lookup;
 use super::agent::Compiler;
 use super::model::sorted;
 use crate::document::{
@@ -10,8 +11,8 @@ use crate::document::{
 };
 
 /// The tools in declared order.
-pub(super) fn tools(compiler: &mut Compiler, spec: &AgentSpec) -> Vec<ToolDocument> {
-    spec.tools.iter().enumerate().filter_map(|(index, tool)| compile(compiler, index, tool)).collect()
+pub(super) fn tools(compiler: &mut Compiler, spec: &AgentSpec, lookup: &Lookup<'_>) -> Vec<ToolDocument> {
+    spec.tools.iter().enumerate().filter_map(|(index, tool)| compile(compiler, (index, tool), lookup)).collect()
 }
 
 /// What holds for all of them; absent where there is none to hold anything for.
@@ -51,7 +52,7 @@ fn check_headers(compiler: &mut Compiler, path: &str, webhook: &WebhookTool) {
     }
 }
 
-fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDocument> {
+fn compile(compiler: &mut Compiler, (index, tool): (usize, &Tool), lookup: &Lookup<'_>) -> Option<ToolDocument> {
     let path = format!("spec.tools[{index}]");
     let mut timeout_ms = compiler.millis(&format!("{path}.timeout"), &tool.timeout);
     if let Some(own) = tool.webhook.as_ref().and_then(|webhook| webhook.timeout.as_ref()) {
@@ -59,7 +60,13 @@ fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDoc
     }
     let approval_timeout_ms =
         tool.require_approval.then(|| compiler.millis(&format!("{path}.approvalTimeout"), &tool.approval_timeout));
+    let mut description = tool.description.clone();
     let by = match (tool.tool_type, &tool.webhook) {
+        (ToolType::Agent, _) => {
+            let (by, of_target) = lookup.peers.tool(compiler, &path, tool.agent.as_ref())?;
+            description = description.or(of_target);
+            by
+        }
         (ToolType::Internal, _) => ToolByDocument::Internal { allow: tool.internal.clone().unwrap_or_default().allow },
         (ToolType::Webhook, Some(webhook)) => {
             check_headers(compiler, &path, webhook);
@@ -73,7 +80,7 @@ fn compile(compiler: &mut Compiler, index: usize, tool: &Tool) -> Option<ToolDoc
     };
     Some(ToolDocument {
         name: tool.name.clone(),
-        description: tool.description.clone(),
+        description,
         by,
         parameters: tool.parameters.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
         rate_limit: tool

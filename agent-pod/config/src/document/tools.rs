@@ -55,6 +55,16 @@ pub enum ToolByDocument {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         auth: Option<WebhookAuthDocument>,
     },
+    /// Another agent.
+    Agent {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The base URL of its API; absent: this document holds it too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<String>,
+    },
     /// The caller.
     Client {},
 }
@@ -103,6 +113,7 @@ impl ToolByDocument {
         match self {
             Self::Internal { .. } => "internal",
             Self::Webhook { .. } => "webhook",
+            Self::Agent { .. } => "agent",
             Self::Client {} => "client",
         }
     }
@@ -113,7 +124,7 @@ impl ToolDocument {
     pub fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretKey)> {
         let auth = match &self.by {
             ToolByDocument::Webhook { auth, .. } => auth.as_ref(),
-            ToolByDocument::Internal { .. } | ToolByDocument::Client {} => None,
+            ToolByDocument::Internal { .. } | ToolByDocument::Agent { .. } | ToolByDocument::Client {} => None,
         };
         auth.map(|auth| ("webhook.auth", &auth.secret)).into_iter()
     }

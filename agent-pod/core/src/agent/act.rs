@@ -12,10 +12,14 @@ use super::Turn;
 use crate::error::RunError;
 use crate::event::{ApprovalRecord, Step, TurnEvent};
 use crate::message::{Message, ToolCall};
+use crate::pattern::Pattern;
 use crate::tool::{ApprovalSettings, Decision, Outcome, Registered, Ruling};
 
 /// The most calls of one reply; those beyond are told so, and a model that means them asks again.
 const CALLS_MAX: usize = 64;
+
+/// The sort of most steps.
+const TOOL: &str = "tool";
 
 /// What became of one call.
 struct Done {
@@ -62,18 +66,31 @@ impl Turn<'_> {
             if let Some(approval) = approval {
                 self.ledger.step(approval);
             }
-            self.ledger.step(Step {
-                step_type: "tool",
-                name: call.name,
+            let (step_type, name) = self.sort_of(call.name);
+            let mut step = Step {
+                step_type,
+                name,
                 arguments: self.shown_json(&call.arguments),
                 result: shown,
                 ok: outcome.ok,
                 duration_ms: millis(duration),
                 truncated: outcome.truncated,
                 ..Step::default()
-            });
+            };
+            step.index = self.ledger.step(step.clone());
+            if step_type != TOOL {
+                self.events.send(TurnEvent::Step(Box::new(step))).await;
+            }
         }
         messages
+    }
+
+    /// What sort of step a call is, and what it is called.
+    fn sort_of(&self, call: String) -> (&'static str, String) {
+        match (&self.agent.pattern, self.agent.tools.target(&call)) {
+            (Pattern::Supervisor { .. }, Some(_)) => ("delegate", call),
+            _ => (TOOL, call),
+        }
     }
 
     async fn carry_out(&self, place: usize, call: ToolCall) -> Done {

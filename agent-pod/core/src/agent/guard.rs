@@ -70,8 +70,7 @@ impl Turn<'_> {
     /// Refuses another model call of a run that is blocked, or has used what it may.
     pub(super) fn may_ask(&self) -> Result<(), RunError> {
         if self.ledger.block().is_none() {
-            let usage = self.ledger.booked().usage;
-            let over = self.agent.guardrails.over_budget(usage.tokens_in.saturating_add(usage.tokens_out));
+            let over = self.agent.guardrails.over_budget(self.ledger.tokens());
             self.ledger.blocked_by(over);
         }
         self.ledger.block().map_or(Ok(()), |_| Err(blocked()))

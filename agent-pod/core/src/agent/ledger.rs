@@ -26,6 +26,28 @@ pub struct Booked {
     pub guardrail_hits: Vec<Hit>,
     /// The rule that has blocked the run.
     pub block: Option<Block>,
+    /// What other agents have used for it. They count it themselves, so that it is apart from the run's own.
+    pub others: Others,
+}
+
+/// What other agents have used.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// Tokens and cost.
+    pub usage: Usage,
+    /// Every provider that they have tried.
+    pub attempts: Vec<Attempt>,
+}
+
+impl Booked {
+    /// The same with what other agents have used.
+    #[must_use]
+    pub fn with_others(mut self) -> Self {
+        let Others { usage, attempts } = std::mem::take(&mut self.others);
+        self.usage.merge(usage);
+        self.attempts.extend(attempts);
+        self
+    }
 }
 
 impl Ledger {
@@ -60,6 +82,27 @@ impl Ledger {
         let index = u32::try_from(booked.steps.len() + 1).unwrap_or(u32::MAX);
         booked.steps.push(Step { index, ..step });
         index
+    }
+
+    /// Puts a fuller account of a step in its place.
+    pub(super) fn amend(&self, index: u32, step: Step) {
+        if let Some(known) = self.lock().steps.iter_mut().find(|known| known.index == index) {
+            *known = Step { index, ..step };
+        }
+    }
+
+    /// Books what another agent has used for this run.
+    pub(super) fn used_by_other(&self, usage: Usage, attempts: Vec<Attempt>) {
+        let mut booked = self.lock();
+        booked.others.usage.merge(usage);
+        booked.others.attempts.extend(attempts);
+    }
+
+    /// Tokens so far, those of other agents included.
+    pub(super) fn tokens(&self) -> u64 {
+        let booked = self.lock();
+        let of = |usage: &Usage| usage.tokens_in.saturating_add(usage.tokens_out);
+        of(&booked.usage).saturating_add(of(&booked.others.usage))
     }
 
     /// Books that something was missing, once.

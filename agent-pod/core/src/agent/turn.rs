@@ -14,6 +14,7 @@ use crate::memory::SessionKey;
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
+use crate::peer::Bill;
 use crate::ports::RunRecord;
 use crate::prompt::{CONTEXT, SYSTEM};
 use crate::tool::Desk;
@@ -23,12 +24,12 @@ use crate::tool::Desk;
 pub(super) async fn run(
     agent: &Agent,
     request: TurnRequest,
-    identity: Identity,
+    (identity, bill): (Identity, Option<Bill>),
     limit: Duration,
     (events, desk): (Events, &Desk),
 ) -> Option<SessionKey> {
     let mut booking =
-        Booking { agent, identity, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
+        Booking { agent, identity, bill, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
     let Booking { identity, ledger, started, .. } = &booking;
     let request = admit(agent, request, ledger);
     let (request, events, memory, deadline) = (&request, &events, &Value::Null, *started + limit);
@@ -39,7 +40,7 @@ pub(super) async fn run(
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
         Err(mut error) => {
-            error.attempts = booking.ledger.booked().attempts;
+            error.attempts = booking.ledger.booked().with_others().attempts;
             TurnEvent::Error(Box::new(error.in_run(&booking.identity.run_id)))
         }
     };
@@ -123,7 +124,8 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
 }
 
 fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
-    let Booked { usage, attempts, steps, degraded, guardrail_hits, block } = turn.ledger.booked();
+    let Booked { usage, attempts, steps, degraded, guardrail_hits, block, others: _ } =
+        turn.ledger.booked().with_others();
     let (data, data_error) = match data.filter(|_| block.is_none()) {
         Some(Ok(data)) => (Some(data), None),
         Some(Err(problem)) => (Some(Value::Null), Some(problem)),
@@ -155,6 +157,7 @@ fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>)
 struct Booking<'a> {
     agent: &'a Agent,
     identity: Identity,
+    bill: Option<Bill>,
     started: Instant,
     ledger: Ledger,
     outcome: &'static str,
@@ -173,5 +176,8 @@ impl Drop for Booking<'_> {
             guardrail_hits: &booked.guardrail_hits,
             duration: self.started.elapsed(),
         });
+        if let Some(bill) = self.bill.take() {
+            bill.put(booked);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::rate::Windows;
 use super::{ApprovalSettings, Arguments, Permissions, RateLimit, Tool, ToolKind, ToolSpec, cut};
 use crate::agent::Turn;
 use crate::model::breaker::{Breaker, BreakerSettings, Circuit};
+use crate::peer::Target;
 
 /// A tool that has failed so often in a row is left alone …
 const FAILURES_MAX: u32 = 3;
@@ -181,6 +182,12 @@ impl ToolSet {
     #[must_use]
     pub fn is_client(&self, name: &str) -> bool {
         self.permissions.permit(name) && self.tools.get(name).is_some_and(|tool| tool.port.is_none())
+    }
+
+    /// The agent that calls of this name are for, if it is one.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<&Target> {
+        self.tools.get(name)?.port.as_ref()?.target()
     }
 
     /// The tool that a call is for, and the arguments that it means, if it may be made. Counts the call.

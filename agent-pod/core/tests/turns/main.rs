@@ -15,6 +15,10 @@ mod patterns;
 #[cfg(test)]
 mod routing;
 #[cfg(test)]
+mod team;
+#[cfg(test)]
+mod teams;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod turn;

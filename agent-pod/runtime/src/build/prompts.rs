@@ -69,6 +69,7 @@ pub(super) fn pattern(document: &OrchestrationDocument) -> Pattern {
                 crd::Merge::First => Merge::First,
             },
         },
+        crd::Pattern::Supervisor => Pattern::Supervisor { iterations_max },
         crd::Pattern::Pipeline => Pattern::Pipeline {
             iterations_max,
             stages: document

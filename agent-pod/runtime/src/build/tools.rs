@@ -8,14 +8,15 @@ use agent_pod_config::{AgentDocument, RejectedProblem, ToolByDocument, ToolDocum
 use agent_pod_core::service::ToolSummary;
 use agent_pod_core::tool::internal::{Cache, Calculator, DatetimeNow, JsonTransform, TextSummarize};
 use agent_pod_core::tool::{
-    ApprovalSettings, Arguments, Limits, Permissions, RateLimit, Registered, Tool, ToolKind, ToolSet, ToolSpec,
-    any_object,
+    AgentTool, ApprovalSettings, Arguments, Limits, Permissions, RateLimit, Registered, Tool, ToolKind, ToolSet,
+    ToolSpec, any_object,
 };
 use agent_pod_infra::secret::{SecretId, SecretStore};
 use agent_pod_infra::tool::{HttpRequest, Webhook, WebhookSettings};
 use astromesh_crds::v1alpha1::WebhookMethod;
 use http::Method;
 
+use super::peers::Peers;
 use super::problem;
 use crate::registry::Snapshot;
 
@@ -25,12 +26,13 @@ const PARALLEL_MAX: usize = 16;
 /// What outlives reloads: unchanged tools go on with their connections, limits, breakers and entries.
 pub(super) struct Tools {
     secrets: SecretStore,
+    pub(super) peers: Peers,
     known: HashMap<(String, String), (ToolDocument, Arc<Registered>)>,
 }
 
 impl Tools {
-    pub(super) fn new(secrets: SecretStore) -> Self {
-        Self { secrets, known: HashMap::new() }
+    pub(super) fn new(secrets: SecretStore, peers: Peers) -> Self {
+        Self { secrets, peers, known: HashMap::new() }
     }
 
     /// The tools of an agent; `key` is its `namespace/name`.
@@ -61,6 +63,11 @@ impl Tools {
         let (kind, port) = match &tool.by {
             ToolByDocument::Internal { allow } => (ToolKind::Internal, Some(internal(&tool.name, allow)?)),
             ToolByDocument::Webhook { .. } => (ToolKind::Webhook, Some(self.webhook(tool)?)),
+            ToolByDocument::Agent { namespace, name, url } => {
+                let target = self.peers.target(namespace, name, url.as_deref()).map_err(|error| ("agent", error))?;
+                let port = AgentTool::new(&tool.name, tool.description.as_deref(), target);
+                (ToolKind::Agent, Some(Arc::new(port) as Arc<dyn Tool>))
+            }
             ToolByDocument::Client {} => (ToolKind::Client, None),
         };
         let own = port.as_ref().map_or_else(|| spec(tool), |port: &Arc<dyn Tool>| port.spec());

@@ -22,6 +22,8 @@ pub struct Inputs {
     pub previous: AgentStatus,
     /// The providers that it names and that exist.
     pub providers: Vec<Arc<Provider>>,
+    /// The agents that it may call, with all that those may call in turn.
+    pub peers: Vec<Arc<Agent>>,
     /// The labels of its namespace, where they are known.
     pub namespaces: NamespaceLabels,
     /// Its pods that are not being deleted, by name.
@@ -54,6 +56,7 @@ pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
     Inputs {
         previous: ctx.statuses.live(agent.as_ref(), agent.status.as_ref()),
         trust: ctx.trust.borrow().clone(),
+        peers: ctx.stores.called_by(&agent),
         namespaces: ctx.stores.labels(&key.namespace),
         agent,
         key,

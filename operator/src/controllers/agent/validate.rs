@@ -68,7 +68,9 @@ pub struct Refusal {
 pub fn validate(inputs: &Inputs, default_image: &str) -> Result<Validated, Refusal> {
     let agent = &inputs.agent;
     let providers: Vec<_> = inputs.providers.iter().map(Arc::as_ref).collect();
-    let resources = Resources { agents: &[agent], providers: &providers, namespaces: &inputs.namespaces };
+    let peers: Vec<_> = inputs.peers.iter().map(Arc::as_ref).collect();
+    let resources =
+        Resources { agents: &[agent], providers: &providers, peers: &peers, namespaces: &inputs.namespaces };
     let compilation = compile(resources);
     let mut refusal = refusal_of(&compilation.problems);
     if let Some(why) = names::invalid_agent_name(&agent.name_any()) {
@@ -111,6 +113,8 @@ fn refusal_of(problems: &[Problem]) -> Refusal {
         (ProblemKind::ProviderNotFound, Reason::ProviderNotFound),
         (ProblemKind::RefNotPermitted, Reason::RefNotPermitted),
         (ProblemKind::ProviderInvalid, Reason::ProviderNotAccepted),
+        (ProblemKind::AgentNotFound, Reason::AgentNotFound),
+        (ProblemKind::ReferenceCycle, Reason::ReferenceCycle),
     ];
     refusal.unresolved = sorts.into_iter().find_map(|(kind, reason)| Some((reason, texts(kind)?)));
     refusal

@@ -16,6 +16,7 @@ use sse_stream::{ByteStreamBody, Sse, SseStream};
 use super::reply::Reply;
 use crate::model::error::malformed;
 
+pub(crate) use lines::split;
 pub use lines::{EVENT_BYTES_MAX, STREAM_BYTES_MAX};
 
 /// The events of a reply that comes as server-sent events.

@@ -224,3 +224,34 @@ fn a_degraded_agent_stays_so_while_nothing_is_known() {
     let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&nobody) };
     assert_eq!(verdicts(&stage, &previous).degraded, Some(missing));
 }
+
+fn peer(name: &str, spec: Value) -> std::sync::Arc<astromesh_crds::v1alpha1::Agent> {
+    let mut peer = agent(spec);
+    peer.metadata.name = Some(name.into());
+    peer.into()
+}
+
+fn calling(name: &str) -> Value {
+    json!({"tools": [{"name": name, "type": "agent", "agent": {"agentRef": {"name": name}}}]})
+}
+
+#[rstest]
+#[case::there(Some(json!({})), "True/Succeeded")]
+#[case::missing(None, "False/AgentNotFound")]
+#[case::closed(Some(json!({"access": {"allowed": [{"serviceAccount": "app"}]}})), "False/RefNotPermitted")]
+#[case::in_a_circle(Some(calling("support")), "False/ReferenceCycle")]
+fn an_agent_that_is_named_as_a_tool_is_there_and_lets_its_caller_in(
+    #[case] billing: Option<Value>,
+    #[case] resolved: &str,
+) {
+    let mut inputs = inputs(agent(calling("billing")), &[provider()]);
+    inputs.peers = billing.into_iter().map(|spec| peer("billing", spec)).collect();
+    let validated = validate(&inputs, "image");
+    let stage = match &validated {
+        Ok(agent) => Stage::Built { agent, failure: None, rollout: None, observation: None },
+        Err(refusal) => Stage::Refused(refusal),
+    };
+    let status = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    assert_eq!(say(&status.conditions, "ResolvedRefs"), resolved);
+    assert_eq!(say(&status.conditions, "Stalled"), "absent", "it heals without an edit of the agent");
+}

@@ -27,7 +27,7 @@ struct Lines {
 }
 
 /// The same bytes, a line at most in each piece; an error, and then nothing, once a bound is exceeded.
-pub(super) fn split(
+pub(crate) fn split(
     bytes: BoxStream<'static, Result<Bytes, ModelError>>,
 ) -> impl Stream<Item = Result<Bytes, ModelError>> + Send + 'static {
     let lines = Lines {

@@ -1,0 +1,173 @@
+//! Agents that agents call: whether they are there, let their callers in, and call each other in no circle.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use astromesh_crds::v1alpha1::{AccessMode, Agent, AgentRef, AgentTool};
+use kube::ResourceExt as _;
+
+use super::agent::Compiler;
+use super::{AGENT_SUFFIX, ObjectId, ProblemKind, Resources, namespace};
+use crate::document::ToolByDocument;
+
+/// Every agent that is known, by `namespace/name`.
+pub(super) struct Peers<'a> {
+    known: BTreeMap<String, &'a Agent>,
+    /// Those that the document serves itself.
+    hosted: BTreeSet<String>,
+}
+
+impl<'a> Peers<'a> {
+    pub(super) fn of(resources: Resources<'a>) -> Self {
+        let hosted = resources.agents.iter().map(|agent| key_of(agent)).collect();
+        let all = resources.peers.iter().chain(resources.agents);
+        Self { known: all.map(|agent| (key_of(agent), *agent)).collect(), hosted }
+    }
+
+    /// Who carries out a tool that is an agent, and what that agent says of itself.
+    pub(super) fn tool(
+        &self,
+        compiler: &mut Compiler,
+        path: &str,
+        tool: Option<&AgentTool>,
+    ) -> Option<(ToolByDocument, Option<String>)> {
+        let Some(tool) = tool else {
+            compiler.invalid(&format!("{path}.agent"), "is required with type agent".to_owned());
+            return None;
+        };
+        let reference = &tool.agent_ref;
+        match self.target(&compiler.id, reference) {
+            Ok(target) => {
+                let (namespace, name) = (namespace(target), target.name_any());
+                let url = self.url(target);
+                let description = target.spec.identity.as_ref().and_then(|identity| identity.description.clone());
+                Some((ToolByDocument::Agent { namespace, name, url }, description))
+            }
+            Err((field, message, kind)) => {
+                compiler.problem(&format!("{path}.agent.agentRef.{field}"), message, kind);
+                None
+            }
+        }
+    }
+
+    /// The base URL of an agent's API; none for one that the document holds too.
+    fn url(&self, target: &Agent) -> Option<String> {
+        let remote = !self.hosted.contains(&key_of(target));
+        remote.then(|| format!("http://{}{AGENT_SUFFIX}.{}.svc", target.name_any(), namespace(target)))
+    }
+
+    /// The agent that a reference of `caller` names, if it may be called.
+    fn target(
+        &self,
+        caller: &ObjectId,
+        reference: &AgentRef,
+    ) -> Result<&'a Agent, (&'static str, String, ProblemKind)> {
+        let name = &reference.name;
+        let within = reference.namespace.as_ref().unwrap_or(&caller.namespace);
+        let Some(target) = self.known.get(&key(within, name)) else {
+            let mut message = format!("there is no Agent `{name}` in namespace `{within}`");
+            if *within != caller.namespace {
+                message.push_str(", or that namespace is not watched from here");
+            }
+            return Err(("name", message, ProblemKind::AgentNotFound));
+        };
+        if !lets_in(target, caller) {
+            let message = format!(
+                "Agent `{name}` of namespace `{within}` does not let the service account `{}{AGENT_SUFFIX}` of \
+                 namespace `{}` in; its spec.access.allowed would",
+                caller.name, caller.namespace
+            );
+            return Err(("name", message, ProblemKind::RefNotPermitted));
+        }
+        if let Some(circle) = self.circle(caller, target) {
+            let message = format!(
+                "agents call each other in a circle ({circle}); remove one of the calls, or make each of them a swarm"
+            );
+            return Err(("name", message, ProblemKind::ReferenceCycle));
+        }
+        Ok(target)
+    }
+
+    /// The way from `caller` through `target` back to it, if there is one and not all agents on such ways are a swarm.
+    fn circle(&self, caller: &ObjectId, target: &Agent) -> Option<String> {
+        let start = key(&caller.namespace, &caller.name);
+        let way = self.way(&key_of(target), &start)?;
+        let forth = self.reachable(&start);
+        let all_swarm = forth
+            .iter()
+            .filter(|other| self.reachable(other).contains(&start))
+            .all(|other| self.known.get(other).is_some_and(|agent| is_swarm(agent)));
+        (!all_swarm).then(|| {
+            let names = std::iter::once(&start).chain(&way).map(|key| key.rsplit('/').next().unwrap_or(key));
+            names.collect::<Vec<_>>().join(" → ")
+        })
+    }
+
+    /// The agents that one names, by key; those that do not exist are left out.
+    fn named_by<'b>(&'b self, key: &str) -> impl Iterator<Item = String> + 'b {
+        self.known.get(key).into_iter().flat_map(|agent| agents_of(agent)).filter(|key| self.known.contains_key(key))
+    }
+
+    /// Every agent that can be got to from one, over one call or more.
+    fn reachable(&self, from: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open: Vec<String> = self.named_by(from).collect();
+        while let Some(next) = open.pop() {
+            if found.insert(next.clone()) {
+                open.extend(self.named_by(&next));
+            }
+        }
+        found
+    }
+
+    /// A shortest way between two agents, both included.
+    fn way(&self, from: &str, to: &str) -> Option<Vec<String>> {
+        let mut seen = BTreeSet::from([from.to_owned()]);
+        let mut open = VecDeque::from([vec![from.to_owned()]]);
+        while let Some(way) = open.pop_front() {
+            let last = way.last()?;
+            if last == to {
+                return Some(way);
+            }
+            for next in self.named_by(last) {
+                if seen.insert(next.clone()) {
+                    open.push_back(way.iter().cloned().chain([next]).collect());
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The agents that an agent names as tools, each as `namespace/name`.
+pub fn agents_of(agent: &Agent) -> impl Iterator<Item = String> {
+    let own = namespace(agent);
+    let references = agent.spec.tools.iter().filter_map(|tool| tool.agent.as_ref()).map(|tool| &tool.agent_ref);
+    references.map(move |reference| key(reference.namespace.as_ref().unwrap_or(&own), &reference.name))
+}
+
+fn is_swarm(_agent: &Agent) -> bool {
+    false
+}
+
+/// Whether an agent's access lets the service account of another agent in.
+fn lets_in(target: &Agent, caller: &ObjectId) -> bool {
+    let own = namespace(target);
+    let Some(access) = &target.spec.access else { return own == caller.namespace };
+    let account = format!("{}{AGENT_SUFFIX}", caller.name);
+    match access.mode {
+        AccessMode::None => true,
+        AccessMode::ServiceAccount if access.allowed.is_empty() => own == caller.namespace,
+        AccessMode::ServiceAccount => access.allowed.iter().any(|allowed| {
+            allowed.namespace.as_ref().unwrap_or(&own) == &caller.namespace
+                && allowed.service_account.as_ref().is_none_or(|name| *name == account)
+        }),
+    }
+}
+
+fn key_of(agent: &Agent) -> String {
+    key(&namespace(agent), &agent.name_any())
+}
+
+fn key(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}

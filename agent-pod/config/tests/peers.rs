@@ -1,0 +1,173 @@
+//! Agents that name agents as tools: what the document says of them, and what is refused.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+
+use agent_pod_config::{Compilation, ProblemKind, Resources, ToolByDocument, compile};
+use astromesh_crds::v1alpha1::{Agent, Provider};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+/// An agent that calls these, each as `name` or `namespace/name`.
+fn agent(name: &str, pattern: &str, called: &[&str]) -> Agent {
+    agent_in("shop", name, pattern, called)
+}
+
+fn agent_in(namespace: &str, name: &str, pattern: &str, called: &[&str]) -> Agent {
+    let tools: Vec<Value> = called
+        .iter()
+        .map(|called| {
+            let reference = match called.split_once('/') {
+                Some((namespace, name)) => json!({"name": name, "namespace": namespace}),
+                None => json!({"name": called}),
+            };
+            json!({"name": called.replace('/', "_"), "type": "agent", "agent": {"agentRef": reference}})
+        })
+        .collect();
+    serde_json::from_value(json!({
+        "apiVersion": "astromesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": name, "namespace": namespace},
+        "spec": {"identity": {"description": format!("Knows {name}.")},
+                 "model": {"candidates": [{"providerRef": {"name": "openai", "namespace": "models"}}]},
+                 "prompts": {"system": "x"}, "orchestration": {"pattern": pattern}, "tools": tools},
+    }))
+    .unwrap()
+}
+
+fn with_access(mut agent: Agent, access: Value) -> Agent {
+    agent.spec.access = Some(serde_json::from_value(access).unwrap());
+    agent
+}
+
+fn compiled(agents: &[Agent], peers: &[Agent]) -> Compilation {
+    let provider: Provider = serde_json::from_value(json!({
+        "apiVersion": "astromesh.io/v1alpha1", "kind": "Provider", "metadata": {"name": "openai", "namespace": "models"},
+        "spec": {"type": "ollama", "allowedNamespaces": {"from": "All"}, "models": [{"name": "m"}]},
+    }))
+    .unwrap();
+    let (agents, peers): (Vec<_>, Vec<_>) = (agents.iter().collect(), peers.iter().collect());
+    compile(Resources { agents: &agents, providers: &[&provider], peers: &peers, namespaces: &BTreeMap::new() })
+}
+
+/// Kind, object, path and message of every problem.
+fn problems(compilation: &Compilation) -> Vec<(ProblemKind, &str, &str, &str)> {
+    let told = compilation.problems.iter();
+    told.map(|problem| (problem.kind, problem.object.name.as_str(), problem.path.as_str(), problem.message.as_str()))
+        .collect()
+}
+
+#[test]
+fn an_agent_of_another_pod_has_an_address_and_one_of_this_pod_has_none() {
+    let lead = || agent("lead", "supervisor", &["billing"]);
+    let apart = compiled(&[lead()], &[agent("billing", "react", &[])]);
+    assert_eq!(apart.problems, []);
+    let tool = &apart.document.agents["lead"].tools[0];
+    assert_eq!(tool.description.as_deref(), Some("Knows billing."));
+    let by = |url: Option<&str>| ToolByDocument::Agent {
+        namespace: "shop".into(),
+        name: "billing".into(),
+        url: url.map(ToOwned::to_owned),
+    };
+    assert_eq!(tool.by, by(Some("http://billing-agent.shop.svc")));
+
+    let together = compiled(&[lead(), agent("billing", "react", &[])], &[]);
+    assert_eq!(together.document.agents["lead"].tools[0].by, by(None));
+}
+
+#[test]
+fn the_manifests_own_description_wins() {
+    let mut lead = agent("lead", "supervisor", &["billing"]);
+    lead.spec.tools[0].description = Some("Ask about bills.".into());
+    let document = compiled(&[lead], &[agent("billing", "react", &[])]).document;
+    assert_eq!(document.agents["lead"].tools[0].description.as_deref(), Some("Ask about bills."));
+}
+
+#[test]
+fn an_agent_that_does_not_exist_is_a_problem() {
+    let compilation = compiled(&[agent("lead", "supervisor", &["billing", "far/away"])], &[]);
+    assert_eq!(
+        problems(&compilation),
+        [
+            (
+                ProblemKind::AgentNotFound,
+                "lead",
+                "spec.tools[0].agent.agentRef.name",
+                "there is no Agent `billing` in namespace `shop`"
+            ),
+            (
+                ProblemKind::AgentNotFound,
+                "lead",
+                "spec.tools[1].agent.agentRef.name",
+                "there is no Agent `away` in namespace `far`, or that namespace is not watched from here"
+            ),
+        ]
+    );
+    assert!(compilation.document.agents.is_empty());
+}
+
+#[rstest]
+#[case::nothing_said_of_the_same_namespace("shop", Value::Null, true)]
+#[case::nothing_said_of_another_namespace("zoo", Value::Null, false)]
+#[case::everybody("zoo", json!({"mode": "none"}), true)]
+#[case::the_namespace("zoo", json!({"allowed": [{"namespace": "shop"}]}), true)]
+#[case::the_service_account("zoo", json!({"allowed": [{"namespace": "shop", "serviceAccount": "lead-agent"}]}), true)]
+#[case::another_service_account("shop", json!({"allowed": [{"serviceAccount": "app"}]}), false)]
+#[case::another_namespace("shop", json!({"allowed": [{"namespace": "front"}]}), false)]
+fn an_agent_is_called_only_if_it_lets_its_caller_in(
+    #[case] namespace: &str,
+    #[case] access: Value,
+    #[case] permitted: bool,
+) {
+    let target = agent_in(namespace, "billing", "react", &[]);
+    let target = if access.is_null() { target } else { with_access(target, access) };
+    let compilation = compiled(&[agent("lead", "supervisor", &[&format!("{namespace}/billing")])], &[target]);
+    if permitted {
+        assert_eq!(compilation.problems, []);
+        return;
+    }
+    let [(kind, _, path, message)] = problems(&compilation)[..] else { panic!("{:?}", compilation.problems) };
+    assert_eq!((kind, path), (ProblemKind::RefNotPermitted, "spec.tools[0].agent.agentRef.name"));
+    assert!(message.contains("does not let the service account `lead-agent` of namespace `shop` in"), "{message}");
+}
+
+#[test]
+fn agents_that_call_each_other_in_a_circle_are_refused_and_the_others_load() {
+    let team = [
+        agent("a", "supervisor", &["b"]),
+        agent("b", "react", &["c"]),
+        agent("c", "react", &["a", "helper"]),
+        agent("helper", "react", &[]),
+        agent("outside", "react", &["a"]),
+    ];
+    let compilation = compiled(&team, &[]);
+    let circles: Vec<_> =
+        problems(&compilation).iter().map(|(kind, name, path, message)| (*kind, *name, *path, *message)).collect();
+    let said = |circle: &str| {
+        format!("agents call each other in a circle ({circle}); remove one of the calls, or make each of them a swarm")
+    };
+    let (a, b, c) = (said("a → b → c → a"), said("b → c → a → b"), said("c → a → b → c"));
+    let path = "spec.tools[0].agent.agentRef.name";
+    assert_eq!(
+        circles,
+        [
+            (ProblemKind::ReferenceCycle, "a", path, a.as_str()),
+            (ProblemKind::ReferenceCycle, "b", path, b.as_str()),
+            (ProblemKind::ReferenceCycle, "c", path, c.as_str()),
+        ]
+    );
+    assert_eq!(compilation.document.agents.keys().collect::<Vec<_>>(), ["helper", "outside"]);
+}
+
+#[test]
+fn a_circle_over_agents_of_other_pods_is_found_too() {
+    let others = [agent("b", "react", &["c"]), agent("c", "react", &["a"])];
+    let compilation = compiled(&[agent("a", "supervisor", &["b"])], &others);
+    assert_eq!(compilation.problems[0].kind, ProblemKind::ReferenceCycle);
+}
+
+#[test]
+fn an_agent_that_names_itself_with_its_namespace_is_a_circle() {
+    let compilation = compiled(&[agent("a", "supervisor", &["shop/a"])], &[]);
+    assert_eq!(compilation.problems[0].kind, ProblemKind::ReferenceCycle);
+    assert!(compilation.problems[0].message.contains("(a → a)"), "{}", compilation.problems[0].message);
+}

@@ -1,0 +1,177 @@
+//! A turn has another agent answer, within what is left of it, and accounts for what that one does.
+
+use std::collections::HashMap;
+
+use futures::StreamExt as _;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{Booked, Turn};
+use crate::access::Caller;
+use crate::error::{ErrorCode, RunError};
+use crate::event::{Attempt, RunAnswer, Step, TurnEvent, TurnRequest};
+use crate::peer::{Bill, DEPTH_MAX, Target};
+use crate::service::RunOptions;
+use crate::usage::Usage;
+
+/// What becomes of the other agent's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// They are material for this agent.
+    Inner,
+    /// They are the answer of this run.
+    Answer,
+}
+
+impl Turn<'_> {
+    /// Has another agent answer. What it does is told as it happens, what it uses counts as this run's, and dropping the
+    /// wait stops it.
+    ///
+    /// # Errors
+    /// As its run; and when too many agents have called each other to get here.
+    pub(crate) async fn consult(
+        &self,
+        target: &Target,
+        request: TurnRequest,
+        voice: Voice,
+    ) -> Result<RunAnswer, RunError> {
+        if self.identity.depth >= DEPTH_MAX {
+            let message = format!(
+                "agents may call each other {DEPTH_MAX} deep at most, and this is as deep; do without `{}`",
+                target.name
+            );
+            return Err(RunError::new(ErrorCode::ValidationFailed, message));
+        }
+        let mut account = Account { turn: self, target, bill: Bill::default(), told: Vec::new(), open: HashMap::new() };
+        let options = RunOptions {
+            trace_id: Some(self.identity.trace_id.clone()),
+            timeout: Some(self.deadline.saturating_duration_since(Instant::now())),
+            caller: Some(Caller {
+                namespace: self.agent.namespace.clone(),
+                service_account: format!("{}-agent", self.agent.name),
+            }),
+            streaming: self.events.streaming,
+            quiet: voice == Voice::Inner,
+            depth: self.identity.depth + 1,
+            bill: Some(account.bill.clone()),
+            ..RunOptions::default()
+        };
+        // After the account, so that it is dropped before: then the bill is there.
+        let mut run = target.port.start(request, options).await?;
+        while let Some(event) = run.events.next().await {
+            match event {
+                TurnEvent::Token(text) if voice == Voice::Answer => drop(self.events.token(text).await),
+                TurnEvent::Done(answer) => {
+                    account.settle_answer(&answer);
+                    return Ok(*answer);
+                }
+                TurnEvent::Error(error) => {
+                    account.settle_failure(&error);
+                    return Err(*error);
+                }
+                TurnEvent::ApprovalRequired { .. } | TurnEvent::Status(_) | TurnEvent::Token(_) => {}
+                TurnEvent::ToolCall { id, name: _, arguments } => account.begun(id, arguments),
+                TurnEvent::ToolResult { id, name, ok, result } => account.tool(&id, name, ok, result).await,
+                TurnEvent::Step(step) => account.tell(*step).await,
+            }
+        }
+        Err(RunError::new(ErrorCode::Internal, "the run ended without an answer"))
+    }
+}
+
+/// What another agent does and uses for a turn. Whatever becomes of it, it is booked.
+struct Account<'a> {
+    turn: &'a Turn<'a>,
+    target: &'a Target,
+    bill: Bill,
+    /// The steps that have been told, as the other agent has told them, with the index that they have here.
+    told: Vec<(u32, Step)>,
+    /// Arguments and beginning of its tool calls under way, by their ids.
+    open: HashMap<String, (Value, Instant)>,
+}
+
+impl Account<'_> {
+    fn begun(&mut self, id: String, arguments: Value) {
+        self.open.insert(id, (arguments, Instant::now()));
+    }
+
+    async fn tool(&mut self, id: &str, name: String, ok: bool, result: String) {
+        let (arguments, begun) = self.open.remove(id).unwrap_or_else(|| (Value::Null, Instant::now()));
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tell(Step { step_type: "tool", name, arguments, result, ok, duration_ms, ..Step::default() }).await;
+    }
+
+    async fn tell(&mut self, step: Step) {
+        // A call of an agent and a handoff are told twice: as the call of a tool, and as a step.
+        let twin = |(_, told): &&(u32, Step)| told.step_type == "tool" && same_call(told, &step);
+        if matches!(step.step_type, "delegate" | "handoff")
+            && let Some((index, _)) = self.told.iter().find(twin)
+        {
+            self.turn.ledger.amend(*index, self.seen(step));
+            return;
+        }
+        let mut seen = self.seen(step.clone());
+        seen.index = self.turn.ledger.step(seen.clone());
+        self.told.push((seen.index, step));
+        self.turn.events.send(TurnEvent::Step(Box::new(seen))).await;
+    }
+
+    /// The step as callers of this run see it.
+    fn seen(&self, step: Step) -> Step {
+        Step {
+            name: self.turn.shown(&step.name),
+            agent: step.agent.or_else(|| Some(self.target.name.clone())),
+            arguments: self.turn.shown_json(&step.arguments),
+            result: self.turn.shown(&step.result),
+            ..step
+        }
+    }
+
+    fn settle_answer(&mut self, answer: &RunAnswer) {
+        drop(self.bill.take());
+        for what in &answer.degraded {
+            self.turn.ledger.degrade(&format!("{}/{what}", self.target.name));
+        }
+        self.settle(answer.usage.clone(), answer.attempts.clone(), answer.steps.clone());
+    }
+
+    fn settle_failure(&mut self, error: &RunError) {
+        // Within a process the bill says more.
+        if self.bill.take().map(|booked| self.settle_booked(booked)).is_none() {
+            self.settle(Usage::default(), error.attempts.clone(), Vec::new());
+        }
+    }
+
+    fn settle_booked(&mut self, booked: Booked) {
+        let booked = booked.with_others();
+        self.settle(booked.usage, booked.attempts, booked.steps);
+    }
+
+    /// Books the whole account: steps that were told get their full form, the others follow them.
+    fn settle(&mut self, usage: Usage, attempts: Vec<Attempt>, steps: Vec<Step>) {
+        self.turn.ledger.used_by_other(usage, attempts);
+        for step in steps {
+            let place = self.told.iter().position(|(_, told)| same_call(told, &step) && told.agent == step.agent);
+            let told = place.map(|place| self.told.remove(place));
+            let seen = self.seen(step);
+            match told {
+                Some((index, _)) => self.turn.ledger.amend(index, seen),
+                None => drop(self.turn.ledger.step(seen)),
+            }
+        }
+    }
+}
+
+/// Whether two accounts are of one step.
+fn same_call(a: &Step, b: &Step) -> bool {
+    a.name == b.name && a.result == b.result && a.ok == b.ok
+}
+
+/// A run that was given up half way has used something too.
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if let Some(booked) = self.bill.take() {
+            self.settle_booked(booked);
+        }
+    }
+}

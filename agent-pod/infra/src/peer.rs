@@ -1,0 +1,191 @@
+//! An agent of another pod, over its REST API.
+//!
+//! ```text
+//!  TurnRequest ─► POST <base>/v1/agents/<name>/run ─► 200, JSON or server-sent events ─ wire ─► TurnEvents
+//! ```
+
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_pod_core::error::{ErrorCode, RunError};
+use agent_pod_core::event::{TurnEvent, TurnRequest};
+use agent_pod_core::peer::Peer;
+use agent_pod_core::service::{Run, RunOptions};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT as USER_AGENT_HEADER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use secrecy::{ExposeSecret as _, SecretString};
+use sse_stream::SseStream;
+use url::Url;
+
+use crate::http::{Client, HttpError, TlsSettings, USER_AGENT};
+use crate::model::chat_completions::stream::split;
+use crate::model::error::malformed;
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most bytes of an answer that comes as one document.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const X_RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
+
+/// An agent of another pod.
+#[derive(Debug)]
+pub struct Remote {
+    name: String,
+    url: Url,
+    token: PathBuf,
+    client: Arc<Client>,
+}
+
+/// A way to another pod that cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteError {
+    /// It is not an absolute URL over HTTP.
+    #[error("`{0}` is not the URL of an agent")]
+    Url(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+impl Remote {
+    /// The agent of this name whose API is at `base`. The token is a file that is renewed while the pod runs, and is
+    /// therefore read with each call.
+    ///
+    /// # Errors
+    /// When it could never be called.
+    pub fn new(base: &str, name: &str, token: impl Into<PathBuf>) -> Result<Self, RemoteError> {
+        let wrong = || RemoteError::Url(base.to_owned());
+        let mut url = Url::parse(base).map_err(|_| wrong())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(wrong());
+        }
+        url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(["v1", "agents", name, "run"]);
+        let client = Client::new(url.scheme() == "https", TlsSettings::default(), CONNECT_TIMEOUT);
+        let client = Arc::new(client.map_err(|error| RemoteError::Tls(error.to_string()))?);
+        Ok(Self { name: name.to_owned(), url, token: token.into(), client })
+    }
+
+    async fn request(&self, request: &TurnRequest, options: &RunOptions) -> Result<Request<Full<Bytes>>, RunError> {
+        let body = wire::body(request, options.streaming).to_string();
+        let unsendable = |_| RunError::new(ErrorCode::Internal, "the call of another agent could not be written");
+        let mut call = Request::builder()
+            .method(Method::POST)
+            .uri(self.url.as_str())
+            .body(Full::new(body.into()))
+            .map_err(unsendable)?;
+        let headers = call.headers_mut();
+        headers.extend(run_headers(options));
+        headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let accept = if options.streaming { "text/event-stream" } else { "application/json" };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        // Without a token the other pod decides: one that lets everybody in needs none.
+        if let Some(token) = read(&self.token).await {
+            let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret().trim()));
+            if let Ok(mut bearer) = bearer {
+                bearer.set_sensitive(true);
+                headers.insert(AUTHORIZATION, bearer);
+            }
+        }
+        Ok(call)
+    }
+
+    fn unreached(&self, error: &HttpError) -> RunError {
+        let cause = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
+        tracing::warn!(agent = %self.name, cause = cause.map(tracing::field::display), "another agent cannot be reached");
+        RunError::new(ErrorCode::Draining, format!("the agent `{}` cannot be reached now", self.name))
+    }
+}
+
+async fn read(token: &Path) -> Option<SecretString> {
+    tokio::fs::read_to_string(token).await.ok().map(SecretString::from)
+}
+
+/// What the other pod is told of the run that calls.
+fn run_headers(options: &RunOptions) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut tell = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    tell("x-astromesh-depth", options.depth.to_string());
+    if let Some(left) = options.timeout {
+        // At least one: zero is no deadline that a caller may set.
+        tell("x-request-timeout-ms", left.as_millis().max(1).to_string());
+    }
+    if let Some(trace) = &options.trace_id {
+        let span: String = trace.chars().rev().take(16).collect();
+        tell("traceparent", format!("00-{trace}-{span}-01"));
+    }
+    headers
+}
+
+#[async_trait]
+impl Peer for Remote {
+    async fn start(&self, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
+        let call = self.request(&request, &options).await?;
+        let response = self.client.send(call).await.map_err(|error| self.unreached(&error))?;
+        let (head, body) = response.into_parts();
+        let run_id = head.headers.get(X_RUN_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        if !head.status.is_success() {
+            let body = whole(body).await.unwrap_or_default();
+            return Err(wire::refusal(&self.name, head.status, &body));
+        }
+        let events = if options.streaming {
+            events(body, self.name.clone())
+        } else {
+            let body = whole(body).await.ok_or_else(|| broken_off(&self.name))?;
+            let end = wire::answer(&body).ok_or_else(|| not_understood(&self.name))?;
+            stream::iter([TurnEvent::Done(Box::new(end))]).boxed()
+        };
+        Ok(Run { run_id, events, desk: Arc::default() })
+    }
+}
+
+async fn whole(body: Incoming) -> Option<Bytes> {
+    Some(Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?.to_bytes())
+}
+
+/// The events of a run that come as server-sent events. Always ends with an end.
+fn events(body: Incoming, name: String) -> BoxStream<'static, TurnEvent> {
+    let bytes = body.into_data_stream().map(|piece| piece.map_err(|_| malformed("the answer broke off")));
+    let frames = SseStream::from_bytes_stream(split(bytes.boxed()).boxed());
+    stream::unfold(Some((frames, name)), |state| async move {
+        let (mut frames, name) = state?;
+        loop {
+            let frame = match frames.next().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) | None => return Some((TurnEvent::Error(Box::new(broken_off(&name))), None)),
+            };
+            let Some(data) = frame.data else { continue };
+            return Some(match wire::event(&data) {
+                Some(Some(event)) if event.is_end() => (event, None),
+                Some(Some(event)) => (event, Some((frames, name))),
+                // An event of a newer release.
+                Some(None) => continue,
+                None => (TurnEvent::Error(Box::new(not_understood(&name))), None),
+            });
+        }
+    })
+    .boxed()
+}
+
+fn broken_off(name: &str) -> RunError {
+    RunError::new(ErrorCode::Internal, format!("the answer of the agent `{name}` broke off"))
+}
+
+fn not_understood(name: &str) -> RunError {
+    RunError::new(ErrorCode::Internal, format!("the answer of the agent `{name}` could not be understood"))
+}

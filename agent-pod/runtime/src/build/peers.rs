@@ -1,0 +1,36 @@
+//! Agents that agents call.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use agent_pod_core::peer::{Local, Peer, Target};
+use agent_pod_core::service::AgentService;
+use agent_pod_infra::peer::Remote;
+
+/// Where a pod finds the token that proves who it is.
+const TOKEN: &str = "/var/run/secrets/astromesh/token";
+
+/// The ways to other agents.
+pub(super) struct Peers {
+    agents: Weak<dyn AgentService>,
+    token: PathBuf,
+}
+
+impl Peers {
+    pub(super) fn new(agents: Weak<dyn AgentService>) -> Self {
+        Self { agents, token: PathBuf::from(TOKEN) }
+    }
+
+    pub(super) fn identify_by(&mut self, token: PathBuf) {
+        self.token = token;
+    }
+
+    /// The agent of this name; `url` where another pod serves it.
+    pub(super) fn target(&self, namespace: &str, name: &str, url: Option<&str>) -> Result<Target, String> {
+        let port: Arc<dyn Peer> = match url {
+            Some(url) => Arc::new(Remote::new(url, name, self.token.clone()).map_err(|error| error.to_string())?),
+            None => Arc::new(Local::new(Weak::clone(&self.agents), namespace, name)),
+        };
+        Ok(Target { namespace: namespace.to_owned(), name: name.to_owned(), port })
+    }
+}
