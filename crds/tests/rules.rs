@@ -99,6 +99,8 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/tools", json!([{"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}}, {"name": "far", "type": "agent", "agent": {"agentRef": {"name": "support", "namespace": "zoo"}}}]))]
 #[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "orchestration": {"pattern": "supervisor"},
     "tools": [{"name": "calculator", "type": "internal"}, {"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}}]}))]
+#[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "orchestration": {"pattern": "swarm", "maxHandoffs": 32},
+    "tools": [{"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}}]}))]
 fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Value) {
     assert_eq!(check(&with(base(kind), pointer, value)), []);
 }
@@ -113,6 +115,8 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[case("Agent", "spec/tools", json!([{"name": "billing", "type": "client", "agent": {"agentRef": {"name": "billing"}}}]), "tools: `agent` is required with type agent")]
 #[case("Agent", "spec/tools", json!([{"name": "billing", "type": "agent", "agent": {"agentRef": {"name": "billing"}}, "parameters": {"type": "object"}}]), "tools: an agent takes `query`")]
 #[case("Agent", "spec/tools", json!([{"name": "me", "type": "agent", "agent": {"agentRef": {"name": "support"}}}]), "tools: an agent is not its own tool")]
+#[case("Agent", "spec/orchestration", json!({"pattern": "swarm"}), "orchestration.pattern supervisor and swarm need at least one tool of type agent")]
+#[case("Agent", "spec/orchestration", json!({"maxHandoffs": 3}), "orchestration.maxHandoffs belongs to the pattern swarm")]
 #[case("Agent", "spec/orchestration", json!({"pattern": "supervisor"}), "orchestration.pattern supervisor and swarm need at least one tool of type agent")]
 #[case("Agent", "spec/orchestration", json!({"maxSteps": 3}), "orchestration.maxSteps belongs to the pattern plan_and_execute")]
 #[case("Provider", "metadata/name", json!("p".repeat(51)), "metadata.name must have at most 50 characters")]

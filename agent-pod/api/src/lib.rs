@@ -23,6 +23,7 @@ mod state;
 mod call_headers;
 mod credentials;
 mod fields;
+mod handoff;
 mod images;
 mod json_body;
 mod rulings;

@@ -5,6 +5,7 @@ use agent_pod_core::event::TurnRequest;
 use serde_json::Value;
 
 use crate::fields::{Fields, problem};
+use crate::handoff::handoff;
 use crate::images::{IMAGES_MAX, image_problem};
 
 /// The longest session id, in characters: room for any UUID, URL-safe hash or `tenant:user:thread` key, and short
@@ -19,7 +20,7 @@ pub(crate) struct ParsedTurn {
     pub(crate) stream: bool,
 }
 
-/// Reads `{query, sessionId? | session_id?, context?, images?, stream?}`. Null is absent, unknown fields are ignored.
+/// Reads `{query, sessionId? | session_id?, context?, images?, stream?, handoff?}`. Null is absent, unknown fields are ignored.
 ///
 /// # Errors
 /// Every problem, in the order of the fields above.
@@ -33,8 +34,9 @@ pub(crate) fn parse_turn(body: Value) -> Result<ParsedTurn, Vec<FieldProblem>> {
     let context = fields.object("context", "must be an object of variables for the prompt").unwrap_or_default();
     let images = images(&mut fields);
     let stream = fields.switch("stream");
+    let handoff = handoff(&mut fields).map(Box::new);
     if fields.problems.is_empty() {
-        Ok(ParsedTurn { turn: TurnRequest { query, session_id, context, images, chat: None }, stream })
+        Ok(ParsedTurn { turn: TurnRequest { query, session_id, context, images, chat: None, handoff }, stream })
     } else {
         Err(fields.problems)
     }

@@ -2,6 +2,7 @@
 
 mod guardrail;
 mod memory;
+mod peers;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use guardrail::*;
 pub use memory::*;
+pub use peers::*;
 pub use tools::*;
 
 /// The version of the document's format. A pod refuses another one: the operator pins the image of its release.
@@ -182,6 +184,9 @@ pub struct OrchestrationDocument {
     /// Of `plan_and_execute`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u32>,
+    /// Of `swarm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handoffs: Option<HandoffsDocument>,
 }
 
 /// A stage of a pipeline.

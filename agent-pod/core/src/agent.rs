@@ -2,6 +2,7 @@
 
 mod act;
 mod ask;
+mod baton;
 mod consult;
 mod execute;
 mod guard;
@@ -35,6 +36,7 @@ use crate::service::{Run, RunOptions};
 use crate::tool::{Desk, ToolSet};
 
 pub use ask::Asking;
+pub(crate) use baton::{Baton, Passed};
 pub(crate) use consult::Voice;
 pub use execute::{Executed, ToolRequest};
 pub use ledger::{Booked, Ledger, Others};

@@ -26,6 +26,34 @@ pub struct TurnRequest {
     pub images: Vec<String>,
     /// What a caller of the chat completions API sends beside the question; absent at the other doors.
     pub chat: Option<Box<ChatRequest>>,
+    /// The conversation that another agent hands over with the question.
+    pub handoff: Option<Box<Handoff>>,
+}
+
+/// A conversation that one agent hands over to another: no memory is read or written, because whoever was asked first
+/// keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handoff {
+    /// Name of the agent that hands it over.
+    pub from: String,
+    /// What the next one should know of it.
+    pub note: Option<String>,
+    /// What was said before the question, as texts of user and assistant.
+    pub transcript: Vec<Message>,
+    /// How often it may still be handed on.
+    pub left: u32,
+    /// To whom it may be handed on, each as `namespace/name`.
+    pub peers: Vec<String>,
+}
+
+/// A conversation that a run has not answered, but handed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HandedOn {
+    /// The agent that shall have it, as `namespace/name`.
+    pub agent: String,
+    /// What that one should know of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A request of the chat completions API: its caller keeps the conversation, so that no memory is read or written.
@@ -149,6 +177,9 @@ pub struct RunAnswer {
     /// Whether a model's token limit cut the answer off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// To whom the conversation goes that was handed over to this run, if it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handoff: Option<HandedOn>,
     /// The calls of the caller's own tools with which the run has ended; for the chat completions door.
     #[serde(skip)]
     pub client_calls: Vec<ToolCall>,
@@ -181,6 +212,8 @@ pub enum Finish {
     StepLimit,
     /// A guardrail stopped it.
     Blocked,
+    /// Another agent has the conversation now: the answer is its.
+    Handoff,
 }
 
 /// One step of a run.
@@ -189,7 +222,7 @@ pub enum Finish {
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`, `approval`, `plan`, `stage`, `branch`.
+    /// `tool`, `approval`, `plan`, `stage`, `branch`, `delegate`, `handoff`.
     #[serde(rename = "type")]
     pub step_type: &'static str,
     /// Name of the tool, of the plan's step, of the stage.

@@ -29,6 +29,9 @@ pub struct StoredTurn {
     pub messages: Vec<Message>,
     /// When it ended (RFC 3339).
     pub timestamp: String,
+    /// The agent that had the conversation at its end, as `namespace/name`, where that is another one than was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// What a store keeps of a session.

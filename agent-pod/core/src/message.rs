@@ -18,7 +18,7 @@ pub enum Role {
 }
 
 /// One message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     /// Who said it.
@@ -40,7 +40,7 @@ pub struct Message {
 }
 
 /// A tool that the model asks for. `arguments` is whatever the model wrote, parsed where it is JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Id of the call, made up by the adapter where the server sends none.
     pub id: String,

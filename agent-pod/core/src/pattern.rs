@@ -4,12 +4,17 @@ mod fan_out;
 mod pipeline;
 mod plan;
 mod react;
+mod swarm;
 mod tool_loop;
+
+use std::sync::Arc;
 
 use crate::agent::Turn;
 use crate::error::{ErrorCode, RunError};
 use crate::event::Finish;
 use crate::message::{Message, ToolCall};
+
+pub use swarm::Swarm;
 
 /// The patterns and their settings. `iterations_max` is the most model calls with tools of each part; one more without
 /// them asks for the best answer.
@@ -43,6 +48,8 @@ pub enum Pattern {
         /// At least one.
         stages: Vec<Stage>,
     },
+    /// Agents hand the conversation over to each other.
+    Swarm(Arc<Swarm>),
     /// As `react`, with models of its own: the tools are workers.
     Supervisor {
         /// See above.
@@ -105,6 +112,7 @@ impl Pattern {
             Self::ParallelFanOut { .. } => "parallel_fan_out",
             Self::Pipeline { .. } => "pipeline",
             Self::Supervisor { .. } => "supervisor",
+            Self::Swarm(_) => "swarm",
         }
     }
 
@@ -115,6 +123,7 @@ impl Pattern {
     pub async fn execute(&self, turn: &Turn<'_>, conversation: Vec<Message>) -> Result<PatternEnd, RunError> {
         match self {
             Self::React { iterations_max } => react::run(turn, "reasoner", conversation, *iterations_max).await,
+            Self::Swarm(swarm) => swarm.run(turn, conversation).await,
             Self::Supervisor { iterations_max } => react::run(turn, "supervisor", conversation, *iterations_max).await,
             Self::PlanAndExecute { iterations_max, steps_max } => {
                 plan::run(turn, &conversation, *iterations_max, *steps_max).await

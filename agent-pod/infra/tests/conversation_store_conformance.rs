@@ -49,6 +49,7 @@ fn turn(number: usize) -> StoredTurn {
             Message::new(Role::Assistant, format!("answer {number} – ✓ 🙂")),
         ],
         timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
+        agent: number.is_multiple_of(2).then(|| "shop/billing".to_owned()),
     }
 }
 

@@ -177,7 +177,8 @@ impl Builder {
             guardrails,
             models: agent_pod_core::agent::Models { default, roles },
             tools: self.tools.set(within.agent, agent, &path)?,
-            pattern: prompts::pattern(orchestration),
+            pattern: prompts::pattern(orchestration, &self.tools.peers)
+                .map_err(|message| problem(format!("{path}.orchestration"), message))?,
             timeout: Duration::from_millis(orchestration.timeout_ms),
             memory,
             environment: Arc::clone(&self.environment),

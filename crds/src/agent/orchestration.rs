@@ -33,6 +33,7 @@ pub struct Prompts {
 #[x_kube(validation = Rule::new("!has(self.stages) || self.pattern == 'pipeline'").message("orchestration.stages belongs to the pattern pipeline; remove it, or set pattern: pipeline"))]
 #[x_kube(validation = Rule::new("!(has(self.branches) || has(self.merge)) || self.pattern == 'parallel_fan_out'").message("orchestration.branches and merge belong to the pattern parallel_fan_out; remove them, or set pattern: parallel_fan_out"))]
 #[x_kube(validation = Rule::new("!has(self.maxSteps) || self.pattern == 'plan_and_execute'").message("orchestration.maxSteps belongs to the pattern plan_and_execute; remove it, or set pattern: plan_and_execute"))]
+#[x_kube(validation = Rule::new("!has(self.maxHandoffs) || self.pattern == 'swarm'").message("orchestration.maxHandoffs belongs to the pattern swarm; remove it, or set pattern: swarm"))]
 pub struct Orchestration {
     /// The pattern of the run.
     #[serde(default)]
@@ -67,6 +68,10 @@ pub struct Orchestration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 32))]
     pub max_steps: Option<u32>,
+    /// How often a `swarm` hands the conversation over in one turn at most (default 3); then whoever has it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub max_handoffs: Option<u32>,
 }
 
 impl Orchestration {
@@ -99,6 +104,7 @@ impl Default for Orchestration {
             branches: Vec::new(),
             merge: None,
             max_steps: None,
+            max_handoffs: None,
         }
     }
 }
@@ -118,6 +124,8 @@ pub enum Pattern {
     Pipeline,
     /// A model has other agents work, sees their answers, and decides when it is done.
     Supervisor,
+    /// Agents hand the conversation over to each other; whoever has it answers the user.
+    Swarm,
 }
 
 /// A stage of a pipeline.

@@ -64,6 +64,7 @@ fn outcome(fields: Fields) -> Result<(), RunError> {
 fn turn(chat: ChatRequest) -> TurnRequest {
     let question = messages::question(&chat.messages);
     TurnRequest {
+        handoff: None,
         query: question.map(|message| message.content.clone()).unwrap_or_default(),
         session_id: None,
         context: Map::new(),

@@ -268,6 +268,7 @@ pub(crate) fn answer(text: &str) -> RunAnswer {
     let cost = Price::parse("0.15", "0.60", None).unwrap().of(tokens);
     usage.add(Call { provider: "openai", model: "gpt-4o-mini", role: "default", tokens, cost, estimated: false });
     RunAnswer {
+        handoff: None,
         run_id: "run-1".to_owned(),
         agent: "support".to_owned(),
         session_id: "s-1".to_owned(),

@@ -25,6 +25,7 @@ fn turn(number: usize) -> StoredTurn {
             },
         ],
         timestamp: format!("2026-01-01T00:00:0{number}.000Z"),
+        agent: None,
     }
 }
 
@@ -51,7 +52,13 @@ async fn a_history_is_as_the_wire_has_it() {
         Message::new(Role::Assistant, "On its way."),
     ];
     let timestamp = "2026-01-01T00:00:00.000Z";
-    put(&agents, "support", "s 1/ü", vec![StoredTurn { messages, timestamp: timestamp.to_owned() }], Some("notes"));
+    put(
+        &agents,
+        "support",
+        "s 1/ü",
+        vec![StoredTurn { messages, timestamp: timestamp.to_owned(), agent: None }],
+        Some("notes"),
+    );
     let history = call(&agents, get("/v1/memory/support/history/s%201%2F%C3%BC")).await.json();
     assert_eq!(
         history,

@@ -51,7 +51,7 @@ async fn a_run_gives_the_answer_and_its_id() {
     let images = vec!["data:image/png;base64,eA==".to_owned()];
     assert_eq!(
         (name.as_str(), request),
-        ("support", TurnRequest { query: "Where?".to_owned(), session_id, context, images, chat: None })
+        ("support", TurnRequest { query: "Where?".to_owned(), session_id, context, images, chat: None, handoff: None })
     );
 }
 

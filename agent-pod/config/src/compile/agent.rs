@@ -43,7 +43,10 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         model,
         roles,
         prompts: prompts(&spec.prompts),
-        orchestration: compiler.orchestration(&spec.orchestration),
+        orchestration: OrchestrationDocument {
+            handoffs: lookup.peers.handoffs(agent),
+            ..compiler.orchestration(&spec.orchestration)
+        },
         tools: tools::tools(&mut compiler, spec, lookup),
         tool_limits: tools::limits(spec),
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
@@ -111,6 +114,7 @@ impl Compiler {
             stages: if pipeline { stages(&spec.stages) } else { Vec::new() },
             branches: if fan_out { spec.branches.iter().map(branch).collect() } else { Vec::new() },
             merge: fan_out.then(|| spec.merge.unwrap_or_default()),
+            handoffs: None,
             max_steps: (spec.pattern == Pattern::PlanAndExecute).then(|| spec.max_steps.unwrap_or(STEPS_MAX)),
         }
     }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use astromesh_crds::v1alpha1::{AccessMode, Agent, AgentRef, AgentTool};
+use astromesh_crds::v1alpha1::{AccessMode, Agent, AgentRef, AgentTool, Pattern};
 use kube::ResourceExt as _;
 
 use super::agent::Compiler;
 use super::{AGENT_SUFFIX, ObjectId, ProblemKind, Resources, namespace};
-use crate::document::ToolByDocument;
+use crate::document::{HandoffsDocument, PeerDocument, ToolByDocument};
+
+/// How often a swarm hands the conversation over in one turn, where nothing else is said.
+const HANDOFFS_MAX: u32 = 3;
 
 /// Every agent that is known, by `namespace/name`.
 pub(super) struct Peers<'a> {
@@ -40,13 +43,38 @@ impl<'a> Peers<'a> {
                 let (namespace, name) = (namespace(target), target.name_any());
                 let url = self.url(target);
                 let description = target.spec.identity.as_ref().and_then(|identity| identity.description.clone());
-                Some((ToolByDocument::Agent { namespace, name, url }, description))
+                let caller = self.known.get(&key(&compiler.id.namespace, &compiler.id.name));
+                let handoff = caller.is_some_and(|caller| is_swarm(caller));
+                Some((ToolByDocument::Agent { namespace, name, url, handoff }, description))
             }
             Err((field, message, kind)) => {
                 compiler.problem(&format!("{path}.agent.agentRef.{field}"), message, kind);
                 None
             }
         }
+    }
+
+    /// How a swarm's agent hands the conversation over: to those that it names, and over those of them that are a swarm to
+    /// those that they name. Whoever does not let it in cannot be got to, because it takes the conversation to each.
+    pub(super) fn handoffs(&self, agent: &Agent) -> Option<HandoffsDocument> {
+        if !is_swarm(agent) {
+            return None;
+        }
+        let (own, caller) = (key_of(agent), super::agent_id(agent));
+        let mut peers = BTreeMap::new();
+        let mut open: Vec<String> = self.named_by(&own).collect();
+        while let Some(next) = open.pop() {
+            let Some(target) = self.known.get(&next).filter(|target| lets_in(target, &caller)) else { continue };
+            if next == own || peers.contains_key(&next) {
+                continue;
+            }
+            if is_swarm(target) {
+                open.extend(self.named_by(&next));
+            }
+            let peer = PeerDocument { namespace: namespace(*target), name: target.name_any(), url: self.url(target) };
+            peers.insert(next, peer);
+        }
+        Some(HandoffsDocument { max: agent.spec.orchestration.max_handoffs.unwrap_or(HANDOFFS_MAX), peers })
     }
 
     /// The base URL of an agent's API; none for one that the document holds too.
@@ -145,8 +173,8 @@ pub fn agents_of(agent: &Agent) -> impl Iterator<Item = String> {
     references.map(move |reference| key(reference.namespace.as_ref().unwrap_or(&own), &reference.name))
 }
 
-fn is_swarm(_agent: &Agent) -> bool {
-    false
+fn is_swarm(agent: &Agent) -> bool {
+    agent.spec.orchestration.pattern == Pattern::Swarm
 }
 
 /// Whether an agent's access lets the service account of another agent in.

@@ -64,6 +64,9 @@ pub enum ToolByDocument {
         /// The base URL of its API; absent: this document holds it too.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         url: Option<String>,
+        /// Whether a call hands the conversation over, rather than asks for an answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        handoff: bool,
     },
     /// The caller.
     Client {},

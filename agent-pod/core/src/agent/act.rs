@@ -89,6 +89,7 @@ impl Turn<'_> {
     fn sort_of(&self, call: String) -> (&'static str, String) {
         match (&self.agent.pattern, self.agent.tools.target(&call)) {
             (Pattern::Supervisor { .. }, Some(_)) => ("delegate", call),
+            (Pattern::Swarm(_), Some(target)) => ("handoff", target.name.clone()),
             _ => (TOOL, call),
         }
     }

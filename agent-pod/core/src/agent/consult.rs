@@ -42,6 +42,7 @@ impl Turn<'_> {
             );
             return Err(RunError::new(ErrorCode::ValidationFailed, message));
         }
+        self.may_ask()?;
         let mut account = Account { turn: self, target, bill: Bill::default(), told: Vec::new(), open: HashMap::new() };
         let options = RunOptions {
             trace_id: Some(self.identity.trace_id.clone()),
@@ -60,7 +61,10 @@ impl Turn<'_> {
         let mut run = target.port.start(request, options).await?;
         while let Some(event) = run.events.next().await {
             match event {
-                TurnEvent::Token(text) if voice == Voice::Answer => drop(self.events.token(text).await),
+                TurnEvent::Token(text) if voice == Voice::Answer => {
+                    self.events.token(text).await;
+                    self.unless_silenced()?;
+                }
                 TurnEvent::Done(answer) => {
                     account.settle_answer(&answer);
                     return Ok(*answer);

@@ -51,6 +51,11 @@ pub(super) fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledger) ->
         }
     };
     screen(Subject::Message, &mut request.query);
+    for message in request.handoff.iter_mut().flat_map(|handoff| &mut handoff.transcript) {
+        if message.role == Role::User {
+            screen(Subject::History, &mut message.content);
+        }
+    }
     if let Some(chat) = request.chat.as_deref_mut() {
         chat.system.iter_mut().for_each(|text| screen(Subject::Message, text));
         let newest = chat.messages.iter().rposition(|message| message.role == Role::User);
@@ -86,6 +91,14 @@ impl Turn<'_> {
             }
             None => std::future::pending().await,
         }
+    }
+
+    /// Fails once a rule has blocked what was said.
+    pub(super) fn unless_silenced(&self) -> Result<(), RunError> {
+        let block = self.events.outgoing.as_ref().and_then(|outgoing| outgoing.block());
+        let Some(block) = block else { return Ok(()) };
+        self.ledger.blocked_by(Some(block));
+        Err(blocked())
     }
 
     /// What the model gets to see of a tool's result, and whether it still counts as a success.
@@ -216,7 +229,7 @@ impl Ledger {
     }
 
     /// Books that a rule has blocked the run, unless one has before.
-    pub(super) fn blocked_by(&self, block: Option<Block>) {
+    pub(crate) fn blocked_by(&self, block: Option<Block>) {
         let mut booked = self.lock();
         if let Some(block) = block.filter(|_| booked.block.is_none()) {
             booked.guardrail_hits.push(block.hit.clone());
@@ -225,7 +238,7 @@ impl Ledger {
     }
 
     /// The rule that has blocked the run.
-    pub(super) fn block(&self) -> Option<Block> {
+    pub(crate) fn block(&self) -> Option<Block> {
         self.lock().block.clone()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::baton::Baton;
 use crate::event::{Attempt, Step};
 use crate::guardrail::{Block, Hit};
 use crate::usage::{Call, Usage};
@@ -28,6 +29,10 @@ pub struct Booked {
     pub block: Option<Block>,
     /// What other agents have used for it. They count it themselves, so that it is apart from the run's own.
     pub others: Others,
+    /// Whether and how the conversation may be handed over; none: not at all.
+    pub(crate) baton: Option<Baton>,
+    /// The agent that has the conversation, where that is another one.
+    pub(crate) holder: Option<String>,
 }
 
 /// What other agents have used.

@@ -31,7 +31,7 @@ impl<'a> Recall<'a> {
         let none = Self { memory: None, conversation: Conversation::default(), stored: 0 };
         let (agent, identity, ledger) = (turn.agent, turn.identity, turn.ledger);
         // Who brings the whole conversation keeps it.
-        let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.chat.is_none()) else { return none };
+        let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.is_on_its_own()) else { return none };
         let key = SessionKey { agent: agent.key(), session: identity.session_id.clone() };
         // The lock waits for another turn of the session, which the run's deadline bounds.
         let lock = match memory.store.lock(&key).await {
@@ -45,6 +45,7 @@ impl<'a> Recall<'a> {
             Ok(read) => {
                 let conversation = read.unwrap_or_default();
                 let stored = conversation.turns.len();
+                ledger.held_by(conversation.turns.last().and_then(|turn| turn.agent.clone()));
                 let conversation = memory.strategy.select(conversation);
                 Self { memory: Some((memory, key, lock)), conversation, stored }
             }
@@ -95,7 +96,7 @@ impl<'a> Recall<'a> {
         let (memory, key, lock) = self.memory?;
         let mut messages = vec![question];
         messages.extend(end.transcript.iter().cloned());
-        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp() };
+        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp(), agent: ledger.holder() };
         if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings, &lock)).await {
             degrade(ledger, &error);
             return None;

@@ -64,7 +64,11 @@ async fn story(turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunA
     let conversation = conversation(&turn, &mut memory, &question)?;
     let end = agent.pattern.execute(&turn, conversation).await;
     let mut end = turn.conclude(end).await?;
-    let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty() && end.finish != Finish::Blocked) {
+    let data = match agent
+        .output
+        .as_ref()
+        .filter(|_| end.client_calls.is_empty() && end.finish != Finish::Blocked && !turn.hands_on(&end))
+    {
         Some(schema) => Some(turn.data(&end.answer, schema).await.map(|data| turn.screened_data(data))),
         None => None,
     };
@@ -96,11 +100,14 @@ fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) ->
     if let Some(note) = memory.note(&turn.agent.prompts) {
         add(&note);
     }
+    let handed_over = turn.request.handoff.as_deref();
+    handed_over.iter().for_each(|handoff| add(&handoff.introduction()));
     let mut conversation = vec![Message::new(Role::System, system)];
     match chat {
         Some(chat) => conversation.extend(chat.messages.iter().cloned()),
         None => {
             conversation.extend(memory.history(&turn.agent.prompts));
+            conversation.extend(handed_over.iter().flat_map(|handoff| handoff.transcript.iter().cloned()));
             conversation.push(question.clone());
         }
     }
@@ -124,7 +131,7 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
 }
 
 fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
-    let Booked { usage, attempts, steps, degraded, guardrail_hits, block, others: _ } =
+    let Booked { usage, attempts, steps, degraded, guardrail_hits, block, others: _, baton: _, holder: _ } =
         turn.ledger.booked().with_others();
     let (data, data_error) = match data.filter(|_| block.is_none()) {
         Some(Ok(data)) => (Some(data), None),
@@ -132,6 +139,7 @@ fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>)
         None => (None, None),
     };
     RunAnswer {
+        handoff: if turn.hands_on(&end) { turn.ledger.passed() } else { None },
         run_id: turn.identity.run_id.clone(),
         agent: turn.agent.name.clone(),
         session_id: turn.identity.session_id.clone(),

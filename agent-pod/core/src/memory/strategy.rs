@@ -101,6 +101,7 @@ mod tests {
     fn turn(tokens: usize) -> StoredTurn {
         StoredTurn {
             messages: vec![Message::new(Role::User, "abcd".repeat(tokens)), Message::new(Role::Assistant, "")],
+            agent: None,
             timestamp: String::new(),
         }
     }

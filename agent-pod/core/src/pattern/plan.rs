@@ -138,7 +138,7 @@ pub(super) async fn work(
     let conversation = conversation.first().cloned().into_iter().chain([Message::new(Role::User, text)]).collect();
     let end = tool_loop::run(quiet, Job { role: "worker", conversation, iterations_max }).await?;
     match end.finish {
-        Finish::Stop | Finish::Blocked => Ok(end.answer),
+        Finish::Stop | Finish::Blocked | Finish::Handoff => Ok(end.answer),
         Finish::StepLimit => Err(RunError::new(
             ErrorCode::AllProvidersFailed,
             format!("the step did not end within {iterations_max} model calls; so far: {}", end.answer),

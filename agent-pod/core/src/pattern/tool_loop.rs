@@ -13,7 +13,7 @@ use crate::output::OutputSchema;
 use crate::tool::ToolSpec;
 
 /// Between the text of two replies of one run, so that joined tokens read as paragraphs.
-const PARAGRAPH: &str = "\n\n";
+pub(super) const PARAGRAPH: &str = "\n\n";
 
 /// Said to a model that has used up its calls.
 const LAST_CALL: &str = "You cannot use tools any more. Give the best answer you have now.";
@@ -38,7 +38,8 @@ pub(super) async fn run(turn: &Turn<'_>, job: Job<'_>) -> Result<PatternEnd, Run
     let mut answer = String::new();
     for iteration in 0..iterations_max {
         let first = iteration == 0;
-        let reply = turn.ask(&Asking { role, messages: &conversation, tools: &tools, first, format }).await?;
+        let offered = turn.ledger.offered(turn.agent, &tools);
+        let reply = turn.ask(&Asking { role, messages: &conversation, tools: &offered, first, format }).await?;
         let truncated = reply.finish == FinishReason::Length;
         let mut calls = take_in(reply, &mut conversation, &mut answer);
         let client_calls = client_calls(turn, &mut calls);
@@ -51,6 +52,10 @@ pub(super) async fn run(turn: &Turn<'_>, job: Job<'_>) -> Result<PatternEnd, Run
             turn.events.token(PARAGRAPH.to_owned()).await;
         }
         conversation.extend(turn.act(calls).await);
+        if turn.ledger.passed().is_some() {
+            let transcript = conversation.split_off(question);
+            return Ok(PatternEnd { answer, finish: Finish::Handoff, transcript, truncated, client_calls });
+        }
     }
     conversation.push(Message::new(Role::User, LAST_CALL));
     let reply = turn.ask(&Asking::plain(role, &conversation)).await?;

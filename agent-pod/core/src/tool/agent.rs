@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{Tool, ToolError, ToolSpec};
-use crate::agent::{Turn, Voice};
+use crate::agent::{Passed, Turn, Voice};
 use crate::error::{Domain, RunError};
 use crate::event::TurnRequest;
 use crate::peer::Target;
+
+const ASKED: &str = "What the agent shall answer or do. It sees nothing but this text.";
+const HANDED: &str = "What the agent should know or do. It sees the conversation, too.";
 
 /// A tool that is another agent.
 #[derive(Debug)]
@@ -15,30 +18,45 @@ pub struct AgentTool {
     name: String,
     description: Option<String>,
     target: Target,
+    /// Whether a call hands the conversation over, rather than asks for an answer.
+    hands_over: bool,
 }
 
 impl AgentTool {
     /// The tool of this name, which asks that agent. Without a description it says the least that there is to say.
     #[must_use]
     pub fn new(name: &str, description: Option<&str>, target: Target) -> Self {
-        Self { name: name.to_owned(), description: description.map(ToOwned::to_owned), target }
+        Self { name: name.to_owned(), description: description.map(ToOwned::to_owned), target, hands_over: false }
+    }
+
+    /// The same, as the model of a swarm shall see it.
+    #[must_use]
+    pub fn hands_over(self) -> Self {
+        Self { hands_over: true, ..self }
     }
 }
 
 #[async_trait]
 impl Tool for AgentTool {
     fn spec(&self) -> ToolSpec {
-        let described = || format!("Asks the agent `{}` and gives its answer.", self.target.name);
+        let target = &self.target.name;
+        let (description, query) = match (&self.description, self.hands_over) {
+            (Some(said), false) => (said.clone(), ASKED),
+            (None, false) => (format!("Asks the agent `{target}` and gives its answer."), ASKED),
+            (said, true) => {
+                let said = said.as_deref().unwrap_or_default();
+                let over = format!(
+                    "Hands the conversation over to the agent `{target}`, which answers the user from then on."
+                );
+                (format!("{over} {said}").trim_end().to_owned(), HANDED)
+            }
+        };
         ToolSpec {
             name: self.name.clone(),
-            description: self.description.clone().unwrap_or_else(described),
+            description,
             parameters: json!({
                 "type": "object",
-                "properties": {"query": {
-                    "type": "string",
-                    "minLength": 1,
-                    "description": "What the agent shall answer or do. It sees nothing but this text.",
-                }},
+                "properties": {"query": {"type": "string", "minLength": 1, "description": query}},
                 "required": ["query"],
             }),
         }
@@ -48,6 +66,9 @@ impl Tool for AgentTool {
         let query = arguments.get("query").and_then(Value::as_str).map(str::trim).unwrap_or_default();
         if query.is_empty() {
             return Err(ToolError::refused("`query` must not be empty"));
+        }
+        if let Some(passed) = turn.ledger.pass_on(&self.target.key(), query) {
+            return said(&passed, &self.target.name);
         }
         let request = TurnRequest {
             query: query.to_owned(),
@@ -68,6 +89,22 @@ impl Tool for AgentTool {
 
     fn target(&self) -> Option<&Target> {
         Some(&self.target)
+    }
+}
+
+/// What a model is told that has handed its conversation over, or wanted to.
+fn said(passed: &Passed, name: &str) -> Result<String, ToolError> {
+    match passed {
+        Passed::Over => Ok(format!("the conversation is handed over to the agent `{name}`")),
+        Passed::Already(other) => {
+            Err(ToolError::refused(format!("the conversation has been handed over to `{other}` already")))
+        }
+        Passed::NotTo => Err(ToolError::refused(format!(
+            "the conversation cannot be handed over to `{name}` from here; answer it yourself"
+        ))),
+        Passed::NoMore => Err(ToolError::refused(
+            "the conversation has been handed over as often as it may be in one turn; answer it yourself now",
+        )),
     }
 }
 

@@ -15,6 +15,8 @@ mod patterns;
 #[cfg(test)]
 mod routing;
 #[cfg(test)]
+mod swarm;
+#[cfg(test)]
 mod team;
 #[cfg(test)]
 mod teams;

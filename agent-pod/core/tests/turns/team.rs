@@ -8,6 +8,7 @@ use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnRequest;
 use agent_pod_core::message::ToolCall;
 use agent_pod_core::model::{ModelError, ModelEvent};
+use agent_pod_core::pattern::{Pattern, Swarm};
 use agent_pod_core::peer::{Peer, Target};
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::testing::Scripted;
@@ -69,10 +70,17 @@ impl Team {
         Target { namespace: "shop".to_owned(), name: name.to_owned(), port }
     }
 
+    /// Hands the conversation over at most so often, to these.
+    pub(crate) fn swarm(self: &Arc<Self>, handoffs_max: u32, names: &[&str]) -> Pattern {
+        let peer = |name: &&str| (format!("shop/{name}"), self.target(name));
+        Pattern::Swarm(Arc::new(Swarm { iterations_max: 5, handoffs_max, peers: names.iter().map(peer).collect() }))
+    }
+
     /// The tools that are these agents.
-    pub(crate) fn tools(self: &Arc<Self>, names: &[&str]) -> ToolSet {
+    pub(crate) fn tools(self: &Arc<Self>, names: &[&str], hands_over: bool) -> ToolSet {
         let tool = |name: &&str| {
-            let port = Arc::new(AgentTool::new(name, None, self.target(name)));
+            let tool = AgentTool::new(name, None, self.target(name));
+            let port = Arc::new(if hands_over { tool.hands_over() } else { tool });
             let spec = port.spec();
             Arc::new(Registered {
                 arguments: Arguments::compile(&spec.parameters).unwrap(),
@@ -90,7 +98,8 @@ impl Team {
 
     /// An agent of the team, with the tools that are these agents.
     pub(crate) fn join(self: &Arc<Self>, name: &str, fixture: Fixture, tools: &[&str]) -> Arc<Agent> {
-        let fixture = if tools.is_empty() { fixture } else { fixture.tool_set(self.tools(tools)) };
+        let hands_over = matches!(fixture.agent().pattern, Pattern::Swarm(_));
+        let fixture = if tools.is_empty() { fixture } else { fixture.tool_set(self.tools(tools, hands_over)) };
         let mut agent = fixture.agent();
         let own = Arc::get_mut(&mut agent).unwrap();
         name.clone_into(&mut own.name);

@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn turn() -> StoredTurn {
-        StoredTurn { messages: Vec::new(), timestamp: "2026-01-01T00:00:00.000Z".to_owned() }
+        StoredTurn { messages: Vec::new(), timestamp: "2026-01-01T00:00:00.000Z".to_owned(), agent: None }
     }
 
     async fn kept(store: &InProcessStore, session: usize) -> usize {

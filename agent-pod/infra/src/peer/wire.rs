@@ -1,8 +1,9 @@
 //! The run API as a caller reads and writes it: pure translations.
 
 use agent_pod_core::error::{ErrorCode, RunError};
-use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Step, TurnEvent, TurnRequest};
+use agent_pod_core::event::{Attempt, Finish, HandedOn, Measures, RunAnswer, Step, TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::Hit;
+use agent_pod_core::message::Message;
 use agent_pod_core::money::Money;
 use agent_pod_core::usage::{ModelUsage, Usage};
 use http::StatusCode;
@@ -11,8 +12,25 @@ use serde_json::{Map, Value, json};
 
 /// The body of a call.
 pub(super) fn body(request: &TurnRequest, streaming: bool) -> Value {
-    let TurnRequest { query, session_id, context, images, chat: _ } = request;
-    json!({"query": query, "sessionId": session_id, "context": context, "images": images, "stream": streaming})
+    let TurnRequest { query, session_id, context, images, chat: _, handoff } = request;
+    let handoff = handoff.as_ref().map(|handoff| {
+        let text = |message: &Message| json!({"role": message.role, "content": message.content});
+        json!({
+            "from": handoff.from,
+            "note": handoff.note,
+            "transcript": handoff.transcript.iter().map(text).collect::<Vec<_>>(),
+            "left": handoff.left,
+            "peers": handoff.peers,
+        })
+    });
+    json!({
+        "query": query,
+        "sessionId": session_id,
+        "context": context,
+        "images": images,
+        "stream": streaming,
+        "handoff": handoff,
+    })
 }
 
 /// The event of a frame; nothing inside for one that is not known here. `None`: the frame is no event.
@@ -98,9 +116,18 @@ struct Answer {
     #[serde(default)]
     degraded: Vec<String>,
     #[serde(default)]
+    handoff: Option<HandedOnBody>,
+    #[serde(default)]
     trace_id: String,
     #[serde(default)]
     truncated: bool,
+}
+
+#[derive(Deserialize)]
+struct HandedOnBody {
+    agent: String,
+    #[serde(default)]
+    note: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -179,6 +206,7 @@ fn read_answer(value: Value) -> Option<RunAnswer> {
         session_id: answer.session_id,
         answer: answer.answer,
         finish: match answer.finish.as_str() {
+            "handoff" => Finish::Handoff,
             "step_limit" => Finish::StepLimit,
             "blocked" => Finish::Blocked,
             _ => Finish::Stop,
@@ -189,6 +217,7 @@ fn read_answer(value: Value) -> Option<RunAnswer> {
         usage: usage(answer.usage),
         attempts: answer.attempts.into_iter().map(attempt).collect(),
         degraded: answer.degraded,
+        handoff: answer.handoff.map(|HandedOnBody { agent, note }| HandedOn { agent, note }),
         trace_id: answer.trace_id,
         truncated: answer.truncated,
         ..RunAnswer::default()

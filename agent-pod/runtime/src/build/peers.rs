@@ -1,8 +1,11 @@
 //! Agents that agents call.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
+use agent_pod_config::OrchestrationDocument;
+use agent_pod_core::pattern::Swarm;
 use agent_pod_core::peer::{Local, Peer, Target};
 use agent_pod_core::service::AgentService;
 use agent_pod_infra::peer::Remote;
@@ -33,4 +36,17 @@ impl Peers {
         };
         Ok(Target { namespace: namespace.to_owned(), name: name.to_owned(), port })
     }
+}
+
+/// Whom a swarm's agent hands its conversations over to.
+pub(super) fn swarm(document: &OrchestrationDocument, peers: &Peers) -> Result<Swarm, String> {
+    let handoffs = document.handoffs.as_ref().ok_or("a swarm needs `handoffs`")?;
+    let target = |(key, peer): (&String, &agent_pod_config::PeerDocument)| {
+        Ok((key.clone(), peers.target(&peer.namespace, &peer.name, peer.url.as_deref())?))
+    };
+    Ok(Swarm {
+        iterations_max: document.max_iterations,
+        handoffs_max: handoffs.max,
+        peers: handoffs.peers.iter().map(target).collect::<Result<BTreeMap<_, _>, String>>()?,
+    })
 }

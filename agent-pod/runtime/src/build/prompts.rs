@@ -1,10 +1,13 @@
 //! Templates, and the pattern that uses them.
 
+use std::sync::Arc;
+
 use agent_pod_config::{AgentDocument, OrchestrationDocument, RejectedProblem};
 use agent_pod_core::pattern::{Branch, Merge, Pattern, Stage};
 use agent_pod_core::prompt::{CONTEXT, Prompts, SYSTEM};
 use astromesh_crds::v1alpha1 as crd;
 
+use super::peers::{Peers, swarm};
 use super::problem;
 
 /// Compiles every template of an agent. Names with a colon cannot be given by users, so nothing is in the way.
@@ -45,9 +48,9 @@ fn branch_template(index: usize) -> String {
 }
 
 /// The pattern with its settings.
-pub(super) fn pattern(document: &OrchestrationDocument) -> Pattern {
+pub(super) fn pattern(document: &OrchestrationDocument, peers: &Peers) -> Result<Pattern, String> {
     let iterations_max = document.max_iterations;
-    match document.pattern {
+    Ok(match document.pattern {
         crd::Pattern::React => Pattern::React { iterations_max },
         crd::Pattern::PlanAndExecute => {
             Pattern::PlanAndExecute { iterations_max, steps_max: document.max_steps.unwrap_or(1) }
@@ -69,6 +72,7 @@ pub(super) fn pattern(document: &OrchestrationDocument) -> Pattern {
                 crd::Merge::First => Merge::First,
             },
         },
+        crd::Pattern::Swarm => Pattern::Swarm(Arc::new(swarm(document, peers)?)),
         crd::Pattern::Supervisor => Pattern::Supervisor { iterations_max },
         crd::Pattern::Pipeline => Pattern::Pipeline {
             iterations_max,
@@ -78,5 +82,5 @@ pub(super) fn pattern(document: &OrchestrationDocument) -> Pattern {
                 .map(|stage| Stage { name: stage.name.clone(), prompt: stage_template(&stage.name) })
                 .collect(),
         },
-    }
+    })
 }

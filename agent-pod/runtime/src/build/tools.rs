@@ -63,15 +63,18 @@ impl Tools {
         let (kind, port) = match &tool.by {
             ToolByDocument::Internal { allow } => (ToolKind::Internal, Some(internal(&tool.name, allow)?)),
             ToolByDocument::Webhook { .. } => (ToolKind::Webhook, Some(self.webhook(tool)?)),
-            ToolByDocument::Agent { namespace, name, url } => {
+            ToolByDocument::Agent { namespace, name, url, handoff } => {
                 let target = self.peers.target(namespace, name, url.as_deref()).map_err(|error| ("agent", error))?;
                 let port = AgentTool::new(&tool.name, tool.description.as_deref(), target);
+                let port = if *handoff { port.hands_over() } else { port };
                 (ToolKind::Agent, Some(Arc::new(port) as Arc<dyn Tool>))
             }
             ToolByDocument::Client {} => (ToolKind::Client, None),
         };
         let own = port.as_ref().map_or_else(|| spec(tool), |port: &Arc<dyn Tool>| port.spec());
-        let spec = ToolSpec { description: tool.description.clone().unwrap_or(own.description), ..own };
+        // An agent tool has taken the manifest's description in.
+        let said = tool.description.clone().filter(|_| kind != ToolKind::Agent);
+        let spec = ToolSpec { description: said.unwrap_or(own.description), ..own };
         Ok(Registered {
             arguments: Arguments::compile(&spec.parameters).map_err(|error| ("parameters", error.to_string()))?,
             spec,
