@@ -57,6 +57,8 @@ pub enum Reason {
     Invalid,
     /// A Provider that the Agent names does not exist.
     ProviderNotFound,
+    /// A ConfigMap that the Agent names does not exist, or has no such text.
+    ConfigMapNotFound,
     /// A Provider that the Agent names exists, but is not valid by itself.
     ProviderNotAccepted,
     /// A Provider of another namespace may not be used from the Agent's.
@@ -107,6 +109,7 @@ impl Reason {
         Self::Succeeded,
         Self::Invalid,
         Self::ProviderNotFound,
+        Self::ConfigMapNotFound,
         Self::ProviderNotAccepted,
         Self::RefNotPermitted,
         Self::ApplyFailed,
@@ -143,6 +146,7 @@ impl Reason {
             Self::Succeeded => "Succeeded",
             Self::Invalid => "Invalid",
             Self::ProviderNotFound => "ProviderNotFound",
+            Self::ConfigMapNotFound => "ConfigMapNotFound",
             Self::ProviderNotAccepted => "ProviderNotAccepted",
             Self::RefNotPermitted => "RefNotPermitted",
             Self::ApplyFailed => "ApplyFailed",

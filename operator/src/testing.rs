@@ -61,6 +61,7 @@ pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
         previous: AgentStatus::default(),
         providers: providers.iter().cloned().map(Arc::new).collect(),
         namespaces: std::collections::BTreeMap::new(),
+        config_maps: std::collections::BTreeMap::new(),
         pods: Vec::new(),
         trust: Some(Arc::new(TrustBundle::new(&trust).unwrap())),
     }

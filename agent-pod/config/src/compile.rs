@@ -4,6 +4,7 @@ mod agent;
 mod consent;
 mod guardrail;
 mod model;
+mod prompts;
 mod provider;
 mod tools;
 
@@ -14,6 +15,8 @@ use astromesh_crds::v1alpha1::{Agent, DurationString, Provider};
 use kube::ResourceExt as _;
 
 use crate::document::Document;
+
+pub use prompts::{ConfigMapTexts, ConfigMaps};
 
 /// The namespace of an object that names none: a folder's manifests often do not.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -27,6 +30,8 @@ pub struct Resources<'a> {
     pub providers: &'a [&'a Provider],
     /// The labels of namespaces, as far as they are known: some providers let only certain ones use them.
     pub namespaces: &'a NamespaceLabels,
+    /// The ConfigMaps that agents name, as far as they exist.
+    pub config_maps: &'a ConfigMaps,
 }
 
 /// The labels of namespaces, by name.
@@ -75,6 +80,8 @@ pub enum ProblemKind {
     Invalid,
     /// A Provider does not exist.
     ProviderNotFound,
+    /// A ConfigMap does not exist, or has no such text.
+    ConfigMapNotFound,
     /// A Provider exists and is itself invalid.
     ProviderInvalid,
     /// A Provider of another namespace exists and may not be used from here.
@@ -105,7 +112,9 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
             problems.push(duplicate(agent, &other.namespace));
             continue;
         }
-        match agent::compile(agent, &Lookup { providers: &providers, namespaces: resources.namespaces }) {
+        let lookup =
+            Lookup { providers: &providers, namespaces: resources.namespaces, config_maps: resources.config_maps };
+        match agent::compile(agent, &lookup) {
             Ok((compiled, used)) => {
                 document.agents.insert(agent.name_any(), compiled);
                 document.providers.extend(used);
@@ -135,6 +144,7 @@ struct Lookup<'a> {
     /// By their key in the document.
     providers: &'a BTreeMap<String, &'a Provider>,
     namespaces: &'a NamespaceLabels,
+    config_maps: &'a ConfigMaps,
 }
 
 /// The key of a provider in the document.

@@ -19,8 +19,8 @@ mod state;
 mod trust;
 
 pub use compile::{
-    Compilation, NAMESPACE_NAME_LABEL, NamespaceLabels, ObjectId, Problem, ProblemKind, Resources, compile, permits,
-    provider_problem,
+    Compilation, ConfigMapTexts, ConfigMaps, NAMESPACE_NAME_LABEL, NamespaceLabels, ObjectId, Problem, ProblemKind,
+    Resources, compile, permits, provider_problem,
 };
 pub use document::*;
 pub use state::*;

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts,
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern,
     RuntimeSpec, Stage,
 };
 use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
-use super::tools;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
+use super::{prompts, tools};
 use crate::document::{
     AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
     GuardrailsDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument,
-    PromptsDocument, SecretKey, StageDocument,
+    SecretKey, StageDocument,
 };
 
 /// The most steps of a plan, where nothing else is said.
@@ -42,7 +42,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         identity: identity(spec),
         model,
         roles,
-        prompts: prompts(&spec.prompts),
+        prompts: prompts::compile(&mut compiler, &spec.prompts, lookup),
         orchestration: compiler.orchestration(&spec.orchestration),
         tools: tools::tools(&mut compiler, spec),
         tool_limits: tools::limits(spec),
@@ -91,8 +91,16 @@ impl Compiler {
     }
 
     pub(super) fn invalid(&mut self, path: &str, message: String) {
+        self.problem(path, message, ProblemKind::Invalid);
+    }
+
+    pub(super) fn problem(&mut self, path: &str, message: String, kind: ProblemKind) {
         let (object, path) = (self.id.clone(), path.to_owned());
-        self.problems.push(Problem { object, path, message, kind: ProblemKind::Invalid });
+        self.problems.push(Problem { object, path, message, kind });
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.id.namespace
     }
 
     /// What belongs to another pattern is left out: it shapes nothing.
@@ -136,10 +144,6 @@ impl Compiler {
             endpoint_delay_ms: self.millis("spec.runtime.endpointDelay", &runtime.endpoint_delay),
         }
     }
-}
-
-fn prompts(spec: &Prompts) -> PromptsDocument {
-    PromptsDocument { system: spec.system.clone(), context: spec.context.clone(), templates: spec.templates.clone() }
 }
 
 fn stages(spec: &[Stage]) -> Vec<StageDocument> {
