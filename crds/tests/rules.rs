@@ -85,6 +85,7 @@ fn the_smallest_objects_are_valid() {
     {"type": "content_filter", "keywords": ["x"]}, {"type": "content_filter", "action": "warn", "patterns": ["a+"]},
     {"type": "cost_limit", "maxTokensPerTurn": 4000}, {"type": "cost_limit", "action": "block", "maxTokensPerTurn": 1}]}))]
 #[case("Agent", "spec/prompts", json!({"system": "a", "context": "Today is {{ today }}", "templates": {"greeting": "Hello"}}))]
+#[case("Agent", "spec/prompts", json!({"systemFrom": {"configMapKeyRef": {"name": "prompts", "key": "system.md"}}}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "pipeline", "stages": [{"name": "draft", "prompt": "Draft."}]}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "pipeline"}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "parallel_fan_out", "branches": [{"role": "worker"}], "merge": "vote"}))]
@@ -106,6 +107,8 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 }
 
 #[rstest]
+#[case("Agent", "spec/prompts", json!({"context": "x"}), "prompts needs exactly one of system and systemFrom")]
+#[case("Agent", "spec/prompts/systemFrom", json!({"configMapKeyRef": {"name": "a", "key": "b"}}), "prompts needs exactly one of system and systemFrom")]
 #[case("Agent", "spec/prompts/templates", json!({"system": "x"}), "prompts.templates: names begin with a letter")]
 #[case("Agent", "spec/prompts/templates", json!({"Greeting": "x"}), "prompts.templates: names begin with a letter")]
 #[case("Agent", "spec/orchestration", json!({"stages": [{"name": "draft", "prompt": "Draft."}]}), "orchestration.stages belongs to the pattern pipeline")]
@@ -197,6 +200,8 @@ fn broken_rules_say_what_would_be_right(
 
 #[rstest]
 #[case("Agent", "spec/prompts/sytem", json!("typo"), "spec.prompts.sytem", "unknown field")]
+#[case("Agent", "spec/prompts", json!({"systemFrom": {}}), "spec.prompts.systemFrom.configMapKeyRef", "required, but missing")]
+#[case("Agent", "spec/prompts", json!({"systemFrom": {"configMapKeyRef": {"name": "a", "key": "b c"}}}), "spec.prompts.systemFrom.configMapKeyRef.key", "")]
 #[case("Agent", "sepc", json!({}), "sepc", "unknown field")]
 #[case("Agent", "spec/model/candidates/0/modell", json!("x"), "spec.model.candidates[0].modell", "unknown field")]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "chroma"}}), "spec.memory.conversational.backend", "")]

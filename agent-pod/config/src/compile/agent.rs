@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts,
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern,
     RuntimeSpec, Stage,
 };
 use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
-use super::tools;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
+use super::{prompts, tools};
 use crate::document::{
     AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
     GuardrailsDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument,
-    PromptsDocument, SecretKey, StageDocument,
+    SecretKey, StageDocument,
 };
 
 /// The most steps of a plan, where nothing else is said.
@@ -42,7 +42,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         identity: identity(spec),
         model,
         roles,
-        prompts: prompts(&spec.prompts),
+        prompts: prompts::compile(&mut compiler, &spec.prompts, lookup),
         orchestration: OrchestrationDocument {
             handoffs: lookup.peers.handoffs(agent),
             ..compiler.orchestration(&spec.orchestration)
@@ -102,6 +102,10 @@ impl Compiler {
         self.problems.push(Problem { object, path, message, kind });
     }
 
+    pub(super) fn namespace(&self) -> &str {
+        &self.id.namespace
+    }
+
     /// What belongs to another pattern is left out: it shapes nothing.
     fn orchestration(&mut self, spec: &Orchestration) -> OrchestrationDocument {
         let pipeline = spec.pattern == Pattern::Pipeline;
@@ -144,10 +148,6 @@ impl Compiler {
             endpoint_delay_ms: self.millis("spec.runtime.endpointDelay", &runtime.endpoint_delay),
         }
     }
-}
-
-fn prompts(spec: &Prompts) -> PromptsDocument {
-    PromptsDocument { system: spec.system.clone(), context: spec.context.clone(), templates: spec.templates.clone() }
 }
 
 fn stages(spec: &[Stage]) -> Vec<StageDocument> {
