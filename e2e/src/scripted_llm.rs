@@ -29,6 +29,8 @@ pub enum Script {
     EchoSystemFor(&'static str),
     /// With these pieces, each sent when the test releases it.
     Gated(Vec<&'static str>),
+    /// With a call of the first tool that is offered, and with its result once it is there; without tools as `EchoSystem`.
+    Delegating,
     /// With this status and no content; the list of models is there all the same.
     Failing(u16),
 }
@@ -49,6 +51,13 @@ impl ModelCall {
         let messages = self.messages.as_array().map(Vec::as_slice).unwrap_or_default();
         let found = messages.iter().find(|message| message["role"] == role);
         found.and_then(|message| message["content"].as_str()).unwrap_or_default()
+    }
+
+    /// The result of a tool, if that is the newest message.
+    #[must_use]
+    pub fn newest_result(&self) -> Option<&str> {
+        let newest = self.messages.as_array()?.last().filter(|message| message["role"] == "tool")?;
+        newest["content"].as_str()
     }
 }
 
@@ -186,6 +195,11 @@ async fn complete(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(bo
     match script {
         Script::EchoSystem => echo(),
         Script::Failing(status) => reply::failure(status),
+        Script::Delegating => match (call.newest_result(), body["tools"][0]["function"]["name"].as_str()) {
+            (Some(result), _) => reply::stream(vec![result.to_owned()], None, shared.hung_up.clone()),
+            (None, Some(tool)) => reply::tool_call(tool, call.content_of("user")),
+            (None, None) => echo(),
+        },
         Script::EchoSystemFor(key) if call.authorization == Some(format!("Bearer {key}")) => echo(),
         Script::EchoSystemFor(_key) => reply::unauthorized(),
         Script::Gated(pieces) => {

@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub(crate) mod failures;
+pub mod handoff;
 pub mod memory;
 pub mod schemas;
 

@@ -162,6 +162,43 @@ fn agents_that_call_each_other_in_a_circle_are_refused_and_the_others_load() {
 }
 
 #[test]
+fn a_circle_of_swarms_is_one_and_not_with_anything_else_on_it() {
+    let mut triage = agent("triage", "swarm", &["billing", "sales", "helper"]);
+    triage.spec.orchestration.max_handoffs = Some(5);
+    let others = [
+        agent("billing", "swarm", &["triage"]),
+        agent("sales", "swarm", &["far/expert", "shy"]),
+        agent("helper", "react", &["tool-of-helper"]),
+        agent("tool-of-helper", "react", &[]),
+        with_access(agent_in("far", "expert", "react", &[]), json!({"mode": "none"})),
+        with_access(agent("shy", "react", &[]), json!({"allowed": [{"serviceAccount": "sales-agent"}]})),
+    ];
+    let compilation = compiled(&[triage.clone()], &others);
+    assert_eq!(compilation.problems, []);
+    let document = &compilation.document.agents["triage"];
+    let handoffs = document.orchestration.handoffs.as_ref().unwrap();
+    let ways: Vec<_> = handoffs.peers.iter().map(|(key, peer)| (key.as_str(), peer.url.as_deref())).collect();
+    assert_eq!(
+        (handoffs.max, ways),
+        (
+            5,
+            vec![
+                ("far/expert", Some("http://expert-agent.far.svc")),
+                ("shop/billing", Some("http://billing-agent.shop.svc")),
+                ("shop/helper", Some("http://helper-agent.shop.svc")),
+                ("shop/sales", Some("http://sales-agent.shop.svc")),
+            ]
+        ),
+        "not itself, not what only a helper asks, and not who does not let it in"
+    );
+    assert!(document.tools.iter().all(|tool| matches!(tool.by, ToolByDocument::Agent { handoff: true, .. })));
+
+    let mixed = [agent("billing", "react", &["triage"])];
+    let compilation = compiled(&[agent("triage", "swarm", &["billing"])], &mixed);
+    assert_eq!(compilation.problems[0].kind, ProblemKind::ReferenceCycle);
+}
+
+#[test]
 fn a_circle_over_agents_of_other_pods_is_found_too() {
     let others = [agent("b", "react", &["c"]), agent("c", "react", &["a"])];
     let compilation = compiled(&[agent("a", "supervisor", &["b"])], &others);

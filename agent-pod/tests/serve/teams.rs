@@ -364,3 +364,82 @@ async fn a_worker_whose_pod_is_gone_is_a_result_that_the_lead_reads() {
         ])]
     );
 }
+
+#[tokio::test]
+async fn the_triage_sample_hands_the_conversation_over_and_remembers_who_has_it() {
+    let calculation = json!({"tool_calls": [{"index": 0, "id": "c", "type": "function",
+        "function": {"name": "calculator", "arguments": "{\"expression\": \"6 * 7\"}"}}]});
+    let running = Running::start([
+        ("You receive", vec![calls("billing", "An invoice."), says("From nine to five.")]),
+        ("You answer questions on invoices", vec![calculation, says("42 €."), calls("triage", "Opening hours.")]),
+        ("You run the workshop", vec![]),
+    ])
+    .await;
+    let (pod, _folder) = running.sample("triage", &["provider.yaml", "agents.yaml"]).await;
+    let first = run(&pod, "triage", &json!({"query": "What do I owe?", "sessionId": "s"})).await;
+    assert_eq!((&first["answer"], &first["finish"]), (&json!("42 €."), &json!("handoff")), "{first:#}");
+    assert_eq!(
+        steps(&first)[..2],
+        [
+            json!([
+                "handoff",
+                "triage-billing",
+                null,
+                "the conversation is handed over to the agent `triage-billing`",
+                true
+            ]),
+            json!(["tool", "calculator", "triage-billing", first["steps"][1]["result"], true]),
+        ]
+    );
+    assert_eq!(first["usage"]["tokensIn"], 30);
+    assert!(first["handoff"].is_null(), "that is between agents");
+    // The next turn begins where the last one ended; what is streamed is the answer.
+    let text = pod.ask("triage", &json!({"query": "When do you open?", "sessionId": "s", "stream": true}));
+    let text = text.send().await.unwrap().text().await.unwrap();
+    let events: Vec<Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect();
+    let done = events.last().unwrap();
+    assert_eq!((&done["answer"], &done["finish"]), (&json!("From nine to five."), &json!("stop")), "{text}");
+    let tokens: String = events.iter().filter_map(|event| event["content"].as_str()).collect();
+    assert_eq!(tokens, "From nine to five.");
+    let sent = running.sent();
+    assert_eq!(
+        sent[3][1..],
+        ["user: What do I owe?", "assistant: 42 €.", "user: When do you open?"],
+        "billing has the conversation as it was"
+    );
+    assert_eq!(sent.len(), 5);
+}
+
+/// A swarm of `triage` and `billing`, each in a pod of its own.
+async fn swarm_of_two_pods(running: &Running) -> ((Pod, TempDir), (Pod, TempDir)) {
+    let model = format!("{}/v1", running.url);
+    let one = |name: &str, prompt: &str, other: &str| {
+        let tool = json!({"name": other, "type": "agent", "agent": {"agentRef": {"name": other}}});
+        let memory = json!({"conversational": {"backend": "in_memory"}});
+        manifest(name, prompt, json!({"orchestration": {"pattern": "swarm"}, "tools": [tool], "memory": memory}))
+    };
+    let (triage, billing) = (one("triage", "You sort.", "billing"), one("billing", "You bill.", "triage"));
+    let there = pod_of(billing.clone(), &[triage.clone()], &model, &[]).await;
+    let here = pod_of(triage, &[billing], &model, &[("http://billing-agent.shop.svc", &there.0.api)]).await;
+    (here, there)
+}
+
+#[tokio::test]
+async fn a_conversation_goes_to_another_pod_and_back() {
+    let running = Running::start([
+        ("You sort", vec![calls("billing", "A bill."), calls("billing", "Again."), says("Nine to five.")]),
+        ("You bill", vec![says("Which one?"), calls("triage", "Not a bill."), says("Paid.")]),
+    ])
+    .await;
+    let ((here, _document), (_there, _other)) = swarm_of_two_pods(&running).await;
+    let first = run(&here, "triage", &json!({"query": "My bill!", "sessionId": "s"})).await;
+    assert_eq!((&first["answer"], &first["finish"]), (&json!("Which one?"), &json!("handoff")), "{first:#}");
+    let second = run(&here, "triage", &json!({"query": "The last.", "sessionId": "s"})).await;
+    assert_eq!((&second["answer"], &second["finish"]), (&json!("Paid."), &json!("handoff")), "{second:#}");
+    let names: Vec<_> = steps(&second).iter().map(|step| json!([step[0], step[1], step[2]])).collect();
+    assert_eq!(names, [json!(["handoff", "triage", "billing"]), json!(["handoff", "billing", null])]);
+    let text = here.ask("triage", &json!({"query": "And now?", "sessionId": "other", "stream": true}));
+    let text = text.send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("\"content\":\"Nine to five.\""), "{text}");
+}

@@ -18,7 +18,9 @@ fn every_sample_is_valid() {
         let (code, out) = validate(&[&folder]);
         assert_eq!(code, Some(0), "{}: {out}", folder.display());
         let providers = if folder.ends_with("routing") { "2 providers" } else { "1 provider" };
-        assert_eq!(out.trim_end(), format!("valid: 1 agent, {providers}"));
+        let team = folder.ends_with("research") || folder.ends_with("triage");
+        let agents = if team { "3 agents" } else { "1 agent" };
+        assert_eq!(out.trim_end(), format!("valid: {agents}, {providers}"));
     }
 }
 

@@ -47,6 +47,14 @@ pub(super) fn stream(pieces: Vec<String>, gate: Option<Arc<Semaphore>>, count: w
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
 }
 
+/// A call of a tool with this query.
+pub(super) fn tool_call(tool: &str, query: &str) -> Response {
+    let function = json!({"name": tool, "arguments": json!({"query": query}).to_string()});
+    let call = json!({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]});
+    let text = format!("{}{}data: [DONE]\n\n", chunk(&call, Some("tool_calls")), usage());
+    ([(CONTENT_TYPE, "text/event-stream")], text).into_response()
+}
+
 /// The refusal of a credential.
 pub(super) fn unauthorized() -> Response {
     let error =

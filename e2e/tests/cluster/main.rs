@@ -43,4 +43,6 @@ mod standalone;
 #[cfg(test)]
 mod statuses;
 #[cfg(test)]
+mod teams;
+#[cfg(test)]
 mod validation;

@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::handoff::{HandedOn, Handoff};
+
 /// Whether the pod answers.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
@@ -83,6 +85,8 @@ pub struct RunRequest {
     pub images: Option<Vec<String>>,
     /// Whether the answer shall be a stream of events.
     pub stream: Option<bool>,
+    /// A conversation that an agent hands over with its question; agents set it when they hand over to another one.
+    pub handoff: Option<Handoff>,
 }
 
 /// The answer of a run.
@@ -131,6 +135,10 @@ pub struct RunAnswer {
     /// True where a model's token limit cut the answer off, else absent.
     #[schema(required = false)]
     pub truncated: bool,
+    /// Only for a question that came with `handoff`: to whom the conversation goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub handoff: Option<HandedOn>,
 }
 
 /// What a guardrail found, and what it did.
@@ -173,6 +181,8 @@ pub enum Finish {
     StepLimit,
     /// A guardrail stopped it.
     Blocked,
+    /// Another agent than the one that was asked has the conversation, and the answer is its.
+    Handoff,
 }
 
 /// One step of a run.
@@ -181,10 +191,10 @@ pub enum Finish {
 pub struct Step {
     /// Counting up from 1.
     pub index: u32,
-    /// `tool`, `plan`, `stage`, `branch`.
+    /// `tool`, `approval`, `plan`, `stage`, `branch`, `delegate`, `handoff`.
     #[serde(rename = "type")]
     pub step_type: String,
-    /// Name of the tool, of the plan's step, of the stage.
+    /// Name of the tool, of the plan's step, of the stage, of the agent that the conversation goes to.
     pub name: String,
     /// The agent that took it, where that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -425,7 +435,7 @@ pub enum RunEvent {
         /// What the model gets to see.
         result: String,
     },
-    /// A part of the run that is no tool call has ended: a plan, a stage, a branch.
+    /// A part of the run that is no tool call of the agent itself has ended: a plan, a stage, a branch, a step of another agent.
     Step(StepEvent),
     /// A call waits for a person to agree.
     ApprovalRequired(ApprovalRequired),
@@ -455,9 +465,9 @@ pub struct ApprovalRequired {
 pub struct StepEvent {
     /// Of the step in the answer's `steps`.
     pub index: u32,
-    /// `plan`, `stage`, `branch`.
+    /// `plan`, `stage`, `branch`, `delegate`, `handoff`; of other agents also `tool`.
     pub step_type: String,
-    /// Name of the plan's step, of the stage.
+    /// Name of the plan's step, of the stage, of the agent, of the tool.
     pub name: String,
     /// The agent that took it, where that is another one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
-use agent_pod_core::event::{Finish, RunAnswer, TurnEvent};
+use agent_pod_core::event::{Finish, HandedOn, RunAnswer, TurnEvent};
 use agent_pod_core::guardrail::{Action, Direction, Hit, Kind};
 use agent_pod_core::message::ToolCall;
 use rstest::rstest;
@@ -150,6 +150,7 @@ fn blocked() -> RunAnswer {
         finish: Finish::Blocked,
         guardrail: Some(hit(Action::Block, "topic `politics`")),
         warnings: vec![hit(Action::Warn, "topic `religion`")],
+        handoff: Some(HandedOn { agent: "shop/billing".to_owned(), note: Some("A bill.".to_owned()) }),
         ..answer("I can't help with that request.")
     }
 }

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use agent_pod_core::access::Caller;
-use agent_pod_core::event::TurnRequest;
+use agent_pod_core::event::{Handoff, TurnRequest};
+use agent_pod_core::message::{Message, Role};
 use agent_pod_core::service::RunOptions;
 use axum::body::Body;
 use axum::http::Request;
@@ -87,6 +88,8 @@ async fn what_is_not_json_is_400(#[case] body: &'static str) {
 #[case::session_number(r#"{"query": "q", "session_id": 1}"#, &["session_id"])]
 #[case::images(r#"{"query": "q", "images": ["https://a.example/x.png", 1, "a", ""]}"#,
     &["images[1]", "images[2]", "images[3]"])]
+#[case::handoff(r#"{"query": "q", "handoff": {"note": 1, "left": 33, "peers": [1], "transcript": [{"role": "system", "content": "x"}, {"role": "user"}]}}"#,
+    &["handoff.from", "handoff.note", "handoff.transcript[0].role", "handoff.transcript[1].content", "handoff.left", "handoff.peers"])]
 #[case::all(r#"{"sessionId": 1, "context": [], "images": "a", "stream": "yes"}"#,
     &["query", "sessionId", "context", "images", "stream"])]
 #[tokio::test]
@@ -140,6 +143,41 @@ async fn options(request: Request<Body>) -> RunOptions {
     agents.play([done("ok")]);
     assert_eq!(call(&agents, request).await.status, 200);
     agents.starts().remove(0).2
+}
+
+#[rstest]
+#[case::first(None, Some(0))]
+#[case::deep(Some("8"), Some(8))]
+#[case::too_deep(Some("9"), None)]
+#[case::no_number(Some("x"), None)]
+#[tokio::test]
+async fn agents_call_each_other_only_so_deep(#[case] depth: Option<&str>, #[case] expected: Option<u32>) {
+    let request = post(RUN, r#"{"query": "q"}"#);
+    let request = if let Some(depth) = depth { with_header(request, "x-astromesh-depth", depth) } else { request };
+    if let Some(expected) = expected {
+        assert_eq!(options(request).await.depth, expected);
+        return;
+    }
+    let answer = call(&FakeAgents::support(), request).await;
+    assert_eq!(answer.failure(), (422, "validation_failed".to_owned()));
+    assert_eq!(answer.json()["error"]["details"]["problems"][0]["path"], "X-Astromesh-Depth");
+}
+
+#[tokio::test]
+async fn a_conversation_can_be_handed_over_with_a_question() {
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    let body = json!({"query": "q", "handoff": {"from": "triage", "note": "A bill.", "left": 2, "peers": ["shop/triage"],
+        "transcript": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}});
+    assert_eq!(call(&agents, post(RUN, body.to_string())).await.status, 200);
+    let expected = Handoff {
+        from: "triage".to_owned(),
+        note: Some("A bill.".to_owned()),
+        transcript: vec![Message::new(Role::User, "Hi"), Message::new(Role::Assistant, "Hello.")],
+        left: 2,
+        peers: vec!["shop/triage".to_owned()],
+    };
+    assert_eq!(agents.starts().remove(0).1.handoff, Some(Box::new(expected)));
 }
 
 fn keyed(key: &str, body: &'static str) -> Request<Body> {
