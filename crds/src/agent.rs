@@ -50,7 +50,8 @@ pub use tools::*;
     validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters, because children carry it with a suffix"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and hold only lower-case letters, digits and `-`, because a Service carries it"),
 )]
-#[x_kube(validation = Rule::new("!has(self.memory) || self.memory.conversational.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.conversational.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use redis or postgres, or in_memory if each pod may have its own memory"))]
+#[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.conversational) || self.memory.conversational.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.conversational.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use redis or postgres, or in_memory if each pod may have its own memory"))]
+#[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.episodic) || self.memory.episodic.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.episodic.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use postgres"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {
     /// How the agent presents itself.
