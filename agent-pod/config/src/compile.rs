@@ -3,6 +3,7 @@
 mod agent;
 mod consent;
 mod guardrail;
+mod memory;
 mod model;
 mod peers;
 mod prompts;

@@ -44,6 +44,7 @@ fn agent_value() -> Value {
             "permissions": {"allow": ["get_*"], "deny": ["refund"]},
             "memory": {"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "store", "key": "url"}},
                                           "strategy": "summary", "maxTurns": 12, "maxTokens": 3000, "ttl": "24h"},
+                       "episodic": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "events", "key": "dsn"}}, "maxEvents": 7},
                        "persistence": {"size": "1Gi"}},
             "access": {"mode": "service_account", "allowed": [{"serviceAccount": "app", "namespace": "front"}, {"namespace": "ops"}]},
             "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxQueuedRuns": 5, "queueTimeout": "7s", "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
@@ -191,9 +192,15 @@ fn the_secrets_of_tools_and_memory_are_the_documents() {
     let document = compiled(&[agent], &providers).document;
     let agent = document.agents.values().next().unwrap();
     let named: Vec<_> = agent.secrets().map(|(field, key)| (field, key.name.as_str(), key.key.as_str())).collect();
-    let fields = ["memory.conversational.connection", "tools[0].webhook.auth"].map(str::to_owned);
-    let [of_memory, of_tools] = fields;
-    assert_eq!(named, [(of_memory, "store", "url"), (of_tools, "shop", "token")]);
+    let field = |field: &str, name, key| (field.to_owned(), name, key);
+    assert_eq!(
+        named,
+        [
+            field("memory.conversational.connection", "store", "url"),
+            field("memory.episodic.connection", "events", "dsn"),
+            field("tools[0].webhook.auth", "shop", "token"),
+        ]
+    );
     let all = document.secrets();
     let of_providers = document.providers.values().flat_map(|provider| provider.secrets().map(|(_, key)| key));
     assert!(of_providers.chain(agent.secrets().map(|(_, key)| key)).all(|key| all.contains(key)), "{all:?}");
@@ -434,13 +441,14 @@ const TEMPLATE_ONLY: [&str; 5] = [
 ];
 
 /// Fields that have one value only.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 8] = [
     "/spec/tools/0/type",
     "/spec/tools/1",
     "/spec/tools/2",
     "/spec/orchestration/pattern",
     "/spec/memory/conversational/backend",
     "/spec/memory/conversational/strategy",
+    "/spec/memory/episodic/backend",
     "/spec/access/mode",
 ];
 

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern,
-    RuntimeSpec, Stage,
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Orchestration, Pattern, RuntimeSpec,
+    Stage,
 };
 use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
-use super::{prompts, tools};
+use super::{memory, prompts, tools};
 use crate::document::{
-    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
-    GuardrailsDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument,
-    SecretKey, StageDocument,
+    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ExposeDocument, GuardrailsDocument,
+    IdentityDocument, LimitsDocument, ModelDocument, OrchestrationDocument, StageDocument,
 };
 
 /// The most steps of a plan, where nothing else is said.
@@ -50,7 +49,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         tools: tools::tools(&mut compiler, spec, lookup),
         tool_limits: tools::limits(spec),
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
-        memory: spec.memory.as_ref().map(|memory| compiler.memory(memory)),
+        memory: spec.memory.as_ref().map(|memory| memory::memory(&mut compiler, memory)),
         guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
         access: spec.access.as_ref().map(|access| compile_access(access, &compiler.id.namespace)),
         limits: compiler.limits(&spec.runtime),
@@ -120,21 +119,6 @@ impl Compiler {
             merge: fan_out.then(|| spec.merge.unwrap_or_default()),
             handoffs: None,
             max_steps: (spec.pattern == Pattern::PlanAndExecute).then(|| spec.max_steps.unwrap_or(STEPS_MAX)),
-        }
-    }
-
-    fn memory(&mut self, memory: &Memory) -> MemoryDocument {
-        let said = &memory.conversational;
-        let connection = said.connection.as_ref().map(|connection| &connection.secret_key_ref);
-        MemoryDocument {
-            conversational: ConversationalDocument {
-                backend: said.backend,
-                connection: connection.map(|key| SecretKey { name: key.name.clone(), key: key.key.clone() }),
-                strategy: said.strategy,
-                max_turns: said.max_turns,
-                max_tokens: said.max_tokens,
-                ttl_ms: self.millis("spec.memory.conversational.ttl", &said.ttl),
-            },
         }
     }
 
