@@ -24,7 +24,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve agents.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Check manifests without a cluster; exit code 1 if anything is wrong.
     Validate(ValidateArgs),
 }

@@ -81,10 +81,8 @@ fn peers(fields: &mut Fields) -> Vec<String> {
     let peers = fields.list("peers", "must be an array of agents as `namespace/name`").unwrap_or_default();
     let names: Option<Vec<String>> = peers
         .into_iter()
-        .map(|peer| match peer {
-            Value::String(name) if name.chars().count() <= NAME_CHARS_MAX => Some(name),
-            _ => None,
-        })
+        .map(|peer| if let Value::String(name) = peer { Some(name) } else { None })
+        .map(|name| name.filter(|name| name.chars().count() <= NAME_CHARS_MAX))
         .collect();
     match names {
         Some(names) if names.len() <= PEERS_MAX => names,

@@ -165,9 +165,8 @@ fn events(body: Incoming, name: String) -> BoxStream<'static, TurnEvent> {
     stream::unfold(Some((frames, name)), |state| async move {
         let (mut frames, name) = state?;
         loop {
-            let frame = match frames.next().await {
-                Some(Ok(frame)) => frame,
-                Some(Err(_)) | None => return Some((TurnEvent::Error(Box::new(broken_off(&name))), None)),
+            let Some(Ok(frame)) = frames.next().await else {
+                return Some((TurnEvent::Error(Box::new(broken_off(&name))), None));
             };
             let Some(data) = frame.data else { continue };
             return Some(match wire::event(&data) {

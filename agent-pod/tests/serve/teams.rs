@@ -16,10 +16,13 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Folder, Pod};
 
+/// A few words of an agent's system prompt, and what its model says.
+type Replies = (String, VecDeque<Value>);
+
 /// Models that say what they are told, each agent by a few words of its system prompt.
 #[derive(Clone)]
 struct Models {
-    replies: Arc<Mutex<Vec<(String, VecDeque<Value>)>>>,
+    replies: Arc<Mutex<Vec<Replies>>>,
     asked: Arc<Mutex<Vec<Value>>>,
     /// Calls that have been given up by their callers.
     dropped: Arc<Semaphore>,
@@ -420,7 +423,7 @@ async fn swarm_of_two_pods(running: &Running) -> ((Pod, TempDir), (Pod, TempDir)
         manifest(name, prompt, json!({"orchestration": {"pattern": "swarm"}, "tools": [tool], "memory": memory}))
     };
     let (triage, billing) = (one("triage", "You sort.", "billing"), one("billing", "You bill.", "triage"));
-    let there = pod_of(billing.clone(), &[triage.clone()], &model, &[]).await;
+    let there = pod_of(billing.clone(), std::slice::from_ref(&triage), &model, &[]).await;
     let here = pod_of(triage, &[billing], &model, &[("http://billing-agent.shop.svc", &there.0.api)]).await;
     (here, there)
 }

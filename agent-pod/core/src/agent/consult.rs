@@ -1,6 +1,7 @@
 //! A turn has another agent answer, within what is left of it, and accounts for what that one does.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde_json::Value;
@@ -24,6 +25,11 @@ pub(crate) enum Voice {
 }
 
 impl Turn<'_> {
+    /// Whether its time is up, with that of all that it calls.
+    pub(crate) fn out_of_time(&self) -> bool {
+        Instant::now() + LAST_MOMENT >= self.deadline
+    }
+
     /// Has another agent answer. What it does is told as it happens, what it uses counts as this run's, and dropping the
     /// wait stops it.
     ///
@@ -82,6 +88,10 @@ impl Turn<'_> {
         Err(RunError::new(ErrorCode::Internal, "the run ended without an answer"))
     }
 }
+
+/// What is left of a run when another agent's failure is taken to be the end of its time: over the network that one's time
+/// is up a little earlier.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
 
 /// What another agent does and uses for a turn. Whatever becomes of it, it is booked.
 struct Account<'a> {

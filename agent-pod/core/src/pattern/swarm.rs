@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use super::PatternEnd;
 use super::tool_loop::{self, Job, PARAGRAPH};
-use super::{PatternEnd, ends_the_run};
 use crate::agent::{Baton, Turn, Voice};
 use crate::error::RunError;
 use crate::event::{Finish, HandedOn, Handoff, RunAnswer, TurnRequest};
@@ -159,7 +159,7 @@ impl<'a> Relay<'a> {
                 target.name.clone_into(&mut self.from);
                 Ok(Some(answer))
             }
-            Err(error) if ends_the_run(&error) || self.turn.ledger.block().is_some() => Err(error),
+            Err(error) if self.turn.out_of_time() || self.turn.ledger.block().is_some() => Err(error),
             Err(error) => {
                 self.turn.took_step("handoff", &target.name, Err(&error), started).await;
                 let name = &target.name;

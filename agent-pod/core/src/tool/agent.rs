@@ -1,11 +1,13 @@
 //! `agent`: another agent carries the tool out.
 
+use std::future::pending;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{Tool, ToolError, ToolSpec};
 use crate::agent::{Passed, Turn, Voice};
-use crate::error::{Domain, RunError};
+use crate::error::{Domain, ErrorCode, RunError};
 use crate::event::TurnRequest;
 use crate::peer::Target;
 
@@ -75,8 +77,13 @@ impl Tool for AgentTool {
             session_id: Some(self.target.session(&turn.identity.session_id)),
             ..TurnRequest::default()
         };
-        let answer = turn.consult(&self.target, request, Voice::Inner).await;
-        let answer = answer.map_err(|error| failure(&self.target.name, &error))?;
+        let answer = match turn.consult(&self.target, request, Voice::Inner).await {
+            Ok(answer) => answer,
+            // The tool's own wait says whether it was too slow, or its caller in a hurry.
+            Err(error) if error.code == ErrorCode::DeadlineExceeded && turn.out_of_time() => pending().await,
+            Err(error) if turn.ledger.block().is_some() => return Err(ToolError::refused(error.message)),
+            Err(error) => return Err(failure(&self.target.name, &error)),
+        };
         if answer.blocked {
             let name = &self.target.name;
             return Err(ToolError::refused(format!(

@@ -100,7 +100,10 @@ impl Team {
     pub(crate) fn join(self: &Arc<Self>, name: &str, fixture: Fixture, tools: &[&str]) -> Arc<Agent> {
         let hands_over = matches!(fixture.agent().pattern, Pattern::Swarm(_));
         let fixture = if tools.is_empty() { fixture } else { fixture.tool_set(self.tools(tools, hands_over)) };
-        let mut agent = fixture.agent();
+        self.add(name, fixture.agent())
+    }
+
+    pub(crate) fn add(&self, name: &str, mut agent: Arc<Agent>) -> Arc<Agent> {
         let own = Arc::get_mut(&mut agent).unwrap();
         name.clone_into(&mut own.name);
         self.agents.lock().unwrap().insert(name.to_owned(), Arc::clone(&agent));

@@ -145,7 +145,7 @@ async fn a_worker_that_hangs_ends_with_the_tools_time_and_is_booked() {
     let worker = fixture(&model).tools().timeouts(crate::fixture::timeouts(600, 600, 600));
     let observer = Arc::clone(&worker.observer);
     let (told, answer) = told_of(worker).await;
-    assert!(told.contains("did not answer within 30s") || told.contains("gave no answer"), "{told}");
+    assert_eq!(told, "the tool `billing` did not answer within 30s");
     assert_eq!(observer.outcomes().len(), 1, "the worker's run has ended");
     assert!(answer.usage.tokens_in > 30, "what it used until then counts: {:?}", answer.usage);
     assert_eq!(answer.steps[0].agent.as_deref(), Some("billing"));
@@ -217,4 +217,33 @@ async fn tokens_of_workers_count_against_the_supervisors_limit() {
     let answer = answer(&lead, RunOptions::default()).await;
     assert_eq!((answer.blocked, answer.answer.as_str()), (true, "Too dear."));
     assert_eq!(answer.usage.tokens_in, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_with_less_time_of_its_own_has_failed_and_the_run_goes_on() {
+    let team = Arc::<Team>::default();
+    let hangs = ScriptedModel::new([Ok(vec![Scripted::Silence])]);
+    let mut worker = fixture(&hangs).timeouts(crate::fixture::timeouts(600, 600, 600)).agent();
+    Arc::get_mut(&mut worker).unwrap().timeout = Duration::from_secs(5);
+    team.add("billing", worker);
+    let model = ScriptedModel::new([calls(&[("billing", "Price?")]), says("I do not know.")]);
+    let lead = team.join("lead", fixture(&model).pattern(SUPERVISOR), &["billing"]);
+    let started = tokio::time::Instant::now();
+    assert_eq!(answer(&lead, RunOptions::default()).await.answer, "I do not know.");
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+    assert!(model.requests()[1].messages.last().unwrap().content.starts_with("the agent `billing` gave no answer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_run_is_that_of_everything_it_calls() {
+    let hangs = fixture(&ScriptedModel::new([Ok(vec![Scripted::Silence])]));
+    let worker = hangs.timeouts(crate::fixture::timeouts(600, 600, 600));
+    let observer = Arc::clone(&worker.observer);
+    let (lead, _, team) = pair(vec![calls(&[("billing", "Price?")])], worker);
+    let options = RunOptions { timeout: Some(Duration::from_secs(7)), ..RunOptions::default() };
+    let error = Arc::clone(&lead).start(ask("?"), options, ()).answer().await.unwrap_err();
+    assert_eq!(error.code, agent_pod_core::error::ErrorCode::DeadlineExceeded);
+    assert_eq!(team.asked.lock().unwrap()[0].2.timeout, Some(Duration::from_secs(7)));
+    assert_eq!(observer.outcomes().len(), 1);
+    assert!(!lead.tools.all().any(agent_pod_core::tool::ToolSettings::is_down), "a caller in a hurry proves nothing");
 }
