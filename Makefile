@@ -54,8 +54,8 @@ generate: ## Write the custom resource definitions from their types.
 
 .PHONY: bench
 bench: ## What calls cost in agent-pod, beside a bare proxy (some minutes). BENCH="--long --json --gate" adds options.
-	cargo build --locked --profile image -p agent-pod -p astromesh-bench
-	@"$$CARGO_TARGET_DIR/image/astromesh-bench" run --agent-pod "$$CARGO_TARGET_DIR/image/agent-pod" $(BENCH)
+	cargo build --locked --release -p agent-pod -p astromesh-bench
+	@"$$CARGO_TARGET_DIR/release/astromesh-bench" run --agent-pod "$$CARGO_TARGET_DIR/release/agent-pod" $(BENCH)
 
 .PHONY: cluster-up cluster-down
 cluster-up: ## Bring up the local cluster alone.
