@@ -10,6 +10,7 @@ use crate::agent::Booked;
 use crate::error::{ErrorCode, RunError};
 use crate::event::TurnRequest;
 use crate::service::{AgentService, Run, RunOptions};
+use crate::tool::{Desk, Ruling};
 
 /// How many agents may have called each other at most to get to a run.
 pub const DEPTH_MAX: u32 = 8;
@@ -25,6 +26,12 @@ pub trait Peer: Send + Sync {
     /// # Errors
     /// When it is not let in, or not there.
     async fn start(&self, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
+    /// Answers an approval that one of its runs waits for. One that does not get there is denied when its time is up.
+    async fn decide(&self, (_run_id, desk): (&str, &Desk), approval: &str, ruling: Ruling) {
+        if let Err(error) = desk.decide(approval, ruling) {
+            tracing::debug!(cause = %error, "a decision came too late for the agent that waited for it");
+        }
+    }
 }
 
 /// An agent, and the way to it.

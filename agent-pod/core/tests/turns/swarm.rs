@@ -9,11 +9,11 @@ use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSetting
 use agent_pod_core::memory::{ConversationSettings, ConversationStore as _, SessionKey, Strategy};
 use agent_pod_core::model::{ModelError, ModelErrorKind};
 use agent_pod_core::service::RunOptions;
-use agent_pod_core::testing::{ScriptedModel, TableStore};
+use agent_pod_core::testing::{Scripted, ScriptedModel, TableStore};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, ask, events, streamed};
+use crate::fixture::{Fixture, ask, content, events, streamed};
 use crate::team::{Reply, Team, calls, says};
 
 fn fixture(model: &Arc<ScriptedModel>) -> Fixture {
@@ -240,6 +240,38 @@ async fn a_rule_of_whoever_has_the_conversation_blocks_the_run() {
     let answer = answer(&pair.triage, "A refund!").await;
     assert_eq!((answer.answer.as_str(), answer.blocked, answer.finish), ("Not here.", true, Finish::Blocked));
     assert_eq!(answer.guardrail.unwrap().reason, "topic `refund`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_of_the_asked_agent_blocks_stops_whoever_speaks() {
+    let block = || {
+        vec![rule(CheckSettings::Content { keywords: vec!["secret".to_owned()], patterns: Vec::new() }, Action::Block)]
+    };
+    let endless = Ok([content("This is a secret, "), content(&"and so on ".repeat(100)), Scripted::Silence].into());
+    let pair = pair_of(
+        3,
+        (vec![calls(&[("billing", "A bill.")])], |fixture: Fixture| fixture.guardrails(Vec::new(), block())),
+        (vec![endless], |fixture: Fixture| fixture.timeouts(crate::fixture::timeouts(600, 600, 600))),
+    );
+    let started = tokio::time::Instant::now();
+    let told = events(Arc::clone(&pair.triage).start(ask("?"), streamed(), ())).await;
+    let Some(TurnEvent::Done(answer)) = told.last() else { panic!("{told:?}") };
+    assert_eq!((answer.answer.as_str(), answer.blocked, started.elapsed()), ("Not here.", true, Duration::ZERO));
+    assert_eq!(answer.attempts.last().unwrap().outcome, "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_asked_agents_limit_holds_for_whoever_has_the_conversation() {
+    let limit = || vec![rule(CheckSettings::CostLimit(15), Action::Block)];
+    let pair = pair_of(
+        3,
+        (vec![calls(&[("billing", "A bill.")])], |fixture: Fixture| fixture.guardrails(limit(), Vec::new())),
+        (vec![calls(&[("upper", "x")])], |fixture| fixture),
+    );
+    let answer = answer(&pair.triage, "?").await;
+    assert_eq!((answer.answer.as_str(), answer.blocked, answer.usage.tokens_in), ("Not here.", true, 20));
+    assert_eq!(answer.guardrail.unwrap().reason, "token budget 15 exceeded (22)", "in the words of its own rule");
+    assert_eq!(pair.team.asked.lock().unwrap()[0].2.tokens_max, Some(4));
 }
 
 fn remembering(store: &Arc<TableStore>) -> AgentMemory {
