@@ -136,3 +136,28 @@ impl PartialEq for Bill {
 }
 
 impl Eq for Bill {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    #[async_trait]
+    impl Peer for Nobody {
+        async fn start(&self, _: TurnRequest, _: RunOptions) -> Result<Run, RunError> {
+            Err(RunError::new(ErrorCode::AgentNotFound, "nobody is there"))
+        }
+    }
+
+    #[test]
+    fn two_sessions_of_a_caller_are_two_of_the_agent_it_calls() {
+        let port = Arc::new(Nobody);
+        let target = Target { namespace: "shop".to_owned(), name: "billing".to_owned(), port };
+        assert_eq!(target.session("s-1"), "s-1::billing");
+        let long = |end: &str| target.session(&format!("{}{end}", "s".repeat(255)));
+        assert!(long("1").ends_with("::billing") && long("1").len() <= 256);
+        assert_eq!(long("1"), long("1"));
+        assert_ne!(long("1"), long("2"));
+    }
+}

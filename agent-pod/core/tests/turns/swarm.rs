@@ -337,3 +337,34 @@ async fn without_memory_nothing_is_remembered() {
     assert_eq!(answer(&pair.triage, "?").await.answer, "Paid.");
     assert_eq!(answer(&pair.triage, "?").await.answer, "Me.");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_is_handed_over_is_held_against_the_input_rules() {
+    let model = ScriptedModel::new([says("Paid.")]);
+    let redact = vec![rule(CheckSettings::Pii(vec![Entity::Email]), Action::Redact)];
+    let agent = fixture(&model).guardrails(redact, Vec::new()).agent();
+    let mut request = ask("Is it paid?");
+    let said = |role, text: &str| agent_pod_core::message::Message::new(role, text);
+    request.handoff = Some(Box::new(agent_pod_core::event::Handoff {
+        from: "triage".to_owned(),
+        transcript: vec![
+            said(agent_pod_core::message::Role::User, "I am ada@example.com"),
+            said(agent_pod_core::message::Role::Assistant, "Hello."),
+        ],
+        ..Default::default()
+    }));
+    agent.start(request, RunOptions::default(), ()).answer().await.unwrap();
+    assert_eq!(sent(&model, 0)[1..], ["user: I am [REDACTED_EMAIL]", "assistant: Hello.", "user: Is it paid?"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handoff_needs_no_words() {
+    let call = agent_pod_core::message::ToolCall { id: "c".into(), name: "billing".into(), arguments: json!({}) };
+    let pair = pair(
+        3,
+        vec![Ok(vec![Scripted::Event(agent_pod_core::model::ModelEvent::ToolCall(call))])],
+        vec![says("Paid.")],
+    );
+    assert_eq!(answer(&pair.triage, "?").await.answer, "Paid.");
+    assert!(!sent(&pair.billing_model, 0)[0].contains("It says"));
+}
