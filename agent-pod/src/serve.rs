@@ -1,5 +1,6 @@
 //! `agent-pod serve`: sockets, signals, and the order in which everything starts and stops.
 
+mod linger;
 mod listener;
 
 use std::net::SocketAddr;

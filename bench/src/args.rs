@@ -125,7 +125,7 @@ impl Args {
             }
             Command::Load(LoadArgs { to, agent, requests, connections }) => {
                 let call = if agent.starts_with("stream") { run_events(&agent) } else { calls::run(&agent) };
-                single_threaded()?.block_on(drive(to, &[call], Load { requests, connections }))?;
+                single_threaded()?.block_on(drive(to, &[call], Load { requests, connections, pace: None }))?;
                 Ok(ExitCode::SUCCESS)
             }
         }

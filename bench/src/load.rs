@@ -13,7 +13,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::timeout;
+use tokio::time::{Interval, interval_at, timeout};
 
 use crate::calls::Call;
 
@@ -28,6 +28,10 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Load {
     pub(crate) requests: u32,
     pub(crate) connections: u32,
+    /// How long after its last request each connection sends the next one; absent: as soon as that is answered.
+    ///
+    /// A subject that is late gets its requests all the same, so that the rate does not depend on it.
+    pub(crate) pace: Option<Duration>,
 }
 
 /// Sends the calls in turn until there were so many requests; gives each one's time. The first bad answer ends it.
@@ -36,8 +40,9 @@ pub(crate) async fn drive(address: SocketAddr, calls: &[Call], load: Load) -> an
     let calls: Rc<[Call]> = calls.into();
     let local = LocalSet::new();
     let mut clients = JoinSet::new();
-    for _ in 0..load.connections {
-        clients.spawn_local_on(client(address, Rc::clone(&calls), Rc::clone(&left)), &local);
+    for place in 0..load.connections {
+        let pace = load.pace.map(|pace| pace_from(place, load.connections, pace));
+        clients.spawn_local_on(client(address, Rc::clone(&calls), Rc::clone(&left), pace), &local);
     }
     let all = local.run_until(async {
         let mut times = Vec::with_capacity(usize::try_from(load.requests)?);
@@ -49,12 +54,25 @@ pub(crate) async fn drive(address: SocketAddr, calls: &[Call], load: Load) -> an
     timeout(LOAD_WAIT, all).await.context("the load did not end in time")?
 }
 
-async fn client(address: SocketAddr, calls: Rc<[Call]>, left: Rc<Cell<u32>>) -> anyhow::Result<Vec<Duration>> {
+/// The beats of one of several connections, which send in turn and not all at once.
+fn pace_from(place: u32, connections: u32, pace: Duration) -> Interval {
+    interval_at(tokio::time::Instant::now() + pace * place / connections, pace)
+}
+
+async fn client(
+    address: SocketAddr,
+    calls: Rc<[Call]>,
+    left: Rc<Cell<u32>>,
+    mut pace: Option<Interval>,
+) -> anyhow::Result<Vec<Duration>> {
     let mut connection = Connection::open(address).await?;
     let mut times = Vec::new();
     for call in calls.iter().cycle() {
         let Some(rest) = left.get().checked_sub(1) else { break };
         left.set(rest);
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
         let begun = Instant::now();
         timeout(ANSWER_WAIT, connection.ask(call)).await.context("no answer in time")??;
         times.push(begun.elapsed());

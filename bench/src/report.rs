@@ -80,6 +80,8 @@ impl Report {
         let Rounds { pod, bare, own } = rounds;
         let mut rows = vec![
             Row::paired("one-call run, CPU", "µs", &pod.json_cpu, &bare.json_cpu).goal(Goal::TimesBare(2.0)),
+            Row::paired("one-call run at 2,000/s, CPU", "µs", &pod.paced_cpu, &bare.paced_cpu)
+                .goal(Goal::TimesBare(2.0)),
             Row::paired("one-call run at c=1, p50", "ms", &pod.p50, &bare.p50).goal(Goal::OverBare(0.08)),
             Row::paired("one-call run at c=1, p99", "ms", &pod.p99, &bare.p99).goal(Goal::TimesBare(2.0)),
             Row::paired("stream, CPU of a chunk", "µs", &pod.chunk_cpu, &bare.chunk_cpu).goal(Goal::AtMost(18.0)),

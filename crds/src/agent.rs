@@ -5,6 +5,7 @@ mod guardrail;
 mod memory;
 mod model;
 mod orchestration;
+mod prompts;
 mod runtime;
 mod status;
 mod tools;
@@ -21,6 +22,7 @@ pub use guardrail::*;
 pub use memory::*;
 pub use model::*;
 pub use orchestration::*;
+pub use prompts::*;
 pub use runtime::*;
 pub use status::*;
 pub use tools::*;
@@ -51,7 +53,8 @@ pub use tools::*;
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and hold only lower-case letters, digits and `-`, because a Service carries it"),
     validation = Rule::new("!has(self.spec.tools) || self.spec.tools.all(tool, !has(tool.agent) || has(tool.agent.agentRef.__namespace__) || tool.agent.agentRef.name != self.metadata.name)").message("tools: an agent is not its own tool; name another agent"),
 )]
-#[x_kube(validation = Rule::new("!has(self.memory) || self.memory.conversational.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.conversational.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use redis or postgres, or in_memory if each pod may have its own memory"))]
+#[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.conversational) || self.memory.conversational.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.conversational.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use redis or postgres, or in_memory if each pod may have its own memory"))]
+#[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.episodic) || self.memory.episodic.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.episodic.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use postgres"))]
 #[x_kube(validation = Rule::new("!(self.orchestration.pattern in ['supervisor', 'swarm']) || (has(self.tools) && self.tools.exists(tool, tool.type == 'agent'))").message("orchestration.pattern supervisor and swarm need at least one tool of type agent; add one, or use another pattern"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {

@@ -57,6 +57,8 @@ pub enum Reason {
     Invalid,
     /// A Provider that the Agent names does not exist.
     ProviderNotFound,
+    /// A ConfigMap that the Agent names does not exist, or has no such text.
+    ConfigMapNotFound,
     /// A Provider that the Agent names exists, but is not valid by itself.
     ProviderNotAccepted,
     /// A Provider or an Agent exists, and may not be used by this Agent.
@@ -111,6 +113,7 @@ impl Reason {
         Self::Succeeded,
         Self::Invalid,
         Self::ProviderNotFound,
+        Self::ConfigMapNotFound,
         Self::ProviderNotAccepted,
         Self::RefNotPermitted,
         Self::AgentNotFound,
@@ -149,6 +152,7 @@ impl Reason {
             Self::Succeeded => "Succeeded",
             Self::Invalid => "Invalid",
             Self::ProviderNotFound => "ProviderNotFound",
+            Self::ConfigMapNotFound => "ConfigMapNotFound",
             Self::ProviderNotAccepted => "ProviderNotAccepted",
             Self::RefNotPermitted => "RefNotPermitted",
             Self::AgentNotFound => "AgentNotFound",

@@ -29,6 +29,7 @@ use crate::reports::Reports;
 use crate::scope::Scope;
 use crate::statuses::Statuses;
 use crate::stores::Stores;
+use crate::texts::Texts;
 use crate::trust::TrustBundle;
 use crate::watching::{Queues, triggers};
 
@@ -97,6 +98,7 @@ pub fn start(
         trust: trust.clone(),
         applier: Applier::new(client.clone()),
         statuses: Statuses::new(client.clone()),
+        texts: Texts::new(client.clone()),
         state_client,
         nudges: Nudges::default(),
         reports: Arc::clone(&reports),

@@ -13,6 +13,9 @@ const VERSION: &str = "app.kubernetes.io/version";
 /// What selects everything that the operator made.
 pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=astromesh-operator";
 
+/// What selects everything else.
+pub const FOREIGN_SELECTOR: &str = "app.kubernetes.io/managed-by!=astromesh-operator";
+
 /// The labels that select an agent's pods. They can never change: a Deployment's selector is immutable.
 #[must_use]
 pub fn selector(agent: &str) -> BTreeMap<String, String> {

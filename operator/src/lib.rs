@@ -39,6 +39,7 @@ pub mod statuses;
 pub mod stores;
 pub mod subset;
 pub mod telemetry;
+pub mod texts;
 pub mod trust;
 pub mod watching;
 

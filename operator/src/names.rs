@@ -114,6 +114,14 @@ fn candidates_of(agent: &Agent) -> impl Iterator<Item = (ObjectKey, Option<Strin
     })
 }
 
+/// The ConfigMap that an agent's prompt is in, and the key.
+#[must_use]
+pub fn config_map_of(agent: &Agent) -> Option<(ObjectKey, &str)> {
+    let from = &agent.spec.prompts.system_from.as_ref()?.config_map_key_ref;
+    let namespace = agent.namespace().unwrap_or_default();
+    Some((ObjectKey { namespace, name: from.name.clone() }, from.key.as_str()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

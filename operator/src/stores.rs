@@ -14,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::applier::ChildKind;
-use crate::names::{ObjectKey, agents_named_by, providers_of};
+use crate::names::{ObjectKey, agents_named_by, config_map_of, providers_of};
 use crate::peers::Peers;
 
 /// The stores of one scope.
@@ -30,6 +30,8 @@ pub struct Stores {
     pub namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
     /// The metadata of every child.
     pub children: ChildStores,
+    /// The metadata of every ConfigMap that is no child.
+    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
     /// The other scopes.
     pub peers: Peers,
     /// Set when every store has been filled once.
@@ -77,9 +79,15 @@ where
 impl Stores {
     /// Stores that have not been filled yet.
     #[must_use]
-    pub fn new(agents: Store<Agent>, providers: Store<Provider>, pods: Store<Pod>, children: ChildStores) -> Self {
+    pub fn new(
+        agents: Store<Agent>,
+        providers: Store<Provider>,
+        pods: Store<Pod>,
+        children: ChildStores,
+        config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    ) -> Self {
         let (peers, filled) = (Peers::default(), CancellationToken::new());
-        Self { agents, providers, pods, namespaces: None, children, peers, filled }
+        Self { agents, providers, pods, namespaces: None, children, config_maps, peers, filled }
     }
 
     /// The same among other scopes.
@@ -118,8 +126,21 @@ impl Stores {
         self.children.services.wait_until_ready().await?;
         self.children.claims.wait_until_ready().await?;
         self.children.deployments.wait_until_ready().await?;
+        self.config_maps.wait_until_ready().await?;
         self.filled.cancel();
         Ok(())
+    }
+
+    /// The `resourceVersion` of a ConfigMap that is no child; `None` when there is none of that name.
+    #[must_use]
+    pub fn config_map(&self, key: &ObjectKey) -> Option<String> {
+        version(&self.config_maps, key)
+    }
+
+    /// The agents that read a ConfigMap.
+    #[must_use]
+    pub fn reading(&self, config_map: &ObjectKey) -> Vec<Arc<Agent>> {
+        self.agents.state_filter(|agent| config_map_of(agent).is_some_and(|(named, _)| named == *config_map))
     }
 
     /// A provider of this scope or another.

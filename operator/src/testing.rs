@@ -62,6 +62,7 @@ pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
         providers: providers.iter().cloned().map(Arc::new).collect(),
         peers: Vec::new(),
         namespaces: std::collections::BTreeMap::new(),
+        config_maps: std::collections::BTreeMap::new(),
         pods: Vec::new(),
         trust: Some(Arc::new(TrustBundle::new(&trust).unwrap())),
     }

@@ -3,8 +3,10 @@
 mod agent;
 mod consent;
 mod guardrail;
+mod memory;
 mod model;
 mod peers;
+mod prompts;
 mod provider;
 mod tools;
 
@@ -18,6 +20,8 @@ pub use self::peers::agents_of;
 
 use self::peers::Peers;
 use crate::document::Document;
+
+pub use prompts::{ConfigMapTexts, ConfigMaps};
 
 /// The namespace of an object that names none: a folder's manifests often do not.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -36,6 +40,8 @@ pub struct Resources<'a> {
     pub peers: &'a [&'a Agent],
     /// The labels of namespaces, as far as they are known: some providers let only certain ones use them.
     pub namespaces: &'a NamespaceLabels,
+    /// The ConfigMaps that agents name, as far as they exist.
+    pub config_maps: &'a ConfigMaps,
 }
 
 /// The labels of namespaces, by name.
@@ -84,6 +90,8 @@ pub enum ProblemKind {
     Invalid,
     /// A Provider does not exist.
     ProviderNotFound,
+    /// A ConfigMap does not exist, or has no such text.
+    ConfigMapNotFound,
     /// A Provider exists and is itself invalid.
     ProviderInvalid,
     /// A Provider or an Agent exists and may not be used from here.
@@ -112,7 +120,8 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
     agents.sort_by_key(|agent| (agent.name_any(), namespace(*agent)));
 
     let peers = Peers::of(resources);
-    let lookup = Lookup { providers: &providers, namespaces: resources.namespaces, peers: &peers };
+    let Resources { namespaces, config_maps, .. } = resources;
+    let lookup = Lookup { providers: &providers, namespaces, peers: &peers, config_maps };
 
     let mut document = Document::empty();
     let mut problems = duplicate_providers(resources.providers);
@@ -152,6 +161,7 @@ struct Lookup<'a> {
     providers: &'a BTreeMap<String, &'a Provider>,
     namespaces: &'a NamespaceLabels,
     peers: &'a Peers<'a>,
+    config_maps: &'a ConfigMaps,
 }
 
 /// The key of a provider in the document.

@@ -19,8 +19,8 @@ mod state;
 mod trust;
 
 pub use compile::{
-    AGENT_SUFFIX, Compilation, NAMESPACE_NAME_LABEL, NamespaceLabels, ObjectId, Problem, ProblemKind, Resources,
-    agents_of, compile, permits, provider_problem,
+    AGENT_SUFFIX, Compilation, ConfigMapTexts, ConfigMaps, NAMESPACE_NAME_LABEL, NamespaceLabels, ObjectId, Problem,
+    ProblemKind, Resources, agents_of, compile, permits, provider_problem,
 };
 pub use document::*;
 pub use state::*;

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use agent_pod_config::{Compilation, Document, NamespaceLabels, ProblemKind, Resources, compile};
+use agent_pod_config::{
+    Compilation, ConfigMapTexts, ConfigMaps, Document, NamespaceLabels, ProblemKind, Resources, compile,
+};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -42,6 +44,7 @@ fn agent_value() -> Value {
             "permissions": {"allow": ["get_*"], "deny": ["refund"]},
             "memory": {"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "store", "key": "url"}},
                                           "strategy": "summary", "maxTurns": 12, "maxTokens": 3000, "ttl": "24h"},
+                       "episodic": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "events", "key": "dsn"}}, "maxEvents": 7},
                        "persistence": {"size": "1Gi"}},
             "access": {"mode": "service_account", "allowed": [{"serviceAccount": "app", "namespace": "front"}, {"namespace": "ops"}]},
             "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxQueuedRuns": 5, "queueTimeout": "7s", "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
@@ -100,9 +103,23 @@ fn labels() -> NamespaceLabels {
     ["shop", "zoo"].map(|namespace| (namespace.to_owned(), labels.clone())).into()
 }
 
+fn config_maps() -> ConfigMaps {
+    let texts = |text: &str| BTreeMap::from([("system.md".to_owned(), text.to_owned())]);
+    let empty = ConfigMapTexts { data: texts(""), binary: ["icon".to_owned()].into() };
+    let held = |text: &str| ConfigMapTexts { data: texts(text), ..ConfigMapTexts::default() };
+    let named = [
+        ("prompts", held("You are {{ identity.displayName }}.")),
+        ("long", held(&"ä".repeat(262_145))),
+        ("odd", empty),
+    ];
+    let longest = ("longest", held(&"ä".repeat(262_144)));
+    named.into_iter().chain([longest]).map(|(name, texts)| (("shop".to_owned(), name.to_owned()), texts)).collect()
+}
+
 fn compile_with(agents: &[Agent], providers: &[Provider], namespaces: &NamespaceLabels) -> Compilation {
     let (agents, providers): (Vec<_>, Vec<_>) = (agents.iter().collect(), providers.iter().collect());
-    compile(Resources { agents: &agents, providers: &providers, peers: &[], namespaces })
+    let config_maps = &config_maps();
+    compile(Resources { agents: &agents, providers: &providers, peers: &[], namespaces, config_maps })
 }
 
 fn full() -> (Value, [Value; 2]) {
@@ -115,6 +132,45 @@ fn the_full_document_is_as_agreed() {
     let compilation = compiled(&[agent], &providers);
     assert_eq!(compilation.problems, []);
     insta::assert_snapshot!(String::from_utf8(compilation.document.to_bytes()).unwrap());
+}
+
+fn with_prompt_of(name: &str, key: &str) -> Compilation {
+    let (mut agent, providers) = full();
+    agent["spec"]["prompts"] = json!({"systemFrom": {"configMapKeyRef": {"name": name, "key": key}}});
+    compiled(&[agent], &providers)
+}
+
+#[test]
+fn a_prompt_of_a_config_map_is_as_if_it_stood_in_the_agent() {
+    let (agent, providers) = full();
+    let written = compiled(&[agent], &providers).document;
+    assert_eq!(with_prompt_of("prompts", "system.md").document.to_bytes(), written.to_bytes());
+    assert_eq!(with_prompt_of("longest", "system.md").problems, []);
+}
+
+#[rstest]
+#[case("none", "system.md", "there is no ConfigMap `none` in namespace `shop`; apply it, with key `system.md`")]
+#[case("prompts", "other.md", "ConfigMap `prompts` has no key `other.md` in its data")]
+#[case("odd", "icon", "key `icon` of ConfigMap `odd` is binary; put it into data, as text")]
+#[case("odd", "system.md", "key `system.md` of ConfigMap `odd` is empty")]
+#[case("long", "system.md", "key `system.md` of ConfigMap `long` has more than 262144 characters")]
+fn a_prompt_that_is_not_there_is_named(#[case] name: &str, #[case] key: &str, #[case] message: &str) {
+    let compilation = with_prompt_of(name, key);
+    assert!(compilation.document.agents.is_empty());
+    let [problem] = compilation.problems.try_into().unwrap();
+    assert_eq!(problem.path, "spec.prompts.systemFrom.configMapKeyRef");
+    assert_eq!(problem.kind, ProblemKind::ConfigMapNotFound);
+    assert!(problem.message.starts_with(message), "{problem}");
+}
+
+#[rstest]
+#[case(json!({}))]
+#[case(json!({"system": "a", "systemFrom": {"configMapKeyRef": {"name": "prompts", "key": "system.md"}}}))]
+fn a_prompt_stands_in_one_place(#[case] prompts: Value) {
+    let (mut agent, providers) = full();
+    agent["spec"]["prompts"] = prompts;
+    let problem = &compiled(&[agent], &providers).problems[0];
+    assert_eq!((problem.path.as_str(), problem.kind), ("spec.prompts", ProblemKind::Invalid));
 }
 
 #[rstest]
@@ -136,9 +192,15 @@ fn the_secrets_of_tools_and_memory_are_the_documents() {
     let document = compiled(&[agent], &providers).document;
     let agent = document.agents.values().next().unwrap();
     let named: Vec<_> = agent.secrets().map(|(field, key)| (field, key.name.as_str(), key.key.as_str())).collect();
-    let fields = ["memory.conversational.connection", "tools[0].webhook.auth"].map(str::to_owned);
-    let [of_memory, of_tools] = fields;
-    assert_eq!(named, [(of_memory, "store", "url"), (of_tools, "shop", "token")]);
+    let field = |field: &str, name, key| (field.to_owned(), name, key);
+    assert_eq!(
+        named,
+        [
+            field("memory.conversational.connection", "store", "url"),
+            field("memory.episodic.connection", "events", "dsn"),
+            field("tools[0].webhook.auth", "shop", "token"),
+        ]
+    );
     let all = document.secrets();
     let of_providers = document.providers.values().flat_map(|provider| provider.secrets().map(|(_, key)| key));
     assert!(of_providers.chain(agent.secrets().map(|(_, key)| key)).all(|key| all.contains(key)), "{all:?}");
@@ -379,13 +441,14 @@ const TEMPLATE_ONLY: [&str; 5] = [
 ];
 
 /// Fields that have one value only.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 8] = [
     "/spec/tools/0/type",
     "/spec/tools/1",
     "/spec/tools/2",
     "/spec/orchestration/pattern",
     "/spec/memory/conversational/backend",
     "/spec/memory/conversational/strategy",
+    "/spec/memory/episodic/backend",
     "/spec/access/mode",
 ];
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_pod_config::{Compilation, ProblemKind, Resources, ToolByDocument, compile};
+use agent_pod_config::{Compilation, ConfigMaps, ProblemKind, Resources, ToolByDocument, compile};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -46,7 +46,9 @@ fn compiled(agents: &[Agent], peers: &[Agent]) -> Compilation {
     }))
     .unwrap();
     let (agents, peers): (Vec<_>, Vec<_>) = (agents.iter().collect(), peers.iter().collect());
-    compile(Resources { agents: &agents, providers: &[&provider], peers: &peers, namespaces: &BTreeMap::new() })
+    let (namespaces, config_maps) = (BTreeMap::new(), ConfigMaps::new());
+    let (agents, providers) = (&agents, &[&provider]);
+    compile(Resources { agents, providers, peers: &peers, namespaces: &namespaces, config_maps: &config_maps })
 }
 
 /// Kind, object, path and message of every problem.

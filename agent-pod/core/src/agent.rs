@@ -7,6 +7,7 @@ mod consult;
 mod execute;
 mod guard;
 mod ledger;
+mod memory;
 mod recall;
 mod rendering;
 mod structured;
@@ -26,7 +27,6 @@ use tokio::time::Instant;
 
 use crate::event::{TurnEvent, TurnRequest};
 use crate::guardrail::Guardrails;
-use crate::memory::{ConversationSettings, ConversationStore, Strategy};
 use crate::model::router::Router;
 use crate::output::OutputSchema;
 use crate::pattern::Pattern;
@@ -40,6 +40,7 @@ pub(crate) use baton::{Baton, Passed};
 pub(crate) use consult::Voice;
 pub use execute::{Executed, ToolRequest};
 pub use ledger::{Booked, Ledger, Others};
+pub use memory::{AgentMemory, ConversationMemory, EpisodicMemory};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -96,17 +97,6 @@ impl Models {
     pub fn all(&self) -> impl Iterator<Item = &Router> {
         std::iter::once(&self.default).chain(self.roles.values())
     }
-}
-
-/// What an agent remembers, and where.
-#[derive(Clone)]
-pub struct AgentMemory {
-    /// Where.
-    pub store: Arc<dyn ConversationStore>,
-    /// How much of a session is kept, and for how long.
-    pub settings: ConversationSettings,
-    /// What of it reaches the model.
-    pub strategy: Strategy,
 }
 
 /// Where a run says what happens.
@@ -199,7 +189,8 @@ impl Agent {
     /// Starts a run: nothing happens until its events are polled, and dropping them stops it at once.
     ///
     /// `held` is kept until the run has ended: a permit, a count. Whoever polls the events on after their end lets the
-    /// agent sum up what it remembers of the session; whoever does not loses nothing, the next run makes up for it.
+    /// agent sum up what it remembers of the session, which the next run else makes up for, and write what a failed run
+    /// leaves to remember.
     pub fn start<H: Send + 'static>(self: Arc<Self>, request: TurnRequest, options: RunOptions, held: H) -> Run {
         let identity = Identity {
             run_id: self.environment.fresh_id(),
@@ -216,13 +207,9 @@ impl Agent {
         let turn = async move {
             let outgoing = if options.streaming && !options.quiet { guard::Outgoing::of(&self) } else { None };
             let events = Events { sender, streaming: options.streaming, aloud: !options.quiet, outgoing };
-            let unfolded = turn::run(&self, request, (identity, account), limit, (events, &at_desk)).await;
+            let unwritten = turn::run(&self, request, (identity, account), limit, (events, &at_desk)).await;
             drop(held);
-            if let (Some(session), Some(memory)) = (unfolded, &self.memory) {
-                // The end goes out first, however quick a summarizer is.
-                tokio::task::yield_now().await;
-                crate::memory::summary::fold(&self, memory, &session).await;
-            }
+            unwritten.write(&self).await;
         };
         Run { run_id, events: told(Box::pin(turn), receiver).boxed(), desk }
     }

@@ -1,5 +1,6 @@
-//! Conversation memory: the turns of a session, keyed by agent and session.
+//! What agents remember: the turns of a session and what became of its runs, keyed by agent and session.
 
+pub mod episode;
 pub mod history;
 mod strategy;
 pub(crate) mod summary;

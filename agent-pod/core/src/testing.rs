@@ -1,6 +1,7 @@
 //! Scripted ports: whole turns without a network and with a stopped clock.
 
 mod conversations;
+mod episodes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use crate::tool::ToolSpec;
 use crate::usage::Usage;
 
 pub use conversations::TableStore;
+pub use episodes::TableEpisodes;
 
 /// One event of a scripted reply.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
-//! Where conversations are kept.
+//! Where it is kept what agents remember.
 
 mod connection;
+mod episode;
 pub mod in_process;
 mod lease;
 mod locks;
@@ -15,9 +16,9 @@ use agent_pod_core::memory::StoreError;
 use tokio::time::timeout;
 
 pub use in_process::InProcessStore;
-pub use postgres::PostgresStore;
+pub use postgres::{PostgresEpisodes, PostgresServer, PostgresStore};
 pub use redis::RedisStore;
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteEpisodes, SqliteFile, SqliteStore};
 
 /// One operation of a store, connecting included. A turn waits no longer for its memory.
 const OPERATION_WAIT: Duration = Duration::from_secs(2);

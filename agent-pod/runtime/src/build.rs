@@ -165,7 +165,7 @@ impl Builder {
             roles.insert(role.clone(), router);
         }
         let memory = agent.memory.as_ref().map(|memory| self.memory.build(memory)).transpose();
-        let memory = memory.map_err(|message| problem(format!("{path}.memory.conversational.backend"), message))?;
+        let memory = memory.map_err(|(field, message)| problem(format!("{path}.memory.{field}"), message))?;
         let orchestration = &agent.orchestration;
         let built = Agent {
             name: name.to_owned(),

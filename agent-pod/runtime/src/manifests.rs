@@ -1,5 +1,6 @@
 //! Manifests as files: reading a folder of what `kubectl apply` takes.
 
+mod config_map;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use agent_pod_config::ConfigMaps;
 use astromesh_crds::manifest;
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use serde::de::DeserializeOwned;
@@ -29,6 +31,8 @@ pub struct Manifests {
     pub providers: Vec<(String, Provider)>,
     /// Values of `Secret` manifests, by name and key. Never printed.
     pub secrets: BTreeMap<(String, String), String>,
+    /// What `ConfigMap` manifests hold.
+    pub config_maps: ConfigMaps,
     /// The agents that the files declare, valid or not, with their files.
     pub declared: BTreeMap<String, String>,
     /// Files that could not be read as YAML: what they declare is unknown.
@@ -128,6 +132,8 @@ impl Manifests {
             self.problems.push(ManifestProblem::of_file(file, "holds an object without apiVersion or kind".to_owned()));
         } else if (version.as_str(), kind.as_str()) == ("v1", "Secret") {
             self.add_secret(at, &object);
+        } else if (version.as_str(), kind.as_str()) == ("v1", "ConfigMap") {
+            self.add_config_map(at, &object);
         } else if version.split('/').next() == Some(astromesh_crds::GROUP) {
             if kind == "Agent" {
                 self.declared.insert(name.clone(), file.to_owned());

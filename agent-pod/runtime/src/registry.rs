@@ -10,7 +10,6 @@ use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::{Agent, AgentMemory, Executed, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::TurnRequest;
-use agent_pod_core::memory::Strategy;
 use agent_pod_core::memory::history::AgentHistory;
 use agent_pod_core::model::router::ModelState;
 use agent_pod_core::service::{AgentHandle, AgentService, Run, RunOptions};
@@ -55,8 +54,8 @@ impl Entry {
         let options = RunOptions { timeout: Some(left), ..options };
         let run = Arc::clone(&self.agent).start(request, options, place);
         // Most runs have nothing left to do at their end, and most can ask nobody for anything.
-        let folds = |memory: &AgentMemory| matches!(memory.strategy, Strategy::Summary { .. });
-        let run = if self.agent.memory.as_ref().is_some_and(folds) { afterwork::detached(run, afterwork) } else { run };
+        let works_on = self.agent.memory.as_ref().is_some_and(AgentMemory::works_afterwards);
+        let run = if works_on { afterwork::detached(run, afterwork) } else { run };
         if self.agent.tools.specs().is_empty() {
             return Ok(run);
         }

@@ -8,6 +8,9 @@ use crate::Runtime;
 use crate::manifests::{self, ManifestProblem};
 use crate::source::manifests::compile_manifests;
 
+/// The field that stands for `prompts.system` where a ConfigMap holds the text.
+const SYSTEM_FROM: &str = "prompts.systemFrom.configMapKeyRef";
+
 /// What was checked, and what is wrong.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -47,7 +50,7 @@ fn template_problems(document: &agent_pod_config::Document, read: &manifests::Ma
     let agents = read.agents.iter().filter(|(_, agent)| left_out(agent.metadata.name.as_deref().unwrap_or_default()));
     agents
         .filter_map(|(file, agent)| {
-            let (_, error) = Prompts::compile([(SYSTEM, agent.spec.prompts.system.as_str())]).err()?;
+            let (_, error) = Prompts::compile([(SYSTEM, agent.spec.prompts.system.as_deref()?)]).err()?;
             Some(ManifestProblem {
                 file: file.clone(),
                 kind: "Agent".to_owned(),
@@ -73,7 +76,8 @@ fn at_manifest(path: &str, message: String, read: &manifests::Manifests) -> Mani
     for (file, agent) in &read.agents {
         let name = agent.metadata.name.clone().unwrap_or_default();
         if let Some(field) = path.strip_prefix(&format!("agents.{name}.")) {
-            let path = format!("spec.{field}");
+            let elsewhere = field == "prompts.system" && agent.spec.prompts.system_from.is_some();
+            let path = format!("spec.{}", if elsewhere { SYSTEM_FROM } else { field });
             return ManifestProblem { file: file.clone(), kind: "Agent".to_owned(), name, path, message };
         }
     }

@@ -17,6 +17,8 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::linger;
+
 /// A client that has not sent its headers by then is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -56,9 +58,15 @@ pub(super) async fn serve(listener: TcpListener, router: Router, write_timeout: 
         stream.set_write_timeout(Some(write_timeout));
         let router = router.clone();
         let service = tower::service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            router.clone().oneshot(request)
+            let router = router.clone();
+            async move {
+                let (request, lender) = linger::lend(request);
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let response = router.oneshot(request).await;
+                lender.finish().await;
+                response
+            }
         });
         let connection =
             builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));

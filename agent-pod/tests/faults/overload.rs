@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::model_server::ModelServer;
 use crate::reply::Reply;
@@ -103,6 +105,29 @@ async fn a_body_beyond_the_limit_is_refused() {
     Answer::read(unannounced.send().await.unwrap()).await.assert_error(413, "body_too_large");
     assert_eq!(server.count(), 0);
     assert_eq!(ask(1_000).await.text(), "fine");
+}
+
+/// A client that reads nothing before it has sent everything, as most do.
+#[rstest]
+#[case::too_long("asked", "application/json", 413)]
+#[case::for_nobody("nobody", "application/json", 404)]
+#[case::of_the_wrong_type("asked", "text/plain", 415)]
+#[tokio::test]
+async fn whoever_is_refused_gets_to_read_it(#[case] agent: &str, #[case] content_type: &str, #[case] status: u16) {
+    let (_server, world) = gated(json!({"maxBodyBytes": 2048})).await;
+    let body = vec![b' '; 16 * 1024 * 1024];
+    let address = world.pod.api.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /v1/agents/{agent}/run HTTP/1.1\r\nHost: pod\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let mut answer = [0; 64];
+    let read = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
 }
 
 #[tokio::test]

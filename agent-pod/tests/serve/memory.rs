@@ -56,6 +56,30 @@ fn contents(messages: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn the_runs_of_a_session_are_told_after_a_restart_until_they_are_cleared() {
+    let (model, data) = (ModelServer::start().await, tempfile::tempdir().unwrap());
+    let folder = Folder::new();
+    folder.provider(&model.url, "");
+    let prompt = "ran:{% for run in memory.episodic %} {{ run.question }}{% endfor %}";
+    let memory = "  memory: {episodic: {backend: sqlite, maxEvents: 2}}\n";
+    folder.agent("support", prompt, memory);
+    folder.agent("other", prompt, memory);
+    for query in ["one", "two", "three"] {
+        ask(&start(&folder, &data).await, "support", query).await;
+    }
+    let pod = start(&folder, &data).await;
+    ask(&pod, "other", "four").await;
+    ask(&pod, "support", "five").await;
+    let url = format!("{}/v1/memory/support/history/s", pod.api);
+    let cleared: Value = pod.http.delete(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(cleared["status"], "cleared", "{cleared}");
+    ask(&pod, "support", "six").await;
+    let told: Vec<String> = model.asked().iter().map(|asked| contents(&asked.body["messages"]).remove(0)).collect();
+    assert_eq!(told, ["ran:", "ran: one", "ran: one two", "ran:", "ran: two three", "ran:"]);
+    assert_eq!(pod.http.get(&url).send().await.unwrap().status(), 404, "there are no turns to read");
+}
+
+#[tokio::test]
 async fn a_file_without_a_folder_is_refused_with_what_to_do() {
     let model = ModelServer::start().await;
     let folder = agents(&model);
@@ -70,21 +94,29 @@ async fn a_file_without_a_folder_is_refused_with_what_to_do() {
 async fn a_server_that_is_down_costs_the_memory_and_not_the_answer() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.provider(&model.url, "");
-    for (name, backend, url) in [("a", "postgres", "postgres://127.0.0.1:1/x"), ("b", "redis", "redis://127.0.0.1:1")] {
+    let stores = [
+        ("a", "conversational: {backend: postgres", "postgres://127.0.0.1:1/x"),
+        ("b", "conversational: {backend: redis", "redis://127.0.0.1:1"),
+        ("c", "episodic: {backend: postgres", "postgres://127.0.0.1:1/x"),
+    ];
+    for (name, store, url) in stores {
         folder.write(
             &format!("{name}-secret.yaml"),
             &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{url: '{url}'}}\n"),
         );
         let connection = format!("connection: {{secretKeyRef: {{name: {name}, key: url}}}}");
-        folder.agent(name, "fine", &format!("  memory: {{conversational: {{backend: {backend}, {connection}}}}}\n"));
+        folder.agent(name, "fine", &format!("  memory: {{{store}, {connection}}}}}\n"));
     }
     let pod = Pod::on_folder(&folder, &[]).await;
     pod.await_state("a revision", |state| state["revision"].is_string()).await;
     assert!(pod.ready().await, "a pod is ready without its stores");
-    for agent in ["a", "b"] {
+    for agent in ["a", "b", "c"] {
         let answer: Value = pod.ask(agent, &json!({"query": "hi"})).send().await.unwrap().json().await.unwrap();
         assert_eq!((&answer["answer"], &answer["degraded"]), (&json!("fine"), &json!(["memory"])), "{answer}");
         let history = pod.http.get(format!("{}/v1/memory/{agent}/history/s", pod.api)).send().await.unwrap();
-        assert_eq!(history.status(), 503);
+        // There is nothing to read of an agent without conversations, be its store up or down.
+        assert_eq!(history.status(), if agent == "c" { 404 } else { 503 });
+        let url = format!("{}/v1/memory/{agent}/history/s", pod.api);
+        assert_eq!(pod.http.delete(url).send().await.unwrap().status(), 503);
     }
 }

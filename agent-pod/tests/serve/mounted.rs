@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use agent_pod_config::{Document, NamespaceLabels, Resources, Trust, compile, revision_of};
+use agent_pod_config::{ConfigMaps, Document, NamespaceLabels, Resources, Trust, compile, revision_of};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -62,9 +62,15 @@ fn document_with_key(url: &str, prompt: &str, access: &str, secret: &str) -> Vec
     }))
     .unwrap();
     let namespaces = NamespaceLabels::new();
-    compile(Resources { agents: &[&agent], providers: &[&provider], peers: &[], namespaces: &namespaces })
-        .document
-        .to_bytes()
+    compile(Resources {
+        agents: &[&agent],
+        providers: &[&provider],
+        peers: &[],
+        namespaces: &namespaces,
+        config_maps: &ConfigMaps::new(),
+    })
+    .document
+    .to_bytes()
 }
 
 fn trust() -> Vec<u8> {

@@ -76,6 +76,42 @@ async fn an_edit_is_served_and_a_broken_one_leaves_the_last_good_form() {
 }
 
 #[tokio::test]
+async fn a_prompt_of_a_config_map_is_served_edited_missed_and_found_again() {
+    let (model, folder) = (ModelServer::start().await, Folder::new());
+    folder.provider(&model.url, "");
+    let prompt = |text: &str| {
+        let map =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: prompts}}\ndata: {{system.md: {text}}}\n");
+        folder.write("prompts.yaml", &map);
+    };
+    prompt("\"You are {{ identity.displayName }}.\"");
+    let source = "{systemFrom: {configMapKeyRef: {name: prompts, key: system.md}}}";
+    let agent = "apiVersion: astromesh.io/v1alpha1\nkind: Agent\nmetadata: {name: support}\nspec:\n  identity: {displayName: Ada}\n  model: {candidates: [{providerRef: {name: echo}}]}\n";
+    folder.write("support.yaml", &format!("{agent}  prompts: {source}\n"));
+    let pod = Pod::on_folder(&folder, &[]).await;
+    pod.await_state("the agent", |state| state["agents"][0]["name"] == "support").await;
+    assert_eq!(pod.answer("support").await, "You are Ada.");
+    prompt("edited");
+    pod.await_answer("support", "edited").await;
+
+    std::fs::remove_file(folder.path().join("prompts.yaml")).unwrap();
+    let state = pod.await_state("the problem", |state| state["rejected"].is_object()).await;
+    let problem = &state["rejected"]["problems"][0];
+    assert_eq!(problem["path"], "agents.support.prompts.systemFrom.configMapKeyRef");
+    assert!(problem["file"].as_str().unwrap().ends_with("support.yaml"), "{problem}");
+    assert!(problem["message"].as_str().unwrap().starts_with("there is no ConfigMap `prompts`"), "{problem}");
+    assert_eq!(pod.answer("support").await, "edited", "the last good one goes on serving");
+    prompt("back");
+    pod.await_answer("support", "back").await;
+    pod.await_state("no refusal", |state| state["rejected"].is_null()).await;
+
+    prompt("\"{% broken\"");
+    let state = pod.await_state("the refusal", |state| state["rejected"].is_object()).await;
+    assert_eq!(state["rejected"]["problems"][0]["path"], "agents.support.prompts.system");
+    assert_eq!(pod.answer("support").await, "back");
+}
+
+#[tokio::test]
 async fn a_missing_provider_is_named_and_heals_and_a_deleted_agent_ends() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.agent("support", "hello", "");

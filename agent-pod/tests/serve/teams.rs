@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_pod_config::{NamespaceLabels, Resources, compile};
+use agent_pod_config::{ConfigMaps, NamespaceLabels, Resources, compile};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
@@ -250,7 +250,14 @@ async fn pod_of(agent: Value, peers: &[Value], model: &str, replace: &[(&str, &s
     let peers: Vec<_> = peers.iter().map(|peer| serde_json::from_value(peer.clone()).unwrap()).collect();
     let peers: Vec<_> = peers.iter().collect();
     let namespaces = NamespaceLabels::new();
-    let resources = Resources { agents: &[&agent], providers: &[&provider], peers: &peers, namespaces: &namespaces };
+    let config_maps = ConfigMaps::new();
+    let resources = Resources {
+        agents: &[&agent],
+        providers: &[&provider],
+        peers: &peers,
+        namespaces: &namespaces,
+        config_maps: &config_maps,
+    };
     let compilation = compile(resources);
     assert_eq!(compilation.problems, []);
     let mut text = String::from_utf8(compilation.document.to_bytes()).unwrap();

@@ -51,6 +51,49 @@ fn all_problems_of_all_files_are_reported_with_their_fields() {
 }
 
 #[test]
+fn a_prompt_is_looked_for_in_the_config_maps_of_the_files() {
+    let verdict = |config_map: &str| {
+        let folder = Folder::new();
+        folder.provider("http://127.0.0.1:1", "");
+        folder.write(
+            "agent.yaml",
+            "apiVersion: astromesh.io/v1alpha1\nkind: Agent\nmetadata: {name: support}\nspec:\n  model: {candidates: [{providerRef: {name: echo}}]}\n  prompts: {systemFrom: {configMapKeyRef: {name: prompts, key: system.md}}}\n",
+        );
+        folder.write("prompts.yaml", &format!("apiVersion: v1\nkind: ConfigMap\n{config_map}\n"));
+        let (code, out) = validate(&[folder.path()]);
+        assert_eq!(code == Some(0), out.starts_with("valid: 1 agent, 1 provider"), "{out}");
+        out
+    };
+    let found = verdict("metadata: {name: prompts}\ndata: {system.md: Be kind.}");
+    assert!(found.starts_with("valid"), "{found}");
+    let field = "agent.yaml: Agent/support: spec.prompts.systemFrom.configMapKeyRef:";
+    for (config_map, expected) in [
+        ("metadata: {name: others}", format!("{field} there is no ConfigMap `prompts` in namespace `default`")),
+        ("metadata: {name: prompts, namespace: zoo}\ndata: {system.md: x}", format!("{field} there is no ConfigMap")),
+        (
+            "metadata: {name: prompts}\ndata: {other.md: x}",
+            format!("{field} ConfigMap `prompts` has no key `system.md`"),
+        ),
+        (
+            "metadata: {name: prompts}\nbinaryData: {system.md: AA==}",
+            format!("{field} key `system.md` of ConfigMap `prompts` is binary"),
+        ),
+        ("metadata: {name: prompts}\ndata: {system.md: \"{{ oops\"}", format!("{field} line 1:")),
+        (
+            "metadata: {name: prompts}\ndata: {system.md: 7}",
+            "ConfigMap/prompts: data.system.md: must be a string".to_owned(),
+        ),
+        (
+            "metadata: {name: prompts}\ndata: {system.md: x}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: prompts}",
+            "ConfigMap/prompts: metadata.name: there are two ConfigMaps of this name".to_owned(),
+        ),
+    ] {
+        let out = verdict(config_map);
+        assert!(out.contains(&expected), "`{expected}` is missing in:\n{out}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_problem() {
     let (code, out) = validate(&[Path::new("/nonexistent/agent.yaml")]);
     assert_eq!(code, Some(1));

@@ -76,10 +76,10 @@ async fn per_stream(subject: &Process, call: &Call) -> anyhow::Result<f64> {
 
 pub(super) async fn growth(pod: &Process, requests: u32) -> anyhow::Result<f64> {
     let call = [run("json")];
-    drive(pod.address, &call, Load { requests: WARM_REQUESTS, connections: 32 }).await?;
+    drive(pod.address, &call, Load { requests: WARM_REQUESTS, connections: 32, pace: None }).await?;
     tokio::time::sleep(SETTLE).await;
     let before = pod.resident()?;
-    drive(pod.address, &call, Load { requests, connections: 32 }).await?;
+    drive(pod.address, &call, Load { requests, connections: 32, pace: None }).await?;
     tokio::time::sleep(SETTLE).await;
     Ok(mib(pod.resident()?) - mib(before))
 }

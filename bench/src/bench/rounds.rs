@@ -1,5 +1,7 @@
 //! The rounds: every subject is measured once in each, first the one and then the other.
 
+use std::time::Duration;
+
 use super::{Settings, Subjects};
 use crate::calls::{self, Call, direct, run_events, tool_answer, tool_question};
 use crate::load::{Load, drive};
@@ -13,11 +15,16 @@ const MORE_CHUNKS: f64 = 20.0;
 /// Connections of a load.
 const MANY: u32 = 32;
 
+/// How often each of them sends at the fixed rate of 2,000 requests a second.
+const PACE: Duration = Duration::from_millis(16);
+
 /// A figure of each round.
 #[derive(Default)]
 pub(crate) struct Figures {
     /// Microseconds of CPU of a one-call run at 32 connections.
     pub(crate) json_cpu: Vec<f64>,
+    /// The same at 2,000 runs a second, which neither subject is busy with.
+    pub(crate) paced_cpu: Vec<f64>,
     /// Microseconds of CPU of a chunk.
     pub(crate) chunk_cpu: Vec<f64>,
     /// Microseconds of CPU of a stream of 21 chunks.
@@ -57,7 +64,7 @@ pub(super) async fn run(subjects: &Subjects, settings: &Settings) -> anyhow::Res
     let pod = Calls { json: calls::run("json"), short: run_events("stream-1"), long: run_events("stream-21") };
     let bare = Calls { json: direct("json"), short: direct("stream-1"), long: direct("stream-21") };
     for (subject, calls) in [(&subjects.pod, &pod), (&subjects.proxy, &bare)] {
-        let warm = Load { requests: settings.requests / 4, connections: MANY };
+        let warm = Load { requests: settings.requests / 4, connections: MANY, pace: None };
         drive(subject.address, &[calls.json.clone(), calls.long.clone()], warm).await?;
     }
     for round in 0..settings.rounds {
@@ -77,11 +84,13 @@ impl Figures {
     async fn measure(&mut self, subject: &Process, calls: &Calls, requests: u32) -> anyhow::Result<()> {
         let Calls { json, short, long } = calls;
         self.json_cpu.push(cpu_of_each(subject, &[json], requests).await?);
+        let paced = Load { requests, connections: MANY, pace: Some(PACE) };
+        self.paced_cpu.push(cpu_under(subject, &[json], paced).await?);
         let short = cpu_of_each(subject, &[short], requests / 4).await?;
         let long = cpu_of_each(subject, &[long], requests / 4).await?;
         self.stream_cpu.push(long);
         self.chunk_cpu.push((long - short) / MORE_CHUNKS);
-        let alone = Load { requests: requests / 4, connections: 1 };
+        let alone = Load { requests: requests / 4, connections: 1, pace: None };
         let times = drive(subject.address, std::slice::from_ref(json), alone).await?;
         let millis: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
         self.p50.push(percentile(&millis, 50));
@@ -105,10 +114,14 @@ impl Own {
     }
 }
 
-/// Microseconds of CPU that the subject uses for each of so many requests.
+/// Microseconds of CPU that the subject uses for each of so many requests, sent as fast as it answers.
 async fn cpu_of_each(subject: &Process, calls: &[&Call], requests: u32) -> anyhow::Result<f64> {
+    cpu_under(subject, calls, Load { requests, connections: MANY, pace: None }).await
+}
+
+async fn cpu_under(subject: &Process, calls: &[&Call], load: Load) -> anyhow::Result<f64> {
     let calls: Vec<Call> = calls.iter().copied().cloned().collect();
     let before = subject.cpu()?;
-    drive(subject.address, &calls, Load { requests, connections: MANY }).await?;
-    Ok((subject.cpu()? - before).as_secs_f64() * 1e6 / f64::from(requests))
+    drive(subject.address, &calls, load).await?;
+    Ok((subject.cpu()? - before).as_secs_f64() * 1e6 / f64::from(load.requests))
 }

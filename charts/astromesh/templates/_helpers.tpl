@@ -36,7 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 - apiGroups: [astromesh.io]
   resources: [agents/status, providers/status]
   verbs: [patch]
-# The children of agents. A server-side apply is a patch, and a create where there was nothing.
+# The children of agents, and the ConfigMaps of their prompts. A server-side apply is a patch, and a create where there was nothing.
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services, persistentvolumeclaims]
   verbs: [get, list, watch, create, patch]

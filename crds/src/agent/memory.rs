@@ -1,6 +1,8 @@
 //! What an agent remembers.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod episodic;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,13 +10,20 @@ use serde::{Deserialize, Serialize};
 use crate::common::SecretKeyRef;
 use crate::duration::DurationString;
 
-/// What the agent remembers.
+pub use episodic::*;
+
+/// What the agent remembers: at least one of `conversational` and `episodic`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.persistence) || self.conversational.backend == 'sqlite'").message("memory.persistence is for backends that keep a file; without one (sqlite) remove it"))]
+#[x_kube(validation = Rule::new("has(self.conversational) || has(self.episodic)").message("memory needs at least one of conversational and episodic"))]
+#[x_kube(validation = Rule::new("!has(self.persistence) || (has(self.conversational) && self.conversational.backend == 'sqlite') || (has(self.episodic) && self.episodic.backend == 'sqlite')").message("memory.persistence is for backends that keep a file; without one (sqlite) remove it"))]
 pub struct Memory {
     /// The turns of a session, put before the next question.
-    pub conversational: ConversationalMemory,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversational: Option<ConversationalMemory>,
+    /// What became of the last runs of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episodic: Option<EpisodicMemory>,
     /// A volume for the files of `sqlite`; absent: they end with the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,

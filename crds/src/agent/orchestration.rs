@@ -7,15 +7,21 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::prompts::PromptSource;
 use crate::duration::DurationString;
 
 /// What the model is told. Every text is a Jinja template; a missing variable renders empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.system) != has(self.systemFrom)").message("prompts needs exactly one of system and systemFrom"))]
 pub struct Prompts {
     /// The system prompt, a Jinja template. A missing variable renders empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 262_144))]
-    pub system: String,
+    pub system: Option<String>,
+    /// Where the system prompt is written, in place of `system`; at most 262,144 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_from: Option<PromptSource>,
     /// Rendered for every turn and put before the user's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65_536))]

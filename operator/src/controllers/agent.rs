@@ -38,6 +38,7 @@ use crate::pods::{Nudges, StateClient};
 use crate::reports::{ProviderReport, Reports};
 use crate::statuses::{StatusError, Statuses};
 use crate::stores::Stores;
+use crate::texts::{TextError, Texts};
 use crate::trust::TrustBundle;
 use crate::watching::Queues;
 
@@ -66,6 +67,8 @@ pub struct Context {
     pub applier: Applier,
     /// Writes statuses.
     pub statuses: Statuses<Agent>,
+    /// Reads prompts of ConfigMaps.
+    pub texts: Texts,
     /// Asks pods.
     pub state_client: StateClient,
     /// Who has been nudged when.
@@ -88,6 +91,7 @@ impl Context {
         let key = ObjectKey::of(agent);
         self.applier.forget(&ObjectKey { namespace: key.namespace.clone(), name: crate::names::child(&key.name) });
         self.statuses.forget(&key);
+        self.texts.forget(&key);
         self.nudges.settle(&key);
         self.reports.forget(&key);
         self.backoffs.reset(&key);
@@ -98,6 +102,9 @@ impl Context {
 /// Why a reconciliation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A text that the agent names could not be read.
+    #[error("failed to look up what the agent names")]
+    Dereference(#[source] TextError),
     /// A child could not be applied; the condition says so too.
     #[error("failed to apply a child")]
     Apply(#[source] ApplyError),
@@ -109,8 +116,11 @@ pub enum Error {
 impl Classified for Error {
     fn class(&self) -> Class {
         match self {
-            Self::Apply(ApplyError::Denied { .. }) | Self::Status(StatusError::Denied(_)) => Class::Denied,
-            Self::Apply(ApplyError::Conflict { .. } | ApplyError::Refused { .. } | ApplyError::Unavailable { .. })
+            Self::Dereference(TextError::Denied(_))
+            | Self::Apply(ApplyError::Denied { .. })
+            | Self::Status(StatusError::Denied(_)) => Class::Denied,
+            Self::Dereference(TextError::Read { .. } | TextError::Timeout(_))
+            | Self::Apply(ApplyError::Conflict { .. } | ApplyError::Refused { .. } | ApplyError::Unavailable { .. })
             | Self::Status(StatusError::Write(_) | StatusError::Timeout) => Class::Transient,
         }
     }
@@ -136,7 +146,7 @@ pub fn error_policy(agent: Arc<Agent>, error: &Error, ctx: Arc<Context>) -> Acti
     let wait = match error {
         // Nothing tells when somebody else's object has gone.
         Error::Apply(ApplyError::Conflict { .. }) => ctx.backoffs.next(&key).min(CONFLICT_AGAIN),
-        Error::Apply(_) | Error::Status(_) => match error.class() {
+        Error::Dereference(_) | Error::Apply(_) | Error::Status(_) => match error.class() {
             Class::Transient => ctx.backoffs.next(&key),
             Class::Denied => DENIED_AGAIN,
         },
@@ -151,7 +161,7 @@ async fn steps(agent: Arc<Agent>, ctx: &Context) -> Result<Outcome, Error> {
         // Owner references do the rest, or leave the children alone if the deletion says so.
         return Ok(Outcome::Settled { again: None });
     }
-    let inputs = dereference::dereference(agent, ctx);
+    let inputs = dereference::dereference(agent, ctx).await.map_err(Error::Dereference)?;
     match validate::validate(&inputs, &ctx.default_image) {
         Err(refusal) => {
             report(&inputs, &Stage::Refused(&refusal), ctx).await?;

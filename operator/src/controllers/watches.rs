@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{agent, provider};
-use crate::labels::MANAGED_SELECTOR;
+use crate::labels::{FOREIGN_SELECTOR, MANAGED_SELECTOR};
 use crate::metrics::Metrics;
 use crate::names::{AGENT_LABEL, ObjectKey, agent_of, providers_of};
 use crate::pods;
@@ -36,6 +36,7 @@ pub(super) struct Watches {
     services: Watch<PartialObjectMeta<Service>>,
     claims: Watch<PartialObjectMeta<PersistentVolumeClaim>>,
     deployments: Watch<PartialObjectMeta<Deployment>>,
+    texts: Watch<PartialObjectMeta<ConfigMap>>,
 }
 
 /// Where the watches' news go.
@@ -62,6 +63,8 @@ impl Watches {
             services: Watch::new(scope.api(client()), managed(), prune_child),
             claims: Watch::new(scope.api(client()), managed(), prune_child),
             deployments: Watch::new(scope.api(client()), managed(), prune_child),
+            // Of users' ConfigMaps only their versions are kept; children are watched above.
+            texts: Watch::new(scope.api(client()), Config::default().labels(FOREIGN_SELECTOR), prune_text),
         }
     }
 
@@ -73,13 +76,14 @@ impl Watches {
             claims: self.claims.store.clone(),
             deployments: self.deployments.store.clone(),
         };
-        Stores::new(self.agents.store.clone(), self.providers.store.clone(), self.pods.store.clone(), children)
+        let texts = self.texts.store.clone();
+        Stores::new(self.agents.store.clone(), self.providers.store.clone(), self.pods.store.clone(), children, texts)
             .with_namespaces(self.namespaces.as_ref().map(|watch| watch.store.clone()))
     }
 
     pub(super) fn start(self, routes: &Routes, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
-        let Self { agents, providers, pods, namespaces, config_maps, service_accounts, services, claims, deployments } =
-            self;
+        let Self { agents, providers, pods, namespaces, config_maps, service_accounts, services, .. } = self;
+        let Self { claims, deployments, texts, .. } = self;
         let mut spawn = |name, watch: BoxFuture<'static, ()>| {
             let stop = stop.clone();
             tasks.spawn(async move {
@@ -103,12 +107,21 @@ impl Watches {
         spawn("the watch of services", services.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of volume claims", claims.run(metrics(), queues(), child_wakes).boxed());
         spawn("the watch of deployments", deployments.run(metrics(), queues(), child_wakes).boxed());
+        let wakes = text_wakes(routes.agents.stores.clone());
+        spawn("the watch of users' config maps", texts.run(metrics(), queues(), wakes).boxed());
     }
 }
 
 fn prune_child<K>(child: &mut PartialObjectMeta<K>) {
     child.metadata.annotations = None;
     child.metadata.labels = None;
+}
+
+/// Of a ConfigMap only its name and version matter; its text is read by whoever needs it.
+fn prune_text(config_map: &mut PartialObjectMeta<ConfigMap>) {
+    prune_child(config_map);
+    config_map.metadata.owner_references = None;
+    config_map.metadata.finalizers = None;
 }
 
 /// Of a namespace only its labels matter.
@@ -224,6 +237,17 @@ fn pod_wakes(touched: &Touched<Pod>) -> Wakes {
     }
 }
 
+/// A ConfigMap wakes the agents that read it.
+fn text_wakes(stores: Stores) -> impl FnMut(&Touched<PartialObjectMeta<ConfigMap>>) -> Wakes + Send {
+    move |touched| {
+        let reading = stores.reading(&ObjectKey::of(touched.object()));
+        Wakes {
+            agents: reading.iter().map(|agent| ObjectRef::from_obj(agent.as_ref())).collect(),
+            providers: Vec::new(),
+        }
+    }
+}
+
 /// A child wakes its agent, whose name is in its own: labels and owner references are what somebody may have removed.
 fn child_wakes<K>(touched: &Touched<PartialObjectMeta<K>>) -> Wakes {
     let meta = &touched.object().metadata;
@@ -267,7 +291,7 @@ mod tests {
 
     use super::*;
     use crate::testing::agent;
-    use crate::testing::known::{Known, namespace};
+    use crate::testing::known::{Known, config_map, namespace};
 
     fn provider(generation: i64, annotation: &str, agents: u32) -> Provider {
         serde_json::from_value(json!({
@@ -289,6 +313,32 @@ mod tests {
         assert!(seen.has_changed(&provider(2, "forced", 1)));
         seen.forget(&provider(2, "forced", 1));
         assert!(seen.has_changed(&provider(2, "forced", 1)));
+    }
+
+    #[test]
+    fn a_config_map_wakes_those_who_read_it() {
+        let mut known = Known::nothing();
+        let reading = |name: &str, config_map: &str| {
+            let from = json!({"systemFrom": {"configMapKeyRef": {"name": config_map, "key": "system.md"}}});
+            let mut agent = agent(json!({"prompts": from}));
+            agent.metadata.name = Some(name.to_owned());
+            agent
+        };
+        known.agent(reading("reader", "prompts"));
+        known.agent(reading("other", "others"));
+        known.agent(agent(json!({})));
+        let mut elsewhere = reading("elsewhere", "prompts");
+        elsewhere.metadata.namespace = Some("zoo".into());
+        known.agent(elsewhere);
+        let mut wakes = text_wakes(known.stores.clone());
+        let mut woken = |touched| {
+            let Wakes { agents, providers } = wakes(&touched);
+            assert!(providers.is_empty());
+            agents.into_iter().map(|agent| agent.name).collect::<Vec<_>>()
+        };
+        assert_eq!(woken(Touched::Present(config_map("prompts", 1))), ["reader"]);
+        assert_eq!(woken(Touched::Gone(config_map("prompts", 1))), ["reader"]);
+        assert_eq!(woken(Touched::Present(config_map("nobodys", 1))), [""; 0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::hash::Hash;
 
 use astromesh_crds::v1alpha1::{Agent, Provider};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Lookup, Store, store};
@@ -18,6 +18,7 @@ pub(crate) struct Known {
     agents: Writer<Agent>,
     providers: Writer<Provider>,
     namespaces: Writer<PartialObjectMeta<Namespace>>,
+    config_maps: Writer<PartialObjectMeta<ConfigMap>>,
 }
 
 impl Known {
@@ -25,6 +26,7 @@ impl Known {
         let (agents, agents_writer) = store();
         let (providers, providers_writer) = store();
         let (namespaces, namespaces_writer) = store();
+        let (config_maps, config_maps_writer) = store();
         let children = ChildStores {
             config_maps: empty(),
             service_accounts: empty(),
@@ -32,8 +34,14 @@ impl Known {
             deployments: empty(),
             claims: empty(),
         };
-        let stores = Stores::new(agents, providers, empty(), children).with_namespaces(Some(namespaces));
-        Self { stores, agents: agents_writer, providers: providers_writer, namespaces: namespaces_writer }
+        let stores = Stores::new(agents, providers, empty(), children, config_maps).with_namespaces(Some(namespaces));
+        Self {
+            stores,
+            agents: agents_writer,
+            providers: providers_writer,
+            namespaces: namespaces_writer,
+            config_maps: config_maps_writer,
+        }
     }
 
     pub(crate) fn agent(&mut self, agent: Agent) {
@@ -48,10 +56,28 @@ impl Known {
         self.providers.apply_watcher_event(&Event::Apply(provider));
     }
 
+    /// The metadata of a ConfigMap of `shop`.
+    pub(crate) fn config_map(&mut self, name: &str, version: u64) {
+        self.config_maps.apply_watcher_event(&Event::Apply(config_map(name, version)));
+    }
+
+    pub(crate) fn no_config_map(&mut self, name: &str) {
+        self.config_maps.apply_watcher_event(&Event::Delete(config_map(name, 0)));
+    }
+
     /// A namespace with one label beside its name.
     pub(crate) fn namespace(&mut self, name: &str, (label, value): (&str, &str)) {
         self.namespaces.apply_watcher_event(&Event::Apply(namespace(name, label, value)));
     }
+}
+
+/// The metadata of a ConfigMap of `shop`.
+pub(crate) fn config_map(name: &str, version: u64) -> PartialObjectMeta<ConfigMap> {
+    serde_json::from_value(json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string()},
+    }))
+    .unwrap()
 }
 
 /// A namespace's metadata.

@@ -8,7 +8,7 @@ use agent_pod_core::agent::{Executed, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Status, Step, TurnEvent, TurnRequest};
 use agent_pod_core::memory::ConversationStore;
-use agent_pod_core::memory::history::AgentHistory;
+use agent_pod_core::memory::history::{AgentHistory, Stores};
 use agent_pod_core::money::Price;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
 use agent_pod_core::testing::TableStore;
@@ -168,7 +168,8 @@ impl AgentService for FakeAgents {
     fn memory(&self, agent: &str) -> Option<AgentHistory> {
         // One without a memory.
         let store = (agent != "forgetful").then(|| Arc::clone(&self.memory) as Arc<dyn ConversationStore>);
-        self.agent(agent).map(|_| AgentHistory::new("shop", agent, store))
+        let stores = Stores { conversations: store, ..Stores::default() };
+        self.agent(agent).map(|_| AgentHistory::new("shop", agent, stores))
     }
 
     async fn execute(&self, _: &str, request: ToolRequest, _: RunOptions) -> Result<Executed, RunError> {

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Memory, Orchestration, Pattern, Prompts,
-    RuntimeSpec, Stage,
+    Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Orchestration, Pattern, RuntimeSpec,
+    Stage,
 };
 use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
-use super::tools;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
+use super::{memory, prompts, tools};
 use crate::document::{
-    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ConversationalDocument, ExposeDocument,
-    GuardrailsDocument, IdentityDocument, LimitsDocument, MemoryDocument, ModelDocument, OrchestrationDocument,
-    PromptsDocument, SecretKey, StageDocument,
+    AccessDocument, AgentDocument, BranchDocument, CallerDocument, ExposeDocument, GuardrailsDocument,
+    IdentityDocument, LimitsDocument, ModelDocument, OrchestrationDocument, StageDocument,
 };
 
 /// The most steps of a plan, where nothing else is said.
@@ -42,7 +41,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         identity: identity(spec),
         model,
         roles,
-        prompts: prompts(&spec.prompts),
+        prompts: prompts::compile(&mut compiler, &spec.prompts, lookup),
         orchestration: OrchestrationDocument {
             handoffs: lookup.peers.handoffs(agent),
             ..compiler.orchestration(&spec.orchestration)
@@ -50,7 +49,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         tools: tools::tools(&mut compiler, spec, lookup),
         tool_limits: tools::limits(spec),
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
-        memory: spec.memory.as_ref().map(|memory| compiler.memory(memory)),
+        memory: spec.memory.as_ref().map(|memory| memory::memory(&mut compiler, memory)),
         guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
         access: spec.access.as_ref().map(|access| compile_access(access, &compiler.id.namespace)),
         limits: compiler.limits(&spec.runtime),
@@ -102,6 +101,10 @@ impl Compiler {
         self.problems.push(Problem { object, path, message, kind });
     }
 
+    pub(super) fn namespace(&self) -> &str {
+        &self.id.namespace
+    }
+
     /// What belongs to another pattern is left out: it shapes nothing.
     fn orchestration(&mut self, spec: &Orchestration) -> OrchestrationDocument {
         let pipeline = spec.pattern == Pattern::Pipeline;
@@ -119,21 +122,6 @@ impl Compiler {
         }
     }
 
-    fn memory(&mut self, memory: &Memory) -> MemoryDocument {
-        let said = &memory.conversational;
-        let connection = said.connection.as_ref().map(|connection| &connection.secret_key_ref);
-        MemoryDocument {
-            conversational: ConversationalDocument {
-                backend: said.backend,
-                connection: connection.map(|key| SecretKey { name: key.name.clone(), key: key.key.clone() }),
-                strategy: said.strategy,
-                max_turns: said.max_turns,
-                max_tokens: said.max_tokens,
-                ttl_ms: self.millis("spec.memory.conversational.ttl", &said.ttl),
-            },
-        }
-    }
-
     fn limits(&mut self, runtime: &RuntimeSpec) -> LimitsDocument {
         LimitsDocument {
             max_concurrent_runs: runtime.max_concurrent_runs,
@@ -144,10 +132,6 @@ impl Compiler {
             endpoint_delay_ms: self.millis("spec.runtime.endpointDelay", &runtime.endpoint_delay),
         }
     }
-}
-
-fn prompts(spec: &Prompts) -> PromptsDocument {
-    PromptsDocument { system: spec.system.clone(), context: spec.context.clone(), templates: spec.templates.clone() }
 }
 
 fn stages(spec: &[Stage]) -> Vec<StageDocument> {

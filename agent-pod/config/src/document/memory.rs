@@ -1,6 +1,6 @@
 //! What an agent remembers, as the document holds it.
 
-use astromesh_crds::v1alpha1::{ConversationalBackend, MemoryStrategy};
+use astromesh_crds::v1alpha1::{ConversationalBackend, EpisodicBackend, MemoryStrategy};
 use serde::{Deserialize, Serialize};
 
 use super::SecretKey;
@@ -10,7 +10,11 @@ use super::SecretKey;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemoryDocument {
     /// The turns of a session.
-    pub conversational: ConversationalDocument,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversational: Option<ConversationalDocument>,
+    /// What became of a session's runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episodic: Option<EpisodicDocument>,
 }
 
 /// The turns of a session.
@@ -32,9 +36,25 @@ pub struct ConversationalDocument {
     pub ttl_ms: u64,
 }
 
+/// What became of a session's runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EpisodicDocument {
+    /// Where the events are kept.
+    pub backend: EpisodicBackend,
+    /// The Secret's key with the URL of the server, for the backends that have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<SecretKey>,
+    /// How many of the last events reach the model.
+    pub max_events: u32,
+}
+
 impl MemoryDocument {
     /// The Secrets' keys that it names, each with the path of the field that names it.
     pub(super) fn secrets(&self) -> impl Iterator<Item = (&'static str, &SecretKey)> {
-        self.conversational.connection.iter().map(|key| ("memory.conversational.connection", key))
+        let said = self.conversational.as_ref().and_then(|said| said.connection.as_ref());
+        let done = self.episodic.as_ref().and_then(|done| done.connection.as_ref());
+        let said = said.map(|key| ("memory.conversational.connection", key));
+        said.into_iter().chain(done.map(|key| ("memory.episodic.connection", key)))
     }
 }

@@ -1,74 +1,60 @@
 //! The memory of one turn: read before it, written after it.
 
+mod episodes;
+mod said;
+mod unwritten;
+
 use std::time::Duration;
 
+use futures::future::join;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use self::said::Said;
 use super::{Agent, AgentMemory, Ledger, Turn};
-use crate::memory::{Conversation, SessionKey, SessionLock, StoreError, StoredTurn};
-use crate::message::{Message, Role};
+use crate::memory::SessionKey;
+use crate::memory::StoreError;
+use crate::memory::episode::Episode;
+use crate::message::Message;
 use crate::pattern::PatternEnd;
 use crate::prompt::Prompts;
+
+pub(super) use unwritten::Unwritten;
 
 /// How long a turn waits for its memory to read or write; then it goes on without.
 const STORE_WAIT: Duration = Duration::from_secs(2);
 
-/// Put before a summary in the system message.
-const NOTES: &str = "Notes of what was said earlier in this conversation:";
-
-/// The memory of one turn: what was said before, and the session's lock until the turn has been stored.
+/// The memory of one turn: what there is to know before it, and the session's lock until the turn has been stored.
 pub(super) struct Recall<'a> {
-    memory: Option<(&'a AgentMemory, SessionKey, SessionLock)>,
-    conversation: Conversation,
-    /// Turns that the store has of the session.
-    stored: usize,
+    memory: Option<(&'a AgentMemory, SessionKey)>,
+    said: Said<'a>,
+    episodes: Vec<Episode>,
 }
 
 impl<'a> Recall<'a> {
-    /// Takes the session and reads it. A store that is down leaves the turn without memory, and the answer says so.
+    /// Takes the session and reads everything of it at the same time. A store that is down leaves the turn without what
+    /// it holds, and the answer says so.
     pub(super) async fn begin(turn: &Turn<'a>) -> Self {
-        let none = Self { memory: None, conversation: Conversation::default(), stored: 0 };
-        let (agent, identity, ledger) = (turn.agent, turn.identity, turn.ledger);
-        // Who brings the whole conversation keeps it.
-        let Some(memory) = agent.memory.as_ref().filter(|_| turn.request.is_on_its_own()) else { return none };
-        let key = SessionKey { agent: agent.key(), session: identity.session_id.clone() };
-        // The lock waits for another turn of the session, which the run's deadline bounds.
-        let lock = match memory.store.lock(&key).await {
-            Ok(lock) => lock,
-            Err(error) => {
-                degrade(ledger, &error);
-                return none;
-            }
+        let Some((memory, key)) = remembered(turn) else {
+            return Self { memory: None, said: Said::default(), episodes: Vec::new() };
         };
-        match in_time(memory.store.read(&key, None, memory.settings.turns_max)).await {
-            Ok(read) => {
-                let conversation = read.unwrap_or_default();
-                let stored = conversation.turns.len();
-                ledger.held_by(conversation.turns.last().and_then(|turn| turn.agent.clone()));
-                let conversation = memory.strategy.select(conversation);
-                Self { memory: Some((memory, key, lock)), conversation, stored }
-            }
-            Err(error) => {
-                degrade(ledger, &error);
-                none
-            }
-        }
+        let ledger = turn.ledger;
+        // The session's own turn: what the one before has written is seen.
+        let lock = said::lock(memory.conversation.as_ref(), &key, ledger).await;
+        let (said, episodes) =
+            join(Said::read(lock, &key, ledger), episodes::read(memory.episodic.as_ref(), &key, ledger)).await;
+        Self { memory: Some((memory, key)), said, episodes }
     }
 
     /// What was said before, for the conversation. None if the prompt shows it itself.
     pub(super) fn history(&mut self, prompts: &Prompts) -> Vec<Message> {
-        if prompts.mentions("memory.conversation") {
-            return Vec::new();
-        }
-        self.conversation.turns.drain(..).flat_map(|turn| turn.messages).collect()
+        self.said.history(prompts)
     }
 
-    /// The summary of what was said long ago, for the end of the system message. None if the prompt shows it itself.
-    pub(super) fn note(&self, prompts: &Prompts) -> Option<String> {
-        let summary = self.conversation.summary.as_ref();
-        let summary = summary.filter(|_| !prompts.mentions("memory.conversation_summary"));
-        summary.map(|summary| format!("{NOTES}\n{summary}"))
+    /// What is known beside the conversation, for the end of the system message, without what the prompt shows itself.
+    pub(super) fn notes(&self, prompts: &Prompts) -> impl Iterator<Item = String> {
+        let episodes = Some(self.episodes.as_slice()).filter(|_| !prompts.mentions("memory.episodic"));
+        self.said.note(prompts).into_iter().chain(episodes.and_then(episodes::note))
     }
 
     /// `memory` as prompts see it, where one does.
@@ -76,41 +62,43 @@ impl<'a> Recall<'a> {
         if !prompts.uses("memory") {
             return Value::Null;
         }
-        let said = self.conversation.turns.iter().flat_map(|turn| &turn.messages);
-        // What tools said is for the model's own eyes, in its place in the conversation.
-        let said = said.filter(|message| matches!(message.role, Role::User | Role::Assistant));
-        let said = said.filter(|message| !message.content.is_empty());
-        let conversation: Vec<_> =
-            said.map(|message| json!({"role": message.role, "content": message.content})).collect();
-        json!({"conversation": conversation, "conversation_summary": self.conversation.summary})
+        let (conversation, summary) = self.said.variables();
+        json!({"conversation": conversation, "conversation_summary": summary, "episodic": self.episodes})
     }
 
-    /// Stores the turn and gives the session free. Returns the session if it has turns to sum up.
-    pub(super) async fn remember(
-        self,
-        agent: &Agent,
-        question: Message,
-        end: &PatternEnd,
-        ledger: &Ledger,
-    ) -> Option<SessionKey> {
-        let (memory, key, lock) = self.memory?;
-        let mut messages = vec![question];
-        messages.extend(end.transcript.iter().cloned());
-        let turn = StoredTurn { messages, timestamp: agent.environment.timestamp(), agent: ledger.holder() };
-        if let Err(error) = in_time(memory.store.append(&key, turn, memory.settings, &lock)).await {
-            degrade(ledger, &error);
-            return None;
-        }
-        drop(lock);
-        (memory.strategy.due(self.stored + 1) > 0).then_some(key)
+    /// Stores the turn and gives the session free. Returns what is left to do.
+    pub(super) async fn remember(self, turn: &Turn<'_>, question: Message, end: &PatternEnd) -> Unwritten {
+        let Some((memory, key)) = self.memory else { return Unwritten::default() };
+        let episode = episodes::of_answer(turn, end);
+        let (fold, ()) = join(
+            self.said.remember(turn, &key, question, end),
+            episodes::write(memory.episodic.as_ref(), &key, episode, turn.ledger),
+        )
+        .await;
+        Unwritten { fold: fold.then_some(key), ..Unwritten::default() }
     }
+}
+
+/// What the agent remembers of the run's session. Who brings the whole conversation keeps it.
+/// Who brings the whole conversation keeps it.
+fn remembered<'a>(turn: &Turn<'a>) -> Option<(&'a AgentMemory, SessionKey)> {
+    let memory = turn.agent.memory.as_ref().filter(|_| turn.request.is_on_its_own())?;
+    Some((memory, key(turn.agent, &turn.identity.session_id)))
+}
+
+fn key(agent: &Agent, session: &str) -> SessionKey {
+    SessionKey { agent: agent.key(), session: session.to_owned() }
 }
 
 async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
 }
 
-fn degrade(ledger: &Ledger, error: &StoreError) {
-    tracing::warn!(cause = %error, "conversation memory failed, going on without");
-    ledger.degrade("memory");
+/// What the operation gives, or nothing and a word in the answer.
+fn degraded<T>(ledger: &Ledger, memory: &'static str, done: Result<T, StoreError>) -> Option<T> {
+    done.map_err(|cause| {
+        tracing::warn!(memory, %cause, "memory failed, going on without");
+        ledger.degrade("memory");
+    })
+    .ok()
 }

@@ -6,11 +6,10 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::guard::{admit, refusal, warnings};
-use super::recall::Recall;
+use super::recall::{Recall, Unwritten};
 use super::{Agent, Booked, Events, Identity, Ledger, Turn};
 use crate::error::RunError;
 use crate::event::{Finish, RunAnswer, Status, TurnEvent, TurnRequest};
-use crate::memory::SessionKey;
 use crate::message::{Message, Role};
 use crate::model::failures::deadline_exceeded;
 use crate::pattern::PatternEnd;
@@ -19,15 +18,15 @@ use crate::ports::RunRecord;
 use crate::prompt::{CONTEXT, SYSTEM};
 use crate::tool::Desk;
 
-/// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way. Returns the session if
-/// it has turns to sum up, which can wait until the end is told.
+/// Runs a turn under its deadline, tells its end, and books it, also when it is dropped half way. Returns what of its
+/// memory can wait until the end is told.
 pub(super) async fn run(
     agent: &Agent,
     request: TurnRequest,
     (identity, (bill, tokens_max)): (Identity, (Option<Bill>, Option<u64>)),
     limit: Duration,
     (events, desk): (Events, &Desk),
-) -> Option<SessionKey> {
+) -> Unwritten {
     let mut booking = Booking {
         agent,
         identity,
@@ -40,8 +39,11 @@ pub(super) async fn run(
     let request = admit(agent, request, ledger);
     let (request, events, memory, deadline) = (&request, &events, &Value::Null, *started + limit);
     let turn = Turn { agent, request, identity, deadline, ledger, events, desk, memory };
-    let mut unfolded = None;
-    let result = timeout_at(deadline, story(turn, &mut unfolded)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
+    let mut unwritten = Unwritten::default();
+    let result = timeout_at(deadline, story(turn, &mut unwritten)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
+    if let Err(error) = &result {
+        unwritten = Unwritten::of_failed(&turn, error);
+    }
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
@@ -53,11 +55,11 @@ pub(super) async fn run(
     // Booked before its end is told: who has read the answer finds it counted.
     drop(booking);
     events.send(end).await;
-    unfolded
+    unwritten
 }
 
 /// The story of a turn.
-async fn story(turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunAnswer, RunError> {
+async fn story(turn: Turn<'_>, unwritten: &mut Unwritten) -> Result<RunAnswer, RunError> {
     let Turn { agent, request, identity, .. } = turn;
     turn.events.send(begun(agent, identity)).await;
     if let Some(block) = turn.ledger.block() {
@@ -81,7 +83,7 @@ async fn story(turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunA
     if let Some(block) = turn.ledger.block() {
         end = refusal(&block);
     }
-    *unfolded = memory.remember(agent, question, &end, turn.ledger).await;
+    *unwritten = memory.remember(&turn, question, &end).await;
     Ok(answer(&turn, end, data))
 }
 
@@ -103,9 +105,7 @@ fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) ->
     if let Some(schema) = &turn.agent.output {
         add(&schema.instruction());
     }
-    if let Some(note) = memory.note(&turn.agent.prompts) {
-        add(&note);
-    }
+    memory.notes(&turn.agent.prompts).for_each(|note| add(&note));
     let handed_over = turn.request.handoff.as_deref();
     handed_over.iter().for_each(|handoff| add(&handoff.introduction()));
     let mut conversation = vec![Message::new(Role::System, system)];

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use tokio::time::timeout;
 
+use super::episode::EpisodeStore;
 use super::{Conversation, ConversationStore, SessionKey, StoreError};
-use crate::agent::{Agent, AgentMemory};
+use crate::agent::Agent;
 use crate::error::{ErrorCode, FieldProblem, RunError};
 use crate::message::Message;
 
@@ -24,7 +26,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct AgentHistory {
     name: String,
     key: String,
-    store: Option<Arc<dyn ConversationStore>>,
+    stores: Stores,
+}
+
+/// Where the memory of an agent is kept; what is absent it does not have.
+#[derive(Clone, Default)]
+pub struct Stores {
+    /// The turns of its sessions.
+    pub conversations: Option<Arc<dyn ConversationStore>>,
+    /// What became of its runs.
+    pub episodes: Option<Arc<dyn EpisodeStore>>,
 }
 
 /// One page, oldest first.
@@ -58,14 +69,17 @@ impl AgentHistory {
     /// The memory of this agent.
     #[must_use]
     pub fn of(agent: &Agent) -> Self {
-        let store = agent.memory.as_ref().map(|AgentMemory { store, .. }| Arc::clone(store));
-        Self::new(&agent.namespace, &agent.name, store)
+        let stores = agent.memory.as_ref().map_or_else(Stores::default, |memory| Stores {
+            conversations: memory.conversation.as_ref().map(|memory| Arc::clone(&memory.store)),
+            episodes: memory.episodic.as_ref().map(|memory| Arc::clone(&memory.store)),
+        });
+        Self::new(&agent.namespace, &agent.name, stores)
     }
 
-    /// The memory of the agent of this name, which is kept in `store`; `None`: it has none.
+    /// The memory of the agent of this name, which is kept in `stores`.
     #[must_use]
-    pub fn new(namespace: &str, name: &str, store: Option<Arc<dyn ConversationStore>>) -> Self {
-        Self { name: name.to_owned(), key: format!("{namespace}/{name}"), store }
+    pub fn new(namespace: &str, name: &str, stores: Stores) -> Self {
+        Self { name: name.to_owned(), key: format!("{namespace}/{name}"), stores }
     }
 
     /// The newest `limit` messages of a session before `cursor`.
@@ -75,7 +89,7 @@ impl AgentHistory {
     pub async fn page(&self, session: &str, limit: usize, cursor: Option<&str>) -> Result<HistoryPage, RunError> {
         let end = cursor.map(Position::parse).transpose()?;
         let limit = limit.clamp(1, PAGE_MAX);
-        let store = self.store.as_ref().ok_or_else(|| self.no_memory())?;
+        let store = self.stores.conversations.as_ref().ok_or_else(|| self.no_memory())?;
         // Turns have a message each at least: these hold one more than asked for, which tells whether there are more.
         let before = end.map(|end| if end.index > 0 { end.turn.saturating_add(1) } else { end.turn });
         let key = self.session(session);
@@ -84,13 +98,27 @@ impl AgentHistory {
         Ok(page_of(conversation, end, limit))
     }
 
-    /// Forgets a session. Returns how many messages it had.
+    /// Forgets everything of a session. Returns how many messages it had.
+    ///
+    /// Stores are asked at the same time. Where one is down the others have forgotten, and whoever tries again gets it
+    /// done.
     ///
     /// # Errors
-    /// `session_not_found`, `memory_unavailable`.
+    /// `session_not_found` where nothing is known of it, `memory_unavailable`.
     pub async fn clear(&self, session: &str) -> Result<u64, RunError> {
-        let store = self.store.as_ref().ok_or_else(|| self.no_memory())?;
-        in_time(store.delete(&self.session(session))).await?.ok_or_else(|| not_found(session))
+        let Stores { conversations, episodes } = &self.stores;
+        if conversations.is_none() && episodes.is_none() {
+            return Err(self.no_memory());
+        }
+        let key = self.session(session);
+        let said = async { if let Some(store) = conversations { store.delete(&key).await } else { Ok(None) } };
+        let done = async { if let Some(store) = episodes { store.delete(&key).await } else { Ok(0) } };
+        let (said, done) = join(in_time(said), in_time(done)).await;
+        let (said, done) = (said?, done?);
+        if said.is_none() && done == 0 {
+            return Err(not_found(session));
+        }
+        Ok(said.unwrap_or_default())
     }
 
     fn session(&self, session: &str) -> SessionKey {
@@ -145,7 +173,7 @@ impl Position {
 async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, RunError> {
     let done = timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("no answer in time".to_owned())));
     done.map_err(|error| {
-        tracing::warn!(cause = %error, "conversation memory could not be asked");
+        tracing::warn!(cause = %error, "memory could not be asked");
         RunError::new(ErrorCode::MemoryUnavailable, "the agent's memory cannot be reached now; try again soon")
             .retry_after(RETRY_AFTER)
     })

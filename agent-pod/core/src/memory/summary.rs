@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Conversation, Fold, SessionKey, StoreError, StoredTurn};
-use crate::agent::{Agent, AgentMemory, Events, Ledger};
+use crate::agent::{Agent, ConversationMemory, Events, Ledger};
 use crate::message::{Message, Role};
 use crate::model::router::Ask;
 
@@ -24,7 +24,7 @@ const INSTRUCTIONS: &str = "You keep the notes of a conversation between a user 
     the conversation, and nothing but the notes.";
 
 /// Folds what is due of a session. Whoever awaits this waits for nothing: the turn is over.
-pub(crate) async fn fold(agent: &Agent, memory: &AgentMemory, key: &SessionKey) {
+pub(crate) async fn fold(agent: &Agent, memory: &ConversationMemory, key: &SessionKey) {
     let deadline = Instant::now() + FOLD_WAIT;
     let ledger = Ledger::default();
     let folded = timeout_at(deadline, fold_now(agent, memory, key, &ledger)).await;
@@ -41,7 +41,12 @@ pub(crate) async fn fold(agent: &Agent, memory: &AgentMemory, key: &SessionKey) 
     }
 }
 
-async fn fold_now(agent: &Agent, memory: &AgentMemory, key: &SessionKey, ledger: &Ledger) -> Result<(), StoreError> {
+async fn fold_now(
+    agent: &Agent,
+    memory: &ConversationMemory,
+    key: &SessionKey,
+    ledger: &Ledger,
+) -> Result<(), StoreError> {
     let read = memory.store.read(key, None, memory.settings.turns_max).await?;
     let Some(conversation) = read else { return Ok(()) };
     let due = memory.strategy.due(conversation.turns.len());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_core::agent::AgentMemory;
+use agent_pod_core::agent::ConversationMemory;
 use agent_pod_core::error::ErrorCode;
 use agent_pod_core::event::{ChatRequest, Finish, TurnEvent, TurnRequest};
 use agent_pod_core::memory::{
@@ -17,7 +17,7 @@ use agent_pod_core::tool::ToolSpec;
 use async_trait::async_trait;
 use serde_json::json;
 
-use crate::fixture::{Fixture, ask, events, streamed};
+use crate::fixture::{Fixture, ask, conversations, events, streamed};
 
 fn tool(name: &str) -> ToolSpec {
     ToolSpec { name: name.to_owned(), description: String::new(), parameters: json!({"type": "object"}) }
@@ -63,11 +63,11 @@ async fn the_callers_conversation_takes_the_place_of_memory() {
     }
     let model = ScriptedModel::new([ScriptedModel::text("Hello.")]);
     let settings = ConversationSettings { turns_max: 5, ttl: Duration::from_secs(60) };
-    let fixture = Fixture::new([("only", model.clone())]).memory(AgentMemory {
+    let fixture = Fixture::new([("only", model.clone())]).memory(conversations(ConversationMemory {
         store: Arc::new(Untouched),
         settings,
         strategy: agent_pod_core::memory::Strategy::SlidingWindow { turns_max: 5 },
-    });
+    }));
     let request = chat(ChatRequest { system: vec!["Answer in French.".to_owned()], ..ChatRequest::default() });
     fixture.agent().start(request, RunOptions::default(), ()).answer().await.unwrap();
     let sent: Vec<_> = model.requests()[0].messages.iter().map(|m| (m.role, m.content.clone())).collect();

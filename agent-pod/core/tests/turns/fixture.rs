@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_core::agent::Turn;
-use agent_pod_core::agent::{Agent, AgentMemory, Models};
+use agent_pod_core::agent::{Agent, AgentMemory, ConversationMemory, Models};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::{Guardrails, Rule};
 use agent_pod_core::model::ModelEvent;
@@ -123,6 +123,11 @@ impl Fixture {
             observer: Arc::clone(&self.observer) as Arc<dyn RunObserver>,
         })
     }
+}
+
+/// A memory of conversations alone.
+pub(crate) fn conversations(memory: ConversationMemory) -> AgentMemory {
+    AgentMemory { conversation: Some(memory), ..AgentMemory::default() }
 }
 
 pub(crate) fn timeouts(first_token: u64, stall: u64, total: u64) -> Timeouts {

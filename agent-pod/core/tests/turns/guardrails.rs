@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::fixture::{Fixture, ask, content, events, streamed};
-use agent_pod_core::agent::AgentMemory;
+use crate::fixture::{Fixture, ask, content, conversations, events, streamed};
+use agent_pod_core::agent::ConversationMemory;
 use agent_pod_core::event::{ChatRequest, Finish, RunAnswer, TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSettings};
 use agent_pod_core::memory::{
@@ -82,7 +82,8 @@ fn guarded(model: &Arc<ScriptedModel>, input: Vec<Rule>, output: Vec<Rule>) -> (
     let kept = Arc::new(Kept::default());
     let settings = ConversationSettings { turns_max: 5, ttl: Duration::from_secs(60) };
     let strategy = Strategy::SlidingWindow { turns_max: 5 };
-    let memory = AgentMemory { store: Arc::clone(&kept) as Arc<dyn ConversationStore>, settings, strategy };
+    let store = Arc::clone(&kept) as Arc<dyn ConversationStore>;
+    let memory = conversations(ConversationMemory { store, settings, strategy });
     (Fixture::new([("only", Arc::clone(model))]).tools().memory(memory).guardrails(input, output), kept)
 }
 

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod chat;
 #[cfg(test)]
+mod episodes;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod guardrails;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::fixture::{Fixture, ask};
-use agent_pod_core::agent::{Agent, AgentMemory};
+use crate::fixture::{Fixture, ask, conversations};
+use agent_pod_core::agent::{Agent, AgentMemory, ConversationMemory};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
@@ -77,7 +77,7 @@ fn memory(store: TestStore) -> AgentMemory {
 
 fn with(store: &Arc<TestStore>, strategy: Strategy) -> AgentMemory {
     let settings = ConversationSettings { turns_max: strategy.turns_kept(), ttl: Duration::from_secs(60) };
-    AgentMemory { store: Arc::clone(store) as _, settings, strategy }
+    conversations(ConversationMemory { store: Arc::clone(store) as _, settings, strategy })
 }
 
 async fn ask_in(agent: &Arc<Agent>, query: &str, session: &str) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_core::agent::{Agent, AgentMemory};
+use agent_pod_core::agent::{Agent, AgentMemory, ConversationMemory};
 use agent_pod_core::event::{Finish, RunAnswer, TurnEvent};
 use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSettings};
 use agent_pod_core::memory::{ConversationSettings, ConversationStore as _, SessionKey, Strategy};
@@ -276,9 +276,12 @@ async fn the_asked_agents_limit_holds_for_whoever_has_the_conversation() {
 
 fn remembering(store: &Arc<TableStore>) -> AgentMemory {
     AgentMemory {
-        store: Arc::clone(store) as _,
-        settings: ConversationSettings { turns_max: 10, ttl: Duration::from_secs(600) },
-        strategy: Strategy::SlidingWindow { turns_max: 10 },
+        conversation: Some(ConversationMemory {
+            store: Arc::clone(store) as _,
+            settings: ConversationSettings { turns_max: 10, ttl: Duration::from_secs(600) },
+            strategy: Strategy::SlidingWindow { turns_max: 10 },
+        }),
+        ..AgentMemory::default()
     }
 }
 

@@ -1,55 +1,41 @@
 //! Conversations in PostgreSQL, shared by replicas. Times are the server's.
 
-use std::str::FromStr as _;
+mod episodes;
+mod server;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
 };
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Row as _};
-use tokio::sync::OnceCell;
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::connection::Connected;
+use self::server::failed;
 use super::lease::{LEASE_TIME, Leases, lease};
 use super::locks::SessionLocks;
-use super::{OPERATION_WAIT, SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
-use crate::secret::SecretHandle;
+use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
 
-/// Connections of one pod. A turn holds one for milliseconds only, so that few serve many.
-const CONNECTIONS_MAX: u32 = 8;
+pub use episodes::PostgresEpisodes;
+pub use server::PostgresServer;
 
 /// Conversations in PostgreSQL.
 pub struct PostgresStore {
-    database: Arc<Database>,
+    server: Arc<PostgresServer>,
     locks: SessionLocks,
     keepers: TaskTracker,
     swept: Mutex<Instant>,
 }
 
-struct Database(Connected<Server>);
-
-struct Server {
-    pool: PgPool,
-    options: PgConnectOptions,
-    migrated: OnceCell<()>,
-}
-
 impl PostgresStore {
-    /// A store at the URL that the Secret's key holds. Nothing is connected until it is used.
+    /// A store on this server.
     #[must_use]
-    pub fn new(url: SecretHandle) -> Self {
-        Self {
-            database: Arc::new(Database(Connected::new(url))),
-            locks: SessionLocks::default(),
-            keepers: TaskTracker::new(),
-            swept: Mutex::new(Instant::now()),
-        }
+    pub fn new(server: Arc<PostgresServer>) -> Self {
+        Self { server, locks: SessionLocks::default(), keepers: TaskTracker::new(), swept: Mutex::new(Instant::now()) }
     }
 
     /// Removes sessions that have expired, once in a while.
@@ -77,41 +63,11 @@ impl PostgresStore {
     }
 }
 
-impl Database {
-    /// The pool, with the tables made.
-    async fn pool(&self) -> Result<PgPool, StoreError> {
-        let server = self.0.get(|url| {
-            let options = PgConnectOptions::from_str(url)
-                .map_err(|_holds_the_url| StoreError("the connection is not a postgres:// URL".into()))?
-                .application_name("astromesh");
-            let pool = PgPoolOptions::new()
-                .max_connections(CONNECTIONS_MAX)
-                .acquire_timeout(OPERATION_WAIT)
-                .connect_lazy_with(options.clone());
-            Ok(Server { pool, options, migrated: OnceCell::new() })
-        })?;
-        server.migrated.get_or_try_init(|| migrate(&server.options)).await?;
-        Ok(server.pool.clone())
-    }
-}
-
-/// Makes the tables. Several pods may do so at once: the first one takes an advisory lock, the others find them made.
-///
-/// On a connection of its own, which ends with whoever gives up: a pooled one would keep the advisory lock.
-async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let mut migrator: Migrator = sqlx::migrate!("migrations/postgres");
-    migrator.dangerous_set_table_name("astromesh_migrations");
-    let mut connection = PgConnection::connect_with(options).await.map_err(|error| failed(&error))?;
-    let migrated = migrator.run_direct(None, &mut connection, false).await;
-    migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;
-    connection.close().await.map_err(|error| failed(&error))
-}
-
 #[async_trait]
 impl ConversationStore for PostgresStore {
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
         let local = self.locks.take(key).await;
-        lease((Arc::clone(&self.database) as _, &self.keepers), local, key).await
+        lease((Arc::clone(&self.server) as _, &self.keepers), local, key).await
     }
 
     async fn read(
@@ -121,7 +77,7 @@ impl ConversationStore for PostgresStore {
         turns_max: usize,
     ) -> Result<Option<Conversation>, StoreError> {
         bounded(async {
-            let pool = self.database.pool().await?;
+            let pool = self.server.pool().await?;
             // One statement sees one moment.
             let rows = sqlx::query(
                 "select s.revision, s.summary, t.number, t.body from astromesh_sessions s left join lateral (
@@ -164,7 +120,7 @@ impl ConversationStore for PostgresStore {
     ) -> Result<(), StoreError> {
         let body = turn::to_text(&turn)?;
         bounded(async {
-            let pool = self.database.pool().await?;
+            let pool = self.server.pool().await?;
             let writing = Writing { key, body: &body, messages: turn.messages.len(), settings, fence: lock.fence() };
             if !writing.run(&pool).await.map_err(|error| failed(&error))? {
                 return Err(StoreError("the lock of the session was lost, another turn may have taken it".into()));
@@ -177,7 +133,7 @@ impl ConversationStore for PostgresStore {
 
     async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
         bounded(async {
-            let pool = self.database.pool().await?;
+            let pool = self.server.pool().await?;
             let folding = async {
                 let mut transaction = pool.begin().await?;
                 let updated = sqlx::query(
@@ -210,7 +166,7 @@ impl ConversationStore for PostgresStore {
 
     async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
         bounded(async {
-            let pool = self.database.pool().await?;
+            let pool = self.server.pool().await?;
             // The count is of the moment before: a statement does not see its own effects.
             let gone: Option<(bool, i64)> = sqlx::query_as(
                 "with gone as (delete from astromesh_sessions where agent = $1 and session = $2
@@ -291,7 +247,7 @@ impl Writing<'_> {
 }
 
 #[async_trait]
-impl Leases for Database {
+impl Leases for PostgresServer {
     async fn take(&self, key: &SessionKey, token: &str) -> Result<bool, StoreError> {
         self.change_lease(
             "insert into astromesh_locks as l (agent, session, token, expires_at)
@@ -323,7 +279,7 @@ impl Leases for Database {
     }
 }
 
-impl Database {
+impl PostgresServer {
     /// Whether the statement changed the lease of `key`.
     async fn change_lease(
         &self,
@@ -338,12 +294,4 @@ impl Database {
         })
         .await
     }
-}
-
-/// What went wrong, without the URL and without what was said.
-fn failed(error: &sqlx::Error) -> StoreError {
-    if let sqlx::Error::Database(error) = error {
-        return StoreError(format!("PostgreSQL refused: {}", error.message()));
-    }
-    StoreError(format!("PostgreSQL failed: {error}"))
 }

@@ -1,64 +1,37 @@
 //! Conversations in a SQLite file: they outlive the pod where its folder does, and are no other pod's.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+mod episodes;
+mod file;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
 };
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, Transaction};
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::file::{WRITE, failed};
 use super::locks::SessionLocks;
-use super::{OPERATION_WAIT, SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
+use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
 
-/// One writes at a time, some read beside it.
-const CONNECTIONS_MAX: u32 = 4;
-
-/// The writer's place is taken at the beginning, so that no write fails half way for having read before.
-const WRITE: &str = "begin immediate";
+pub use episodes::SqliteEpisodes;
+pub use file::SqliteFile;
 
 /// Conversations in a SQLite file.
 pub struct SqliteStore {
-    options: SqliteConnectOptions,
-    pool: OnceCell<SqlitePool>,
+    file: Arc<SqliteFile>,
     locks: SessionLocks,
     swept: Mutex<Instant>,
 }
 
 impl SqliteStore {
-    /// A store in this file, which is made when it is first used.
+    /// A store in this file.
     #[must_use]
-    pub fn new(file: impl Into<PathBuf>) -> Self {
-        let options = SqliteConnectOptions::new()
-            .filename(file.into())
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A crash of the machine may lose the last turns, never the file.
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(OPERATION_WAIT);
-        Self { options, pool: OnceCell::new(), locks: SessionLocks::default(), swept: Mutex::new(Instant::now()) }
-    }
-
-    /// The pool, with the tables made. Two processes may make them at once: each migration has the writer's lock.
-    async fn pool(&self) -> Result<&SqlitePool, StoreError> {
-        let open = async || {
-            let pool = SqlitePoolOptions::new()
-                .max_connections(CONNECTIONS_MAX)
-                .acquire_timeout(OPERATION_WAIT)
-                .connect_lazy_with(self.options.clone());
-            let migrator: Migrator = sqlx::migrate!("migrations/sqlite");
-            let migrated = migrator.run(&pool).await;
-            migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;
-            Ok(pool)
-        };
-        self.pool.get_or_try_init(open).await
+    pub fn new(file: Arc<SqliteFile>) -> Self {
+        Self { file, locks: SessionLocks::default(), swept: Mutex::new(Instant::now()) }
     }
 
     fn sweep_is_due(&self) -> bool {
@@ -77,7 +50,7 @@ impl SqliteStore {
         body: &str,
         settings: ConversationSettings,
     ) -> Result<(), StoreError> {
-        let pool = self.pool().await?;
+        let pool = self.file.pool().await?;
         let sweep = self.sweep_is_due();
         let writing = async {
             let mut transaction = pool.begin_with(WRITE).await?;
@@ -104,7 +77,7 @@ impl ConversationStore for SqliteStore {
         turns_max: usize,
     ) -> Result<Option<Conversation>, StoreError> {
         bounded(async {
-            let pool = self.pool().await?;
+            let pool = self.file.pool().await?;
             let rows = sqlx::query(
                 "select s.revision, s.summary, t.number, t.body from sessions s left join (
                    select number, body from turns where agent = $1 and session = $2 and number < $3
@@ -150,7 +123,7 @@ impl ConversationStore for SqliteStore {
 
     async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
         bounded(async {
-            let pool = self.pool().await?;
+            let pool = self.file.pool().await?;
             let folding = async {
                 let mut transaction = pool.begin_with(WRITE).await?;
                 let updated = sqlx::query(
@@ -184,7 +157,7 @@ impl ConversationStore for SqliteStore {
 
     async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
         bounded(async {
-            let pool = self.pool().await?;
+            let pool = self.file.pool().await?;
             let deleting = async {
                 let mut transaction = pool.begin_with(WRITE).await?;
                 let (messages,): (i64,) =
@@ -261,8 +234,4 @@ async fn sweep_out(transaction: &mut Transaction<'_, Sqlite>) -> Result<(), sqlx
 /// Milliseconds of the epoch.
 fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
-}
-
-fn failed(error: &sqlx::Error) -> StoreError {
-    StoreError(format!("SQLite failed: {error}"))
 }

@@ -1,83 +1,72 @@
-//! What agents remember: the stores, which outlive reloads and are shared by the agents that name the same one.
+//! What agents remember.
 
-use std::collections::HashMap;
+mod stores;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_config::{ConversationalDocument, MemoryDocument, SecretKey};
-use agent_pod_core::agent::AgentMemory;
+use agent_pod_config::{ConversationalDocument, EpisodicDocument, MemoryDocument, SecretKey};
+use agent_pod_core::agent::{AgentMemory, ConversationMemory, EpisodicMemory};
+use agent_pod_core::memory::episode::EpisodeStore;
 use agent_pod_core::memory::{ConversationSettings, ConversationStore, Strategy};
-use agent_pod_infra::memory::{PostgresStore, RedisStore, SqliteStore};
-use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
-use astromesh_crds::v1alpha1::{ConversationalBackend, MemoryStrategy};
+use agent_pod_infra::secret::SecretStore;
+use astromesh_crds::v1alpha1::{ConversationalBackend, EpisodicBackend, MemoryStrategy};
 
-/// The file of what agents keep on disk.
-const FILE: &str = "memory.db";
+use self::stores::Stores;
 
-/// The stores in use.
+/// Builds memories over the stores in use.
 pub(super) struct Memory {
     in_process: Arc<dyn ConversationStore>,
-    secrets: SecretStore,
-    folder: Option<PathBuf>,
-    /// Those that some agent has, or a run of one that is gone.
-    stores: HashMap<Place, Weak<dyn ConversationStore>>,
+    stores: Stores,
 }
 
-/// Where a store is.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Place {
-    File(PathBuf),
-    Redis(SecretKey),
-    Postgres(SecretKey),
-}
+/// The field below `memory` that cannot be built, and why.
+pub(super) type Refused = (&'static str, String);
 
 impl Memory {
     pub(super) fn new(in_process: Arc<dyn ConversationStore>, secrets: SecretStore) -> Self {
-        Self { in_process, secrets, folder: None, stores: HashMap::new() }
+        Self { in_process, stores: Stores::new(secrets) }
     }
 
     pub(super) fn keep_files_in(&mut self, folder: PathBuf) {
-        self.folder = Some(folder);
+        self.stores.keep_files_in(folder);
     }
 
     /// The memory of an agent, or why it cannot have it.
-    pub(super) fn build(&mut self, memory: &MemoryDocument) -> Result<AgentMemory, String> {
-        let said = &memory.conversational;
+    pub(super) fn build(&mut self, memory: &MemoryDocument) -> Result<AgentMemory, Refused> {
+        let conversation = memory.conversational.as_ref().map(|said| self.conversation(said)).transpose();
+        let episodic = memory.episodic.as_ref().map(|done| self.episodic(done)).transpose();
+        Ok(AgentMemory {
+            conversation: conversation.map_err(|message| ("conversational.backend", message))?,
+            episodic: episodic.map_err(|message| ("episodic.backend", message))?,
+        })
+    }
+
+    fn conversation(&mut self, said: &ConversationalDocument) -> Result<ConversationMemory, String> {
+        let store: Arc<dyn ConversationStore> = match said.backend {
+            ConversationalBackend::InMemory => Arc::clone(&self.in_process),
+            ConversationalBackend::Sqlite => self.stores.conversations_in_file()?,
+            ConversationalBackend::Redis => self.stores.redis(connection(said.connection.as_ref())?),
+            ConversationalBackend::Postgres => self.stores.conversations_on(connection(said.connection.as_ref())?),
+        };
         let strategy = strategy(said);
         let settings =
             ConversationSettings { turns_max: strategy.turns_kept(), ttl: Duration::from_millis(said.ttl_ms) };
-        Ok(AgentMemory { store: self.store(said)?, settings, strategy })
+        Ok(ConversationMemory { store, settings, strategy })
     }
 
-    fn store(&mut self, said: &ConversationalDocument) -> Result<Arc<dyn ConversationStore>, String> {
-        let connection = || said.connection.clone().ok_or("a server needs a connection: name the Secret with its URL");
-        let place = match said.backend {
-            ConversationalBackend::InMemory => return Ok(Arc::clone(&self.in_process)),
-            ConversationalBackend::Sqlite => {
-                let folder =
-                    self.folder.as_ref().ok_or("sqlite keeps a file: start with --data-dir DIR, or use in_memory")?;
-                Place::File(folder.join(FILE))
-            }
-            ConversationalBackend::Redis => Place::Redis(connection()?),
-            ConversationalBackend::Postgres => Place::Postgres(connection()?),
+    fn episodic(&mut self, done: &EpisodicDocument) -> Result<EpisodicMemory, String> {
+        let store: Arc<dyn EpisodeStore> = match done.backend {
+            EpisodicBackend::Sqlite => self.stores.episodes_in_file()?,
+            EpisodicBackend::Postgres => self.stores.episodes_on(connection(done.connection.as_ref())?),
         };
-        if let Some(store) = self.stores.get(&place).and_then(Weak::upgrade) {
-            return Ok(store);
-        }
-        self.stores.retain(|_, store| store.strong_count() > 0);
-        let store: Arc<dyn ConversationStore> = match &place {
-            Place::File(file) => Arc::new(SqliteStore::new(file)),
-            Place::Redis(key) => Arc::new(RedisStore::new(self.url(key))),
-            Place::Postgres(key) => Arc::new(PostgresStore::new(self.url(key))),
-        };
-        self.stores.insert(place, Arc::downgrade(&store));
-        Ok(store)
+        Ok(EpisodicMemory { store, events_max: usize::try_from(done.max_events).unwrap_or(usize::MAX) })
     }
+}
 
-    fn url(&self, SecretKey { name, key }: &SecretKey) -> SecretHandle {
-        self.secrets.handle(&SecretId { name: name.clone(), key: key.clone() })
-    }
+fn connection(key: Option<&SecretKey>) -> Result<&SecretKey, String> {
+    key.ok_or_else(|| "a server needs a connection: name the Secret with its URL".to_owned())
 }
 
 fn strategy(said: &ConversationalDocument) -> Strategy {
@@ -96,27 +85,39 @@ mod tests {
 
     fn said(backend: ConversationalBackend, secret: &str) -> MemoryDocument {
         let server = matches!(backend, ConversationalBackend::Redis | ConversationalBackend::Postgres);
-        MemoryDocument {
-            conversational: ConversationalDocument {
-                backend,
-                connection: server.then(|| SecretKey { name: secret.to_owned(), key: "url".to_owned() }),
-                strategy: MemoryStrategy::SlidingWindow,
-                max_turns: 3,
-                max_tokens: 100,
-                ttl_ms: 1000,
-            },
-        }
+        let conversational = ConversationalDocument {
+            backend,
+            connection: server.then(|| key(secret)),
+            strategy: MemoryStrategy::SlidingWindow,
+            max_turns: 3,
+            max_tokens: 100,
+            ttl_ms: 1000,
+        };
+        MemoryDocument { conversational: Some(conversational), episodic: None }
+    }
+
+    fn done(backend: EpisodicBackend, secret: &str) -> MemoryDocument {
+        let connection = (backend == EpisodicBackend::Postgres).then(|| key(secret));
+        let episodic = Some(EpisodicDocument { backend, connection, max_events: 5 });
+        MemoryDocument { conversational: None, episodic }
+    }
+
+    fn key(secret: &str) -> SecretKey {
+        SecretKey { name: secret.to_owned(), key: "url".to_owned() }
     }
 
     fn memory() -> Memory {
         Memory::new(Arc::new(InProcessStore::new()), SecretStore::in_memory())
     }
 
-    #[test]
-    fn agents_that_name_the_same_store_share_it() {
+    #[tokio::test]
+    async fn agents_that_name_the_same_store_share_it() {
         let mut memory = memory();
         memory.keep_files_in(PathBuf::from("/nowhere"));
-        let mut store = |backend, secret: &str| memory.build(&said(backend, secret)).unwrap().store;
+        let mut store = |backend, secret: &str| {
+            let built = memory.build(&said(backend, secret)).unwrap();
+            built.conversation.unwrap().store
+        };
         for backend in [
             ConversationalBackend::InMemory,
             ConversationalBackend::Sqlite,
@@ -127,11 +128,21 @@ mod tests {
         }
         let redis = store(ConversationalBackend::Redis, "a");
         assert!(!Arc::ptr_eq(&redis, &store(ConversationalBackend::Redis, "b")));
+        let mut store = |backend, secret: &str| memory.build(&done(backend, secret)).unwrap().episodic.unwrap().store;
+        for backend in [EpisodicBackend::Sqlite, EpisodicBackend::Postgres] {
+            assert!(Arc::ptr_eq(&store(backend, "a"), &store(backend, "a")), "{backend:?}");
+        }
     }
 
     #[test]
     fn a_file_needs_a_folder() {
-        let refused = memory().build(&said(ConversationalBackend::Sqlite, "a")).err().unwrap();
-        assert!(refused.contains("--data-dir"), "{refused}");
+        for (document, field) in [
+            (said(ConversationalBackend::Sqlite, "a"), "conversational.backend"),
+            (done(EpisodicBackend::Sqlite, "a"), "episodic.backend"),
+        ] {
+            let (at, why) = memory().build(&document).err().unwrap();
+            assert_eq!(at, field);
+            assert!(why.contains("--data-dir"), "{why}");
+        }
     }
 }

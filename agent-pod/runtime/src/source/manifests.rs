@@ -77,7 +77,9 @@ pub fn compile_manifests(manifests: &Manifests) -> (Document, Vec<ManifestProble
     let agents: Vec<_> = manifests.agents.iter().map(|(_, agent)| agent).collect();
     let providers: Vec<_> = manifests.providers.iter().map(|(_, provider)| provider).collect();
     let namespaces = namespaces(manifests);
-    let resources = Resources { agents: &agents, providers: &providers, peers: &[], namespaces: &namespaces };
+    let config_maps = &manifests.config_maps;
+    let resources =
+        Resources { agents: &agents, providers: &providers, peers: &[], namespaces: &namespaces, config_maps };
     let Compilation { document, problems } = compile(resources);
     let mut all = manifests.problems.clone();
     for problem in problems {

@@ -1,14 +1,15 @@
-//! Everything that an agent refers to, from the stores: no call goes out.
+//! Everything that an agent refers to, from the stores. A call goes out for a text that has changed, and for nothing else.
 
 use std::sync::Arc;
 
-use agent_pod_config::NamespaceLabels;
+use agent_pod_config::{ConfigMaps, NamespaceLabels};
 use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
 use kube::ResourceExt as _;
 
 use super::Context;
 use crate::names::{AGENT_LABEL, ObjectKey, providers_of};
 use crate::pods::PodView;
+use crate::texts::TextError;
 use crate::trust::TrustBundle;
 
 /// What one reconciliation sees.
@@ -26,6 +27,8 @@ pub struct Inputs {
     pub peers: Vec<Arc<Agent>>,
     /// The labels of its namespace, where they are known.
     pub namespaces: NamespaceLabels,
+    /// What it names in ConfigMaps, as far as they exist.
+    pub config_maps: ConfigMaps,
     /// Its pods that are not being deleted, by name.
     pub pods: Vec<PodView>,
     /// The cluster's token keys; absent until they are read.
@@ -33,8 +36,11 @@ pub struct Inputs {
 }
 
 /// Looks everything up.
-#[must_use]
-pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
+///
+/// # Errors
+/// When a text cannot be read.
+pub async fn dereference(agent: Arc<Agent>, ctx: &Context) -> Result<Inputs, TextError> {
+    let config_maps = ctx.texts.of(&agent, &ctx.stores).await?;
     let key = ObjectKey::of(agent.as_ref());
     let providers = providers_of(&agent)
         .into_iter()
@@ -53,14 +59,15 @@ pub fn dereference(agent: Arc<Agent>, ctx: &Context) -> Inputs {
         .filter_map(|pod| PodView::of(pod))
         .collect();
     pods.sort_by(|a, b| a.name.cmp(&b.name));
-    Inputs {
+    Ok(Inputs {
         previous: ctx.statuses.live(agent.as_ref(), agent.status.as_ref()),
         trust: ctx.trust.borrow().clone(),
         peers: ctx.stores.called_by(&agent),
         namespaces: ctx.stores.labels(&key.namespace),
         agent,
         key,
+        config_maps,
         providers,
         pods,
-    }
+    })
 }

@@ -69,8 +69,8 @@ pub fn validate(inputs: &Inputs, default_image: &str) -> Result<Validated, Refus
     let agent = &inputs.agent;
     let providers: Vec<_> = inputs.providers.iter().map(Arc::as_ref).collect();
     let peers: Vec<_> = inputs.peers.iter().map(Arc::as_ref).collect();
-    let resources =
-        Resources { agents: &[agent], providers: &providers, peers: &peers, namespaces: &inputs.namespaces };
+    let Inputs { namespaces, config_maps, .. } = inputs;
+    let resources = Resources { agents: &[agent], providers: &providers, peers: &peers, namespaces, config_maps };
     let compilation = compile(resources);
     let mut refusal = refusal_of(&compilation.problems);
     if let Some(why) = names::invalid_agent_name(&agent.name_any()) {
@@ -111,6 +111,7 @@ fn refusal_of(problems: &[Problem]) -> Refusal {
     // Each sort has its reason; the first one that occurs is told.
     let sorts = [
         (ProblemKind::ProviderNotFound, Reason::ProviderNotFound),
+        (ProblemKind::ConfigMapNotFound, Reason::ConfigMapNotFound),
         (ProblemKind::RefNotPermitted, Reason::RefNotPermitted),
         (ProblemKind::ProviderInvalid, Reason::ProviderNotAccepted),
         (ProblemKind::AgentNotFound, Reason::AgentNotFound),

@@ -52,14 +52,18 @@ fn an_agent_whose_files_shall_last_has_a_volume_and_one_pod_at_a_time() {
 }
 
 #[test]
-fn the_secret_of_a_memory_is_mounted_and_no_volume_is_asked_for() {
+fn the_secrets_of_a_memory_are_mounted_and_no_volume_is_asked_for() {
     let connection = json!({"secretKeyRef": {"name": "store", "key": "url"}});
-    let memory = json!({"conversational": {"backend": "postgres", "connection": connection}});
+    let events = json!({"secretKeyRef": {"name": "events", "key": "url"}});
+    let memory = json!({
+        "conversational": {"backend": "postgres", "connection": connection},
+        "episodic": {"backend": "postgres", "connection": events},
+    });
     let children = build(&validated(json!({"memory": memory, "runtime": {"replicas": 2}})));
     assert_eq!(children.claim, None);
     let pod = children.deployment.spec.unwrap().template.spec.unwrap();
     let secrets: Vec<_> = pod.volumes.into_iter().flatten().filter_map(|volume| volume.secret?.secret_name).collect();
-    assert_eq!(secrets, ["openai", "store"]);
+    assert_eq!(secrets, ["events", "openai", "store"]);
 }
 
 #[test]

@@ -174,6 +174,7 @@ fn a_child_that_is_not_applied_holds_the_generation_back(#[case] reason: Reason,
 
 #[rstest]
 #[case::no_provider(json!({}), false, "True/Succeeded", "False/ProviderNotFound", "absent")]
+#[case::no_prompt(json!({"prompts": {"systemFrom": {"configMapKeyRef": {"name": "prompts", "key": "system.md"}}}}), true, "True/Succeeded", "False/ConfigMapNotFound", "absent")]
 #[case::bad_duration(json!({"orchestration": {"timeout": "soon"}}), true, "False/Invalid", "True/Succeeded", "True/Invalid")]
 fn what_stands_in_the_way_is_named_and_nothing_new_is_served(
     #[case] spec: Value,

@@ -3,11 +3,6 @@
 //! A backend adds a module of `conforms!` with a way to make an empty store. Times to live are real ones, because
 //! servers keep their own clock; the store in the process has tests of its exact moments beside.
 
-#![expect(clippy::unwrap_used, reason = "the guarantees are tests by another name")]
-
-#[path = "support/stores.rs"]
-mod stores;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +16,7 @@ use futures::future::{join, join_all};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use stores::{eventually, postgres, redis, sqlite};
+use crate::places::{eventually, postgres, redis, sqlite};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SETTINGS: ConversationSettings = ConversationSettings { turns_max: 3, ttl: HOUR };

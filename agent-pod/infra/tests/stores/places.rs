@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agent_pod_core::memory::ConversationStore;
-use agent_pod_infra::memory::{PostgresStore, RedisStore, SqliteStore};
-use agent_pod_infra::secret::{SecretId, SecretStore};
+use agent_pod_core::memory::episode::EpisodeStore;
+use agent_pod_infra::memory::{
+    PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes, SqliteFile, SqliteStore,
+};
+use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -30,11 +33,7 @@ pub(crate) async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 /// The value of the variable; without it the test is skipped, but on CI it fails.
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "tests are told by the environment where servers are, and say what they skip"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where servers are")]
 fn server(variable: &str) -> Option<String> {
     let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
     if url.is_none() {
@@ -49,7 +48,15 @@ pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn store(&self) -> Arc<dyn ConversationStore> {
-        Arc::new(SqliteStore::new(self.0.path().join("memory.db")))
+        Arc::new(SqliteStore::new(self.file()))
+    }
+
+    pub(crate) fn episodes(&self) -> Arc<dyn EpisodeStore> {
+        Arc::new(SqliteEpisodes::new(self.file()))
+    }
+
+    pub(crate) fn file(&self) -> Arc<SqliteFile> {
+        Arc::new(SqliteFile::new(self.0.path().join("memory.db")))
     }
 }
 
@@ -107,26 +114,40 @@ fn id() -> SecretId {
 }
 
 impl Place {
-    fn at(&self, url: &str) -> (SecretStore, Arc<dyn ConversationStore>) {
+    fn at(url: &str) -> (SecretStore, SecretHandle) {
         let secrets = SecretStore::in_memory();
         let handle = secrets.handle(&id());
         secrets.set(&id(), Some(SecretString::from(url)));
-        let store: Arc<dyn ConversationStore> = match self.kind {
-            Kind::Postgres => Arc::new(PostgresStore::new(handle)),
+        (secrets, handle)
+    }
+
+    fn store_at(&self, handle: SecretHandle) -> Arc<dyn ConversationStore> {
+        match self.kind {
+            Kind::Postgres => Arc::new(PostgresStore::new(Arc::new(PostgresServer::new(handle)))),
             Kind::Redis => Arc::new(RedisStore::new(handle)),
-        };
-        (secrets, store)
+        }
     }
 
     /// One more replica of the store.
     pub(crate) fn store(&self) -> Arc<dyn ConversationStore> {
-        self.at(&self.url).1
+        self.store_at(Self::at(&self.url).1)
+    }
+
+    /// One more replica of the store of events.
+    pub(crate) fn episodes(&self) -> Arc<dyn EpisodeStore> {
+        Arc::new(PostgresEpisodes::new(self.server()))
+    }
+
+    /// One more pod's connections.
+    pub(crate) fn server(&self) -> Arc<PostgresServer> {
+        Arc::new(PostgresServer::new(Self::at(&self.url).1))
     }
 
     /// A store at a port where nobody listens, and its secrets.
     pub(crate) fn nowhere(&self) -> (SecretStore, Arc<dyn ConversationStore>) {
         let scheme = self.url.split("://").next().unwrap();
-        self.at(&format!("{scheme}://user:hunter2@127.0.0.1:1/0"))
+        let (secrets, handle) = Self::at(&format!("{scheme}://user:hunter2@127.0.0.1:1/0"));
+        (secrets, self.store_at(handle))
     }
 
     /// Makes the secrets of [`Place::nowhere`] lead here.
@@ -136,10 +157,15 @@ impl Place {
 
     /// A store whose way to the server can be cut.
     pub(crate) async fn behind_proxy(&self) -> (Proxy, Arc<dyn ConversationStore>) {
+        let (proxy, handle) = self.proxied().await;
+        (proxy, self.store_at(handle))
+    }
+
+    /// A URL whose way to the server can be cut.
+    pub(crate) async fn proxied(&self) -> (Proxy, SecretHandle) {
         let proxy = Proxy::start(self.address).await;
         let url = self.url.replace(&self.address.to_string(), &proxy.address.to_string());
-        let store = self.at(&url).1;
-        (proxy, store)
+        (proxy, Self::at(&url).1)
     }
 }
 

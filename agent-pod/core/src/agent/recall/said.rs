@@ -1,0 +1,90 @@
+//! The conversation of one turn.
+
+use serde_json::{Value, json};
+
+use super::{degraded, in_time};
+use crate::agent::{ConversationMemory, Ledger, Turn};
+use crate::memory::{Conversation, SessionKey, SessionLock, StoredTurn};
+use crate::message::{Message, Role};
+use crate::pattern::PatternEnd;
+use crate::prompt::Prompts;
+
+/// Put before a summary in the system message.
+const NOTES: &str = "Notes of what was said earlier in this conversation:";
+
+/// A session that is taken.
+pub(super) type Taken<'a> = (&'a ConversationMemory, SessionLock);
+
+/// What was said before, and the session's lock until the turn has been stored.
+#[derive(Default)]
+pub(super) struct Said<'a> {
+    taken: Option<Taken<'a>>,
+    conversation: Conversation,
+    /// Turns that the store has of the session.
+    stored: usize,
+}
+
+/// Takes the session. The wait for another turn of it is bounded by the run's deadline.
+pub(super) async fn lock<'a>(
+    memory: Option<&'a ConversationMemory>,
+    key: &SessionKey,
+    ledger: &Ledger,
+) -> Option<Taken<'a>> {
+    let memory = memory?;
+    let lock = degraded(ledger, "conversational", memory.store.lock(key).await)?;
+    Some((memory, lock))
+}
+
+impl<'a> Said<'a> {
+    pub(super) async fn read(taken: Option<Taken<'a>>, key: &SessionKey, ledger: &Ledger) -> Self {
+        let Some((memory, lock)) = taken else { return Self::default() };
+        let read = in_time(memory.store.read(key, None, memory.settings.turns_max)).await;
+        let Some(read) = degraded(ledger, "conversational", read) else { return Self::default() };
+        let conversation = read.unwrap_or_default();
+        let stored = conversation.turns.len();
+        ledger.held_by(conversation.turns.last().and_then(|turn| turn.agent.clone()));
+        let conversation = memory.strategy.select(conversation);
+        Self { taken: Some((memory, lock)), conversation, stored }
+    }
+
+    pub(super) fn history(&mut self, prompts: &Prompts) -> Vec<Message> {
+        if prompts.mentions("memory.conversation") {
+            return Vec::new();
+        }
+        self.conversation.turns.drain(..).flat_map(|turn| turn.messages).collect()
+    }
+
+    /// The summary of what was said long ago. None if the prompt shows it itself.
+    pub(super) fn note(&self, prompts: &Prompts) -> Option<String> {
+        let summary = self.conversation.summary.as_ref();
+        let summary = summary.filter(|_| !prompts.mentions("memory.conversation_summary"));
+        summary.map(|summary| format!("{NOTES}\n{summary}"))
+    }
+
+    /// The conversation and its summary as prompts see them.
+    pub(super) fn variables(&self) -> (Vec<Value>, Option<&String>) {
+        let said = self.conversation.turns.iter().flat_map(|turn| &turn.messages);
+        // What tools said is for the model's own eyes, in its place in the conversation.
+        let said = said.filter(|message| matches!(message.role, Role::User | Role::Assistant));
+        let said = said.filter(|message| !message.content.is_empty());
+        let conversation = said.map(|message| json!({"role": message.role, "content": message.content}));
+        (conversation.collect(), self.conversation.summary.as_ref())
+    }
+
+    /// Stores the turn. The session stays taken. Returns whether it has turns to sum up.
+    pub(super) async fn remember(
+        &self,
+        turn: &Turn<'_>,
+        key: &SessionKey,
+        question: Message,
+        end: &PatternEnd,
+    ) -> bool {
+        let Some((memory, lock)) = &self.taken else { return false };
+        let mut messages = vec![question];
+        messages.extend(end.transcript.iter().cloned());
+        let timestamp = turn.agent.environment.timestamp();
+        let stored = StoredTurn { messages, timestamp, agent: turn.ledger.holder() };
+        let appended = in_time(memory.store.append(key, stored, memory.settings, lock)).await;
+        degraded(turn.ledger, "conversational", appended).is_some() && memory.strategy.due(self.stored + 1) > 0
+    }
+}

@@ -1,0 +1,108 @@
+//! The stores in use: they outlive reloads, and agents that name the same place share them.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use agent_pod_config::SecretKey;
+use agent_pod_infra::memory::{
+    PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes, SqliteFile, SqliteStore,
+};
+use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
+
+/// The file of what agents keep on disk.
+const FILE: &str = "memory.db";
+
+/// The stores in use.
+pub(super) struct Stores {
+    secrets: SecretStore,
+    folder: Option<PathBuf>,
+    redis: Shared<SecretKey, RedisStore>,
+    files: Shared<PathBuf, SqliteFile>,
+    in_files: Shared<PathBuf, SqliteStore>,
+    episodes_in_files: Shared<PathBuf, SqliteEpisodes>,
+    servers: Shared<SecretKey, PostgresServer>,
+    on_servers: Shared<SecretKey, PostgresStore>,
+    episodes_on_servers: Shared<SecretKey, PostgresEpisodes>,
+}
+
+/// Those that some agent has, or a run of one that is gone.
+struct Shared<K, V>(HashMap<K, Weak<V>>);
+
+impl<K: Clone + Eq + Hash, V> Shared<K, V> {
+    fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    fn at(&mut self, place: &K, make: impl FnOnce() -> V) -> Arc<V> {
+        if let Some(known) = self.0.get(place).and_then(Weak::upgrade) {
+            return known;
+        }
+        self.0.retain(|_, known| known.strong_count() > 0);
+        let made = Arc::new(make());
+        self.0.insert(place.clone(), Arc::downgrade(&made));
+        made
+    }
+}
+
+impl Stores {
+    pub(super) fn new(secrets: SecretStore) -> Self {
+        Self {
+            secrets,
+            folder: None,
+            redis: Shared::new(),
+            files: Shared::new(),
+            in_files: Shared::new(),
+            episodes_in_files: Shared::new(),
+            servers: Shared::new(),
+            on_servers: Shared::new(),
+            episodes_on_servers: Shared::new(),
+        }
+    }
+
+    pub(super) fn keep_files_in(&mut self, folder: PathBuf) {
+        self.folder = Some(folder);
+    }
+
+    pub(super) fn redis(&mut self, key: &SecretKey) -> Arc<RedisStore> {
+        let Self { redis, secrets, .. } = self;
+        redis.at(key, || RedisStore::new(url(secrets, key)))
+    }
+
+    pub(super) fn conversations_in_file(&mut self) -> Result<Arc<SqliteStore>, String> {
+        let (place, file) = self.file()?;
+        Ok(self.in_files.at(&place, || SqliteStore::new(file)))
+    }
+
+    pub(super) fn episodes_in_file(&mut self) -> Result<Arc<SqliteEpisodes>, String> {
+        let (place, file) = self.file()?;
+        Ok(self.episodes_in_files.at(&place, || SqliteEpisodes::new(file)))
+    }
+
+    pub(super) fn conversations_on(&mut self, key: &SecretKey) -> Arc<PostgresStore> {
+        let server = self.server(key);
+        self.on_servers.at(key, || PostgresStore::new(server))
+    }
+
+    pub(super) fn episodes_on(&mut self, key: &SecretKey) -> Arc<PostgresEpisodes> {
+        let server = self.server(key);
+        self.episodes_on_servers.at(key, || PostgresEpisodes::new(server))
+    }
+
+    fn file(&mut self) -> Result<(PathBuf, Arc<SqliteFile>), String> {
+        let folder = self.folder.as_ref().ok_or("this backend keeps a file: start with --data-dir DIR")?;
+        let place = folder.join(FILE);
+        let file = self.files.at(&place, || SqliteFile::new(&place));
+        Ok((place, file))
+    }
+
+    fn server(&mut self, key: &SecretKey) -> Arc<PostgresServer> {
+        let Self { servers, secrets, .. } = self;
+        servers.at(key, || PostgresServer::new(url(secrets, key)))
+    }
+}
+
+fn url(secrets: &SecretStore, SecretKey { name, key }: &SecretKey) -> SecretHandle {
+    secrets.handle(&SecretId { name: name.clone(), key: key.clone() })
+}
