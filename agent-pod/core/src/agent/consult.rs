@@ -152,12 +152,15 @@ impl Account<'_> {
     }
 
     async fn tell(&mut self, step: Step) {
-        // A call of an agent and a handoff are told twice: as the call of a tool, and as a step.
-        let twin = |(_, told): &&(u32, Step)| told.step_type == "tool" && same_call(told, &step);
+        // A call of an agent and a handoff are told twice: as the call of a tool by its name, and as a step.
+        let twin = |(_, told): &&(u32, Step)| {
+            told.step_type == "tool" && told.agent == step.agent && told.ok == step.ok && told.result == step.result
+        };
         if matches!(step.step_type, "delegate" | "handoff")
-            && let Some((index, _)) = self.told.iter().find(twin)
+            && let Some(index) = self.told.iter().find(twin).map(|(index, _)| *index)
         {
-            self.turn.ledger.amend(*index, self.seen(step));
+            self.turn.ledger.amend(index, self.seen(step.clone()));
+            self.told.iter_mut().filter(|(told, _)| *told == index).for_each(|(_, told)| *told = step.clone());
             return;
         }
         let mut seen = self.seen(step.clone());

@@ -187,6 +187,20 @@ async fn what_was_said_and_found_out_goes_along() {
     assert_eq!(depths, [1, 1], "whoever was asked takes it from one to the next");
 }
 
+#[rstest]
+#[case::read_along(streamed())]
+#[case::told_at_the_end(RunOptions::default())]
+#[tokio::test(start_paused = true)]
+async fn a_handoff_is_one_step_whatever_its_tool_is_called(#[case] options: RunOptions) {
+    let team = Arc::<Team>::default();
+    let (a, b) = (ScriptedModel::new([calls(&[("to-b", "hers")])]), ScriptedModel::new([calls(&[("to-c", "his")])]));
+    team.join("c", fixture(&ScriptedModel::new([says("Done.")])), &[]);
+    team.join("b", fixture(&b).pattern(team.swarm(3, &["c"])), &["to-c=c"]);
+    let first = team.join("a", fixture(&a).pattern(team.swarm(3, &["b", "c"])), &["to-b=b"]);
+    let answer = Arc::clone(&first).start(ask("?"), options, ()).answer().await.unwrap();
+    assert_eq!(steps(&answer), [json!(["handoff", "b", null, true]), json!(["handoff", "c", "b", true])]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_conversation_cannot_go_where_whoever_was_asked_cannot_get() {
     let team = Arc::<Team>::default();
