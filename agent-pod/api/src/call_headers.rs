@@ -14,6 +14,7 @@ use crate::fields::problem;
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 const TRACE_HEADER: &str = "traceparent";
 const DEPTH_HEADER: &str = "x-astromesh-depth";
+const TOKENS_HEADER: &str = "x-astromesh-tokens-left";
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 
 /// The longest idempotency key, in characters.
@@ -25,6 +26,7 @@ pub(crate) struct CallHeaders {
     timeout: Option<Duration>,
     idempotency_key: Option<String>,
     depth: u32,
+    tokens_max: Option<u64>,
     /// What is wrong with them.
     pub(crate) problems: Vec<FieldProblem>,
 }
@@ -34,9 +36,17 @@ impl CallHeaders {
     pub(crate) fn read(headers: &HeaderMap) -> Self {
         let (timeout, idempotency_key, depth) = (timeout(headers), idempotency_key(headers), depth(headers));
         let problems = timeout.as_ref().err().into_iter().chain(idempotency_key.as_ref().err());
-        let problems = problems.chain(depth.as_ref().err()).cloned().collect();
+        let tokens_max = tokens_max(headers);
+        let problems = problems.chain(depth.as_ref().err()).chain(tokens_max.as_ref().err()).cloned().collect();
         let (timeout, idempotency_key) = (timeout.ok().flatten(), idempotency_key.ok().flatten());
-        Self { trace_id: trace_id(headers), timeout, idempotency_key, depth: depth.unwrap_or_default(), problems }
+        Self {
+            trace_id: trace_id(headers),
+            timeout,
+            idempotency_key,
+            depth: depth.unwrap_or_default(),
+            tokens_max: tokens_max.ok().flatten(),
+            problems,
+        }
     }
 
     /// A hash of the body, where there is a key that needs it. Neither the order of fields nor white space matter.
@@ -48,8 +58,8 @@ impl CallHeaders {
     pub(crate) fn options(self, fingerprint: Option<[u8; 32]>, streaming: bool) -> RunOptions {
         let idempotency =
             self.idempotency_key.clone().zip(fingerprint).map(|(key, fingerprint)| IdempotencyKey { key, fingerprint });
-        let Self { trace_id, timeout, depth, .. } = self;
-        RunOptions { trace_id, timeout, idempotency, streaming, depth, ..RunOptions::default() }
+        let Self { trace_id, timeout, depth, tokens_max, .. } = self;
+        RunOptions { trace_id, timeout, idempotency, streaming, depth, tokens_max, ..RunOptions::default() }
     }
 }
 
@@ -69,6 +79,13 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, FieldProblem> {
         Ok(milliseconds) if milliseconds > 0 => Ok(Some(Duration::from_millis(milliseconds))),
         Ok(_) | Err(_) => Err(problem("X-Request-Timeout-Ms", "must be a whole number of milliseconds above 0")),
     }
+}
+
+/// What the agents that have called each other to get here may still use.
+fn tokens_max(headers: &HeaderMap) -> Result<Option<u64>, FieldProblem> {
+    let Some(value) = headers.get(TOKENS_HEADER) else { return Ok(None) };
+    let tokens = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    tokens.map(Some).ok_or_else(|| problem("X-Astromesh-Tokens-Left", "must be a whole number of tokens"))
 }
 
 /// How many agents have called each other to get here.

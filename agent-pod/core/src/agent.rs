@@ -202,12 +202,12 @@ impl Agent {
         let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let run_id = identity.run_id.clone();
-        let bill = options.bill;
+        let account = (options.bill, options.tokens_max);
         let (sender, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
             let outgoing = if options.streaming && !options.quiet { guard::Outgoing::of(&self) } else { None };
             let events = Events { sender, streaming: options.streaming, aloud: !options.quiet, outgoing };
-            let unwritten = turn::run(&self, request, (identity, bill), limit, (events, &at_desk)).await;
+            let unwritten = turn::run(&self, request, (identity, account), limit, (events, &at_desk)).await;
             drop(held);
             unwritten.write(&self).await;
         };

@@ -225,6 +225,12 @@ impl Guardrails {
         }
     }
 
+    /// The most tokens of a run, by the strictest rule.
+    #[must_use]
+    pub fn tokens_max(&self) -> Option<u64> {
+        self.input.iter().chain(self.output.iter()).filter_map(Rule::tokens_max).min()
+    }
+
     /// The rule that allows no further model call of a run that has used so many tokens.
     #[must_use]
     pub fn over_budget(&self, used: u64) -> Option<Block> {

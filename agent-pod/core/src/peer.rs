@@ -10,6 +10,7 @@ use crate::agent::Booked;
 use crate::error::{ErrorCode, RunError};
 use crate::event::TurnRequest;
 use crate::service::{AgentService, Run, RunOptions};
+use crate::tool::{Desk, Ruling};
 
 /// How many agents may have called each other at most to get to a run.
 pub const DEPTH_MAX: u32 = 8;
@@ -25,6 +26,12 @@ pub trait Peer: Send + Sync {
     /// # Errors
     /// When it is not let in, or not there.
     async fn start(&self, request: TurnRequest, options: RunOptions) -> Result<Run, RunError>;
+    /// Answers an approval that one of its runs waits for. One that does not get there is denied when its time is up.
+    async fn decide(&self, (_run_id, desk): (&str, &Desk), approval: &str, ruling: Ruling) {
+        if let Err(error) = desk.decide(approval, ruling) {
+            tracing::debug!(cause = %error, "a decision came too late for the agent that waited for it");
+        }
+    }
 }
 
 /// An agent, and the way to it.
@@ -129,3 +136,28 @@ impl PartialEq for Bill {
 }
 
 impl Eq for Bill {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    #[async_trait]
+    impl Peer for Nobody {
+        async fn start(&self, _: TurnRequest, _: RunOptions) -> Result<Run, RunError> {
+            Err(RunError::new(ErrorCode::AgentNotFound, "nobody is there"))
+        }
+    }
+
+    #[test]
+    fn two_sessions_of_a_caller_are_two_of_the_agent_it_calls() {
+        let port = Arc::new(Nobody);
+        let target = Target { namespace: "shop".to_owned(), name: "billing".to_owned(), port };
+        assert_eq!(target.session("s-1"), "s-1::billing");
+        let long = |end: &str| target.session(&format!("{}{end}", "s".repeat(255)));
+        assert!(long("1").ends_with("::billing") && long("1").len() <= 256);
+        assert_eq!(long("1"), long("1"));
+        assert_ne!(long("1"), long("2"));
+    }
+}

@@ -65,6 +65,8 @@ pub struct RunOptions {
     pub attended: bool,
     /// How many agents have called each other to get here (`X-Astromesh-Depth`).
     pub depth: u32,
+    /// What the agents that have called each other to get here may still use, in tokens (`X-Astromesh-Tokens-Left`).
+    pub tokens_max: Option<u64>,
     /// Whether the caller wants no tokens, only what happens on the way: nothing of the answer goes out before its end.
     pub quiet: bool,
     /// Where what it uses is left for the run that has called it; only within a process.

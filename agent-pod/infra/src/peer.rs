@@ -14,6 +14,7 @@ use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::peer::Peer;
 use agent_pod_core::service::{Run, RunOptions};
+use agent_pod_core::tool::{Desk, Ruling};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -23,7 +24,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use sse_stream::SseStream;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::http::{Client, HttpError, TlsSettings, USER_AGENT};
@@ -32,6 +35,9 @@ use crate::model::error::malformed;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a decision on an approval may take to get there.
+const DECISION_WAIT: Duration = Duration::from_secs(5);
 
 /// The most bytes of an answer that comes as one document.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -43,6 +49,8 @@ const X_RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
 pub struct Remote {
     name: String,
     url: Url,
+    /// Where its runs are.
+    runs: Url,
     token: PathBuf,
     client: Arc<Client>,
 }
@@ -66,30 +74,40 @@ impl Remote {
     /// When it could never be called.
     pub fn new(base: &str, name: &str, token: impl Into<PathBuf>) -> Result<Self, RemoteError> {
         let wrong = || RemoteError::Url(base.to_owned());
-        let mut url = Url::parse(base).map_err(|_| wrong())?;
+        let url = Url::parse(base).map_err(|_| wrong())?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
             return Err(wrong());
         }
-        url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(["v1", "agents", name, "run"]);
+        let below = |segments: &[&str]| {
+            let mut url = url.clone();
+            url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+            Some(url)
+        };
+        let (run, runs) = below(&["v1", "agents", name, "run"]).zip(below(&["v1", "runs"])).ok_or_else(wrong)?;
         let client = Client::new(url.scheme() == "https", TlsSettings::default(), CONNECT_TIMEOUT);
         let client = Arc::new(client.map_err(|error| RemoteError::Tls(error.to_string()))?);
-        Ok(Self { name: name.to_owned(), url, token: token.into(), client })
+        Ok(Self { name: name.to_owned(), url: run, runs, token: token.into(), client })
     }
 
     async fn request(&self, request: &TurnRequest, options: &RunOptions) -> Result<Request<Full<Bytes>>, RunError> {
-        let body = wire::body(request, options.streaming).to_string();
+        let mut call = self.post(&self.url, &wire::body(request, options.streaming)).await?;
+        let headers = call.headers_mut();
+        headers.extend(run_headers(options));
+        let accept = if options.streaming { "text/event-stream" } else { "application/json" };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        Ok(call)
+    }
+
+    async fn post(&self, url: &Url, body: &Value) -> Result<Request<Full<Bytes>>, RunError> {
         let unsendable = |_| RunError::new(ErrorCode::Internal, "the call of another agent could not be written");
         let mut call = Request::builder()
             .method(Method::POST)
-            .uri(self.url.as_str())
-            .body(Full::new(body.into()))
+            .uri(url.as_str())
+            .body(Full::new(body.to_string().into()))
             .map_err(unsendable)?;
         let headers = call.headers_mut();
-        headers.extend(run_headers(options));
         headers.insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let accept = if options.streaming { "text/event-stream" } else { "application/json" };
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
         // Without a token the other pod decides: one that lets everybody in needs none.
         if let Some(token) = read(&self.token).await {
             let bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret().trim()));
@@ -121,6 +139,9 @@ fn run_headers(options: &RunOptions) -> HeaderMap {
         }
     };
     tell("x-astromesh-depth", options.depth.to_string());
+    if let Some(tokens) = options.tokens_max {
+        tell("x-astromesh-tokens-left", tokens.to_string());
+    }
     if let Some(left) = options.timeout {
         // At least one: zero is no deadline that a caller may set.
         tell("x-request-timeout-ms", left.as_millis().max(1).to_string());
@@ -151,6 +172,19 @@ impl Peer for Remote {
             stream::iter([TurnEvent::Done(Box::new(end))]).boxed()
         };
         Ok(Run { run_id, events, desk: Arc::default() })
+    }
+
+    async fn decide(&self, (run_id, _desk): (&str, &Desk), approval: &str, ruling: Ruling) {
+        let sent = timeout(DECISION_WAIT, async {
+            let mut url = self.runs.clone();
+            url.path_segments_mut().ok()?.extend([run_id, "approvals", approval]);
+            let call = self.post(&url, &wire::decision(&ruling)).await.ok()?;
+            let answer = self.client.send(call).await.ok()?;
+            answer.status().is_success().then_some(())
+        });
+        if sent.await.ok().flatten().is_none() {
+            tracing::warn!(agent = %self.name, run_id, "a decision did not get to the agent that waits for it");
+        }
     }
 }
 

@@ -446,3 +446,42 @@ async fn a_conversation_goes_to_another_pod_and_back() {
     let text = text.send().await.unwrap().text().await.unwrap();
     assert!(text.contains("\"content\":\"Nine to five.\""), "{text}");
 }
+
+#[tokio::test]
+async fn an_approval_is_given_for_a_worker_of_another_pod() {
+    let calculation = json!({"tool_calls": [{"index": 0, "id": "c", "type": "function",
+        "function": {"name": "calculator", "arguments": "{\"expression\": \"6 * 7\"}"}}]});
+    let running = Running::start([
+        ("You lead", vec![calls("worker", "?"), says("Done.")]),
+        ("You work", vec![calculation, says("Worked.")]),
+    ])
+    .await;
+    let model = format!("{}/v1", running.url);
+    let tool = json!({"name": "calculator", "type": "internal", "requireApproval": true, "approvalTimeout": "20s"});
+    let worker = manifest("worker", "You work.", json!({"tools": [tool]}));
+    let (there, _other) = pod_of(worker.clone(), &[], &model, &[]).await;
+    let tool = json!({"name": "worker", "type": "agent", "agent": {"agentRef": {"name": "worker"}}});
+    let lead = manifest("lead", "You lead.", json!({"tools": [tool]}));
+    let (here, _document) = pod_of(lead, &[worker], &model, &[("http://worker-agent.shop.svc", &there.api)]).await;
+    let mut response = here.ask("lead", &json!({"query": "?", "stream": true})).send().await.unwrap();
+    let (mut text, mut decided) = (String::new(), false);
+    while let Some(piece) = response.chunk().await.unwrap() {
+        text.push_str(std::str::from_utf8(&piece).unwrap());
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+        let asked = events.into_iter().find(|event| event["type"] == "approval_required").filter(|_| !decided);
+        if let Some(asked) = asked {
+            let run_id = response.headers()["x-run-id"].to_str().unwrap().to_owned();
+            let url = format!("{}/v1/runs/{run_id}/approvals/{}", here.api, asked["id"].as_str().unwrap());
+            let ruling =
+                here.http.post(url).json(&json!({"decision": "deny", "reason": "not now"})).send().await.unwrap();
+            assert!(ruling.status().is_success(), "{}", ruling.text().await.unwrap());
+            decided = true;
+        }
+    }
+    let done: Value =
+        serde_json::from_str(text.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap()).unwrap();
+    assert_eq!(done["answer"], "Done.", "{text}");
+    let approval = done["steps"].as_array().unwrap().iter().find(|step| step["type"] == "approval").unwrap();
+    assert_eq!((&approval["agent"], &approval["ok"]), (&json!("worker"), &json!(false)), "{approval}");
+    assert!(approval["result"].as_str().unwrap().starts_with("not now (by "), "{approval}");
+}

@@ -132,26 +132,41 @@ fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
 /// An agent wakes itself and all that may call it when more than its status has changed, and the providers that it names
 /// always.
 fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes + Send {
-    let mut seen = Seen::default();
-    let mut named = HashMap::<ObjectKey, BTreeSet<ObjectKey>>::new();
+    let mut news = AgentNews::default();
     move |touched| {
+        if let Touched::Gone(agent) = touched {
+            ctx.forget(agent);
+        }
+        news.wakes(touched, &ctx.stores)
+    }
+}
+
+/// What is known of agents from what was told of them before.
+#[derive(Default)]
+struct AgentNews {
+    seen: Seen,
+    /// The providers that each has named.
+    named: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+}
+
+impl AgentNews {
+    fn wakes(&mut self, touched: &Touched<Agent>, stores: &Stores) -> Wakes {
         let agent = touched.object();
         let key = ObjectKey::of(agent);
         let now = providers_of(agent);
         let mut wakes = Wakes::default();
         let before = match touched {
             Touched::Present(agent) => {
-                if seen.has_changed(agent) {
+                if self.seen.has_changed(agent) {
                     wakes.agents.push(ObjectRef::from_obj(agent));
-                    wakes.agents.extend(callers(&ctx, &key));
+                    wakes.agents.extend(callers(stores, &key));
                 }
-                named.insert(key.clone(), now.clone())
+                self.named.insert(key, now.clone())
             }
             Touched::Gone(agent) => {
-                seen.forget(agent);
-                ctx.forget(agent);
-                wakes.agents.extend(callers(&ctx, &key));
-                named.remove(&key)
+                self.seen.forget(agent);
+                wakes.agents.extend(callers(stores, &key));
+                self.named.remove(&key)
             }
         };
         // Those that it named before have lost a user.
@@ -162,8 +177,8 @@ fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes
 }
 
 /// Those whose documents may say something else now that an agent has changed.
-fn callers(ctx: &agent::Context, key: &ObjectKey) -> impl Iterator<Item = ObjectRef<Agent>> {
-    ctx.stores.callers(key).into_iter().map(|caller| reference(&caller.name, &caller.namespace))
+fn callers(stores: &Stores, key: &ObjectKey) -> impl Iterator<Item = ObjectRef<Agent>> {
+    stores.callers(key).into_iter().map(|caller| reference(&caller.name, &caller.namespace))
 }
 
 /// A provider wakes itself and every agent that names it, when more than its status has changed.
@@ -350,5 +365,31 @@ mod tests {
         assert_eq!(woken(wakes(&Touched::Present(namespace("other", "team", "a")))), nobody);
         assert_eq!(woken(wakes(&Touched::Present(namespace("shop", "team", "b")))), both);
         assert_eq!(woken(wakes(&Touched::Gone(namespace("shop", "team", "b")))), both);
+    }
+
+    #[test]
+    fn an_agent_wakes_whoever_may_call_it_when_it_comes_changes_or_goes() {
+        let mut known = Known::nothing();
+        let one = |name: &str, called: Option<&str>, generation: i64| {
+            let tool = |name| json!([{"name": "t", "type": "agent", "agent": {"agentRef": {"name": name}}}]);
+            let mut agent = agent(json!({"tools": called.map_or_else(|| json!([]), tool)}));
+            agent.metadata.name = Some(name.to_owned());
+            agent.metadata.uid = Some(name.to_owned());
+            agent.metadata.generation = Some(generation);
+            agent
+        };
+        known.agent(one("lead", Some("writer"), 1));
+        known.agent(one("writer", Some("editor"), 1));
+        let mut news = AgentNews::default();
+        let mut woken = |touched: &Touched<Agent>| -> Vec<String> {
+            news.wakes(touched, &known.stores).agents.into_iter().map(|agent| agent.name).collect()
+        };
+        let nobody = Vec::<String>::new();
+        let present = |generation| Touched::Present(one("editor", None, generation));
+        assert_eq!(woken(&present(1)), ["editor", "lead", "writer"], "it has come");
+        assert_eq!(woken(&present(1)), nobody, "its status alone has changed");
+        assert_eq!(woken(&present(2)), ["editor", "lead", "writer"], "it has changed");
+        assert_eq!(woken(&Touched::Gone(one("editor", None, 2))), ["lead", "writer"], "it has gone");
+        assert_eq!(woken(&Touched::Present(one("lead", Some("writer"), 1))), ["lead"], "nobody may call it");
     }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn show(
         ("X-Request-Timeout-Ms" = Option<u64>, Header, minimum = 1, description = "Deadline of the run; the shorter one of it and the agent's holds."),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The call is carried out once for this key, for 24 hours; a repeated call gets the stored answer."),
         ("X-Astromesh-Depth" = Option<u32>, Header, maximum = 8, description = "How many agents have called each other to get here; agents set it when they call one."),
+        ("X-Astromesh-Tokens-Left" = Option<u64>, Header, description = "What the agents that have called each other to get here may still use, in tokens; agents set it when they call one."),
         ("traceparent" = Option<String>, Header, description = "The caller's trace, as in W3C trace context."),
     ),
     request_body = schemas::RunRequest,

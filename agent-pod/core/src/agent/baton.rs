@@ -56,7 +56,8 @@ impl Ledger {
             baton.refused = true;
             Passed::NoMore
         } else if baton.to.contains(agent) {
-            baton.passed = Some(HandedOn { agent: agent.to_owned(), note: Some(note.to_owned()) });
+            baton.passed =
+                Some(HandedOn { agent: agent.to_owned(), note: Some(note.to_owned()).filter(|note| !note.is_empty()) });
             Passed::Over
         } else {
             Passed::NotTo

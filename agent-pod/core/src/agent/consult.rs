@@ -1,9 +1,12 @@
 //! A turn has another agent answer, within what is left of it, and accounts for what that one does.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::{BoxFuture, Either, select};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -13,6 +16,7 @@ use crate::error::{ErrorCode, RunError};
 use crate::event::{Attempt, RunAnswer, Step, TurnEvent, TurnRequest};
 use crate::peer::{Bill, DEPTH_MAX, Target};
 use crate::service::RunOptions;
+use crate::tool::Ruling;
 use crate::usage::Usage;
 
 /// What becomes of the other agent's words.
@@ -60,12 +64,22 @@ impl Turn<'_> {
             streaming: self.events.streaming,
             quiet: voice == Voice::Inner,
             depth: self.identity.depth + 1,
+            tokens_max: self.tokens_left(),
             bill: Some(account.bill.clone()),
             ..RunOptions::default()
         };
         // After the account, so that it is dropped before: then the bill is there.
         let mut run = target.port.start(request, options).await?;
-        while let Some(event) = run.events.next().await {
+        let mut rulings: Rulings<'_> = FuturesUnordered::new();
+        loop {
+            let event = match select(run.events.next(), pin!(next_of(&mut rulings))).await {
+                Either::Left((Some(event), _)) => event,
+                Either::Left((None, _)) => break,
+                Either::Right(((id, ruling), _)) => {
+                    target.port.decide((&run.run_id, &run.desk), &id, ruling).await;
+                    continue;
+                }
+            };
             match event {
                 TurnEvent::Token(text) if voice == Voice::Answer => {
                     self.events.token(text).await;
@@ -79,13 +93,35 @@ impl Turn<'_> {
                     account.settle_failure(&error);
                     return Err(*error);
                 }
-                TurnEvent::ApprovalRequired { .. } | TurnEvent::Status(_) | TurnEvent::Token(_) => {}
+                TurnEvent::Status(_) | TurnEvent::Token(_) => {}
+                TurnEvent::ApprovalRequired { id, name, arguments, expires_at } => {
+                    // Whoever decides on this run decides on what is done for it; ids of two agents may be the same.
+                    let own = format!("{}.{id}", target.name);
+                    let mut waited = self.desk.approval(&own);
+                    rulings.push(async move { (id, waited.answer().await) }.boxed());
+                    let (name, arguments) = (self.shown(&name), self.shown_json(&arguments));
+                    self.events.send(TurnEvent::ApprovalRequired { id: own, name, arguments, expires_at }).await;
+                }
                 TurnEvent::ToolCall { id, name: _, arguments } => account.begun(id, arguments),
                 TurnEvent::ToolResult { id, name, ok, result } => account.tool(&id, name, ok, result).await,
                 TurnEvent::Step(step) => account.tell(*step).await,
             }
         }
         Err(RunError::new(ErrorCode::Internal, "the run ended without an answer"))
+    }
+}
+
+/// Approvals that another agent waits for, by its own ids.
+type Rulings<'a> = FuturesUnordered<BoxFuture<'a, (String, Option<Ruling>)>>;
+
+/// The next ruling; for ever, where nothing is waited for.
+async fn next_of(rulings: &mut Rulings<'_>) -> (String, Ruling) {
+    loop {
+        match rulings.next().await {
+            Some((id, Some(ruling))) => return (id, ruling),
+            Some((_, None)) => {}
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -116,12 +152,15 @@ impl Account<'_> {
     }
 
     async fn tell(&mut self, step: Step) {
-        // A call of an agent and a handoff are told twice: as the call of a tool, and as a step.
-        let twin = |(_, told): &&(u32, Step)| told.step_type == "tool" && same_call(told, &step);
+        // A call of an agent and a handoff are told twice: as the call of a tool by its name, and as a step.
+        let twin = |(_, told): &&(u32, Step)| {
+            told.step_type == "tool" && told.agent == step.agent && told.ok == step.ok && told.result == step.result
+        };
         if matches!(step.step_type, "delegate" | "handoff")
-            && let Some((index, _)) = self.told.iter().find(twin)
+            && let Some(index) = self.told.iter().find(twin).map(|(index, _)| *index)
         {
-            self.turn.ledger.amend(*index, self.seen(step));
+            self.turn.ledger.amend(index, self.seen(step.clone()));
+            self.told.iter_mut().filter(|(told, _)| *told == index).for_each(|(_, told)| *told = step.clone());
             return;
         }
         let mut seen = self.seen(step.clone());

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::{Agent, Ledger, Turn};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{Finish, TurnEvent, TurnRequest};
-use crate::guardrail::{Action, Block, Flow, Screened, Subject};
+use crate::guardrail::{Action, Block, Direction, Flow, Hit, Kind, Screened, Subject};
 use crate::message::{Message, Role};
 use crate::pattern::PatternEnd;
 
@@ -73,12 +73,21 @@ pub(super) fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledger) ->
 
 impl Turn<'_> {
     /// Refuses another model call of a run that is blocked, or has used what it may.
-    pub(super) fn may_ask(&self) -> Result<(), RunError> {
+    pub(crate) fn may_ask(&self) -> Result<(), RunError> {
         if self.ledger.block().is_none() {
-            let over = self.agent.guardrails.over_budget(self.ledger.tokens());
-            self.ledger.blocked_by(over);
+            let used = self.ledger.tokens();
+            let over = self.agent.guardrails.over_budget(used);
+            self.ledger
+                .blocked_by(over.or_else(|| self.ledger.tokens_max().filter(|max| used > *max).map(callers_limit)));
         }
         self.ledger.block().map_or(Ok(()), |_| Err(blocked()))
+    }
+
+    /// What another agent may use for this run, in tokens: what its rules leave, and those of whoever has called it.
+    pub(super) fn tokens_left(&self) -> Option<u64> {
+        let used = self.ledger.tokens();
+        let limits = self.agent.guardrails.tokens_max().into_iter().chain(self.ledger.tokens_max());
+        limits.map(|max| max.saturating_sub(used)).min()
     }
 
     /// Waits until a rule blocks what the model is saying; for ever, if none does.
@@ -188,6 +197,14 @@ impl Turn<'_> {
         self.ledger.guarded(self.agent.guardrails.screen_json(Subject::Answer, &mut data));
         data
     }
+}
+
+/// A limit of whoever has called this agent; that one's own rule has the words for the user.
+fn callers_limit(max: u64) -> Block {
+    let (direction, kind, action) = (Direction::Input, Kind::CostLimit, Action::Block);
+    let reason = format!("token budget of the calling agent exceeded ({max} were left)");
+    let message = "The token budget of the agent that has asked is used up.".to_owned();
+    Block { hit: Hit { direction, kind, action, reason }, message }
 }
 
 /// What a blocked run ends with.

@@ -33,6 +33,8 @@ pub struct Booked {
     pub(crate) baton: Option<Baton>,
     /// The agent that has the conversation, where that is another one.
     pub(crate) holder: Option<String>,
+    /// What the agents that have called this one may still use, in tokens.
+    pub(crate) tokens_max: Option<u64>,
 }
 
 /// What other agents have used.
@@ -56,6 +58,16 @@ impl Booked {
 }
 
 impl Ledger {
+    /// The book of a run that may use no more than so many tokens.
+    pub(super) fn bounded(tokens_max: Option<u64>) -> Self {
+        Self(Mutex::new(Booked { tokens_max, ..Booked::default() }))
+    }
+
+    /// What the agents that have called this one may still use.
+    pub(super) fn tokens_max(&self) -> Option<u64> {
+        self.lock().tokens_max
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Booked> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,12 +23,18 @@ use crate::tool::Desk;
 pub(super) async fn run(
     agent: &Agent,
     request: TurnRequest,
-    (identity, bill): (Identity, Option<Bill>),
+    (identity, (bill, tokens_max)): (Identity, (Option<Bill>, Option<u64>)),
     limit: Duration,
     (events, desk): (Events, &Desk),
 ) -> Unwritten {
-    let mut booking =
-        Booking { agent, identity, bill, started: Instant::now(), ledger: Ledger::default(), outcome: "cancelled" };
+    let mut booking = Booking {
+        agent,
+        identity,
+        bill,
+        started: Instant::now(),
+        ledger: Ledger::bounded(tokens_max),
+        outcome: "cancelled",
+    };
     let Booking { identity, ledger, started, .. } = &booking;
     let request = admit(agent, request, ledger);
     let (request, events, memory, deadline) = (&request, &events, &Value::Null, *started + limit);
@@ -131,8 +137,18 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
 }
 
 fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
-    let Booked { usage, attempts, steps, degraded, guardrail_hits, block, others: _, baton: _, holder: _ } =
-        turn.ledger.booked().with_others();
+    let Booked {
+        usage,
+        attempts,
+        steps,
+        degraded,
+        guardrail_hits,
+        block,
+        others: _,
+        baton: _,
+        holder: _,
+        tokens_max: _,
+    } = turn.ledger.booked().with_others();
     let (data, data_error) = match data.filter(|_| block.is_none()) {
         Some(Ok(data)) => (Some(data), None),
         Some(Err(problem)) => (Some(Value::Null), Some(problem)),

@@ -152,8 +152,9 @@ impl<'a> Relay<'a> {
             Ok(answer) => {
                 self.answer.push_str(&answer.answer);
                 self.truncated = answer.truncated;
-                if let Some(hit) = answer.guardrail.clone().filter(|_| answer.blocked) {
-                    // Its rule holds for the whole run.
+                // Its rule holds for the whole run, unless that is this agent's own limit.
+                let hit = answer.guardrail.clone().filter(|_| answer.blocked && self.turn.may_ask().is_ok());
+                if let Some(hit) = hit {
                     self.turn.ledger.blocked_by(Some(Block { hit, message: answer.answer.clone() }));
                 }
                 target.name.clone_into(&mut self.from);

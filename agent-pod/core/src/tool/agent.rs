@@ -42,6 +42,8 @@ impl AgentTool {
 impl Tool for AgentTool {
     fn spec(&self) -> ToolSpec {
         let target = &self.target.name;
+        // Whoever gets the conversation knows the question: a model need not say more.
+        let required: &[&str] = if self.hands_over { &[] } else { &["query"] };
         let (description, query) = match (&self.description, self.hands_over) {
             (Some(said), false) => (said.clone(), ASKED),
             (None, false) => (format!("Asks the agent `{target}` and gives its answer."), ASKED),
@@ -58,19 +60,19 @@ impl Tool for AgentTool {
             description,
             parameters: json!({
                 "type": "object",
-                "properties": {"query": {"type": "string", "minLength": 1, "description": query}},
-                "required": ["query"],
+                "properties": {"query": {"type": "string", "description": query}},
+                "required": required,
             }),
         }
     }
 
     async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError> {
         let query = arguments.get("query").and_then(Value::as_str).map(str::trim).unwrap_or_default();
-        if query.is_empty() {
-            return Err(ToolError::refused("`query` must not be empty"));
-        }
         if let Some(passed) = turn.ledger.pass_on(&self.target.key(), query) {
             return said(&passed, &self.target.name);
+        }
+        if query.is_empty() {
+            return Err(ToolError::refused("`query` must not be empty"));
         }
         let request = TurnRequest {
             query: query.to_owned(),

@@ -9,11 +9,11 @@ use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSetting
 use agent_pod_core::memory::{ConversationSettings, ConversationStore as _, SessionKey, Strategy};
 use agent_pod_core::model::{ModelError, ModelErrorKind};
 use agent_pod_core::service::RunOptions;
-use agent_pod_core::testing::{ScriptedModel, TableStore};
+use agent_pod_core::testing::{Scripted, ScriptedModel, TableStore};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, ask, events, streamed};
+use crate::fixture::{Fixture, ask, content, events, streamed};
 use crate::team::{Reply, Team, calls, says};
 
 fn fixture(model: &Arc<ScriptedModel>) -> Fixture {
@@ -187,6 +187,20 @@ async fn what_was_said_and_found_out_goes_along() {
     assert_eq!(depths, [1, 1], "whoever was asked takes it from one to the next");
 }
 
+#[rstest]
+#[case::read_along(streamed())]
+#[case::told_at_the_end(RunOptions::default())]
+#[tokio::test(start_paused = true)]
+async fn a_handoff_is_one_step_whatever_its_tool_is_called(#[case] options: RunOptions) {
+    let team = Arc::<Team>::default();
+    let (a, b) = (ScriptedModel::new([calls(&[("to-b", "hers")])]), ScriptedModel::new([calls(&[("to-c", "his")])]));
+    team.join("c", fixture(&ScriptedModel::new([says("Done.")])), &[]);
+    team.join("b", fixture(&b).pattern(team.swarm(3, &["c"])), &["to-c=c"]);
+    let first = team.join("a", fixture(&a).pattern(team.swarm(3, &["b", "c"])), &["to-b=b"]);
+    let answer = Arc::clone(&first).start(ask("?"), options, ()).answer().await.unwrap();
+    assert_eq!(steps(&answer), [json!(["handoff", "b", null, true]), json!(["handoff", "c", "b", true])]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_conversation_cannot_go_where_whoever_was_asked_cannot_get() {
     let team = Arc::<Team>::default();
@@ -240,6 +254,38 @@ async fn a_rule_of_whoever_has_the_conversation_blocks_the_run() {
     let answer = answer(&pair.triage, "A refund!").await;
     assert_eq!((answer.answer.as_str(), answer.blocked, answer.finish), ("Not here.", true, Finish::Blocked));
     assert_eq!(answer.guardrail.unwrap().reason, "topic `refund`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_rule_of_the_asked_agent_blocks_stops_whoever_speaks() {
+    let block = || {
+        vec![rule(CheckSettings::Content { keywords: vec!["secret".to_owned()], patterns: Vec::new() }, Action::Block)]
+    };
+    let endless = Ok([content("This is a secret, "), content(&"and so on ".repeat(100)), Scripted::Silence].into());
+    let pair = pair_of(
+        3,
+        (vec![calls(&[("billing", "A bill.")])], |fixture: Fixture| fixture.guardrails(Vec::new(), block())),
+        (vec![endless], |fixture: Fixture| fixture.timeouts(crate::fixture::timeouts(600, 600, 600))),
+    );
+    let started = tokio::time::Instant::now();
+    let told = events(Arc::clone(&pair.triage).start(ask("?"), streamed(), ())).await;
+    let Some(TurnEvent::Done(answer)) = told.last() else { panic!("{told:?}") };
+    assert_eq!((answer.answer.as_str(), answer.blocked, started.elapsed()), ("Not here.", true, Duration::ZERO));
+    assert_eq!(answer.attempts.last().unwrap().outcome, "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_asked_agents_limit_holds_for_whoever_has_the_conversation() {
+    let limit = || vec![rule(CheckSettings::CostLimit(15), Action::Block)];
+    let pair = pair_of(
+        3,
+        (vec![calls(&[("billing", "A bill.")])], |fixture: Fixture| fixture.guardrails(limit(), Vec::new())),
+        (vec![calls(&[("upper", "x")])], |fixture| fixture),
+    );
+    let answer = answer(&pair.triage, "?").await;
+    assert_eq!((answer.answer.as_str(), answer.blocked, answer.usage.tokens_in), ("Not here.", true, 20));
+    assert_eq!(answer.guardrail.unwrap().reason, "token budget 15 exceeded (22)", "in the words of its own rule");
+    assert_eq!(pair.team.asked.lock().unwrap()[0].2.tokens_max, Some(4));
 }
 
 fn remembering(store: &Arc<TableStore>) -> AgentMemory {
@@ -307,4 +353,35 @@ async fn without_memory_nothing_is_remembered() {
     let pair = pair(3, vec![calls(&[("billing", "1")]), says("Me.")], vec![says("Paid.")]);
     assert_eq!(answer(&pair.triage, "?").await.answer, "Paid.");
     assert_eq!(answer(&pair.triage, "?").await.answer, "Me.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_is_handed_over_is_held_against_the_input_rules() {
+    let model = ScriptedModel::new([says("Paid.")]);
+    let redact = vec![rule(CheckSettings::Pii(vec![Entity::Email]), Action::Redact)];
+    let agent = fixture(&model).guardrails(redact, Vec::new()).agent();
+    let mut request = ask("Is it paid?");
+    let said = |role, text: &str| agent_pod_core::message::Message::new(role, text);
+    request.handoff = Some(Box::new(agent_pod_core::event::Handoff {
+        from: "triage".to_owned(),
+        transcript: vec![
+            said(agent_pod_core::message::Role::User, "I am ada@example.com"),
+            said(agent_pod_core::message::Role::Assistant, "Hello."),
+        ],
+        ..Default::default()
+    }));
+    agent.start(request, RunOptions::default(), ()).answer().await.unwrap();
+    assert_eq!(sent(&model, 0)[1..], ["user: I am [REDACTED_EMAIL]", "assistant: Hello.", "user: Is it paid?"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handoff_needs_no_words() {
+    let call = agent_pod_core::message::ToolCall { id: "c".into(), name: "billing".into(), arguments: json!({}) };
+    let pair = pair(
+        3,
+        vec![Ok(vec![Scripted::Event(agent_pod_core::model::ModelEvent::ToolCall(call))])],
+        vec![says("Paid.")],
+    );
+    assert_eq!(answer(&pair.triage, "?").await.answer, "Paid.");
+    assert!(!sent(&pair.billing_model, 0)[0].contains("It says"));
 }

@@ -76,10 +76,11 @@ impl Team {
         Pattern::Swarm(Arc::new(Swarm { iterations_max: 5, handoffs_max, peers: names.iter().map(peer).collect() }))
     }
 
-    /// The tools that are these agents.
+    /// The tools that are these agents, each under its own name or as `tool=agent`.
     pub(crate) fn tools(self: &Arc<Self>, names: &[&str], hands_over: bool) -> ToolSet {
         let tool = |name: &&str| {
-            let tool = AgentTool::new(name, None, self.target(name));
+            let (name, agent) = name.split_once('=').unwrap_or((name, name));
+            let tool = AgentTool::new(name, None, self.target(agent));
             let port = Arc::new(if hands_over { tool.hands_over() } else { tool });
             let spec = port.spec();
             Arc::new(Registered {

@@ -10,6 +10,7 @@ use agent_pod_core::pattern::Pattern;
 use agent_pod_core::peer::DEPTH_MAX;
 use agent_pod_core::service::RunOptions;
 use agent_pod_core::testing::{Scripted, ScriptedModel};
+use agent_pod_core::tool::{Decision, Ruling};
 use futures::StreamExt as _;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -217,6 +218,77 @@ async fn tokens_of_workers_count_against_the_supervisors_limit() {
     let answer = answer(&lead, RunOptions::default()).await;
     assert_eq!((answer.blocked, answer.answer.as_str()), (true, "Too dear."));
     assert_eq!(answer.usage.tokens_in, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_may_use_what_its_supervisor_has_left() {
+    let limit = RuleSettings {
+        action: Action::Block,
+        message: None,
+        check: CheckSettings::CostLimit(30),
+        messages: true,
+        tool_results: false,
+    };
+    let team = Arc::<Team>::default();
+    let worker = ScriptedModel::new([calls(&[("upper", "a")]), calls(&[("upper", "b")])]);
+    team.join("billing", fixture(&worker).tools(), &[]);
+    let model = ScriptedModel::new([calls(&[("billing", "Price?")])]);
+    let rules = vec![Rule::compile(limit).unwrap()];
+    let lead = team.join("lead", fixture(&model).pattern(SUPERVISOR).guardrails(Vec::new(), rules), &["billing"]);
+    let answer = answer(&lead, RunOptions::default()).await;
+    assert_eq!(
+        (worker.requests().len(), answer.blocked),
+        (2, true),
+        "11 of 30 were used, 22 are more than the other 19"
+    );
+    let told = &answer.steps.last().unwrap().result;
+    assert!(told.contains("The token budget of the agent that has asked is used up."), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_decides_on_the_run_decides_on_what_its_workers_do() {
+    let team = Arc::<Team>::default();
+    let worker = ScriptedModel::new([calls(&[("helper", "a")]), says("Asked.")]);
+    let mut tools = Vec::new();
+    for tool in team.tools(&["helper"], false).all() {
+        tools.push(Arc::new(agent_pod_core::tool::ToolSettings {
+            approval: Some(agent_pod_core::tool::ApprovalSettings { timeout: Duration::from_secs(20) }),
+            spec: tool.spec.clone(),
+            kind: tool.kind,
+            arguments: agent_pod_core::tool::Arguments::compile(&tool.spec.parameters).unwrap(),
+            rate: None,
+            timeout: tool.timeout,
+            port: tool.port.clone(),
+            state: Arc::default(),
+        }));
+    }
+    let tools = agent_pod_core::tool::ToolSet::configured(tools, Default::default(), Default::default());
+    team.join("helper", fixture(&ScriptedModel::new([says("Helped.")])), &[]);
+    team.join("billing", fixture(&worker).tool_set(tools), &[]);
+    let model = ScriptedModel::new([calls(&[("billing", "Price?")]), says("Done.")]);
+    let lead = team.join("lead", fixture(&model).pattern(SUPERVISOR), &["billing"]);
+    let mut run = Arc::clone(&lead).start(ask("?"), streamed(), ());
+    let answer = loop {
+        match run.events.next().await.unwrap() {
+            TurnEvent::ApprovalRequired { id, name, .. } => {
+                assert_eq!((id.as_str(), name.as_str()), ("billing.call_0", "helper"));
+                let ruling =
+                    Ruling { decision: Decision::Approve, reason: Some("fine".to_owned()), by: "ada".to_owned() };
+                run.desk.decide(&id, ruling).unwrap();
+            }
+            TurnEvent::Done(answer) => break answer,
+            TurnEvent::Error(error) => panic!("{error}"),
+            TurnEvent::Status(_)
+            | TurnEvent::Token(_)
+            | TurnEvent::ToolCall { .. }
+            | TurnEvent::ToolResult { .. }
+            | TurnEvent::Step(_) => {}
+        }
+    };
+    assert_eq!(answer.answer, "Done.");
+    let approval = answer.steps.iter().find_map(|step| step.approval.as_ref()).unwrap();
+    assert_eq!((approval.decision, approval.by.as_deref()), ("approve", Some("ada")));
+    assert_eq!(team.called(), ["billing", "helper"]);
 }
 
 #[tokio::test(start_paused = true)]

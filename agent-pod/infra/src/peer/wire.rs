@@ -5,6 +5,7 @@ use agent_pod_core::event::{Attempt, Finish, HandedOn, Measures, RunAnswer, Step
 use agent_pod_core::guardrail::Hit;
 use agent_pod_core::message::Message;
 use agent_pod_core::money::Money;
+use agent_pod_core::tool::{Decision, Ruling};
 use agent_pod_core::usage::{ModelUsage, Usage};
 use http::StatusCode;
 use serde::Deserialize;
@@ -33,6 +34,17 @@ pub(super) fn body(request: &TurnRequest, streaming: bool) -> Value {
     })
 }
 
+/// The body of a decision on an approval. Who has decided is part of the reason: the other pod knows its caller only.
+pub(super) fn decision(ruling: &Ruling) -> Value {
+    let decision = match ruling.decision {
+        Decision::Approve => "approve",
+        Decision::Deny => "deny",
+    };
+    let by = format!("by {}", ruling.by);
+    let reason = ruling.reason.as_ref().map_or_else(|| by.clone(), |reason| format!("{reason} ({by})"));
+    json!({"decision": decision, "reason": reason})
+}
+
 /// The event of a frame; nothing inside for one that is not known here. `None`: the frame is no event.
 pub(super) fn event(data: &str) -> Option<Option<TurnEvent>> {
     let value: Value = serde_json::from_str(data).ok()?;
@@ -48,6 +60,12 @@ pub(super) fn event(data: &str) -> Option<Option<TurnEvent>> {
             name: text(&value, "name"),
             ok: flag(&value, "ok"),
             result: text(&value, "result"),
+        },
+        "approval_required" => TurnEvent::ApprovalRequired {
+            id: text(&value, "id"),
+            name: text(&value, "name"),
+            arguments: value.get("arguments").cloned().unwrap_or_default(),
+            expires_at: text(&value, "expiresAt"),
         },
         "step" => TurnEvent::Step(Box::new(Step {
             step_type: step_type(&text(&value, "stepType")),
