@@ -180,13 +180,13 @@ async fn what_is_found_by_its_meaning_is_as_the_wire_has_it() {
         vector: Unit::of(&vector).expect("it has a length"),
         timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
     };
-    let texts = vec![text("both", [1.0, 1.0]), text("dog", [1.0, 0.0]), text("cat", [0.0, 1.0])];
+    let texts = vec![text("both", [3.0, 4.0]), text("dog", [1.0, 0.0]), text("cat", [0.0, 1.0])];
     agents.meanings.add(&key("support", "s"), "words/2", texts, 9).await.unwrap();
     agents.meanings.add(&key("sales", "s"), "words/2", vec![text("other", [1.0, 0.0])], 9).await.unwrap();
     let found = call(&agents, get("/v1/memory/support/semantic?query=the%20dog")).await.json();
     let at = "2026-01-01T00:00:00.000Z";
     let dog = json!({"content": "dog", "score": 1.0, "sessionId": "s", "timestamp": at});
-    let both = json!({"content": "both", "score": 0.707107, "sessionId": "s", "timestamp": at});
+    let both = json!({"content": "both", "score": 0.6, "sessionId": "s", "timestamp": at});
     assert_eq!(found, json!({"agent": "support", "query": "the dog", "results": [dog, both]}));
     for path in ["semantic?query=dog&topK=1", "semantic?query=dog&top_k=1"] {
         let found = call(&agents, get(&format!("/v1/memory/support/{path}"))).await.json();

@@ -9,7 +9,8 @@ use crate::embedding::{Embedding, EmbeddingError, Unit};
 /// The most characters of a text that is kept.
 const TEXT_CHARS_MAX: usize = 2_000;
 
-/// The most texts kept of an agent; the oldest go. A search that looks at each of them takes milliseconds.
+/// The most texts kept of an agent; the oldest go. A search looks at each of them, which has to
+/// fit into the time that a turn waits for its memory.
 pub const TEXTS_MAX: usize = 10_000;
 
 /// A text to keep.

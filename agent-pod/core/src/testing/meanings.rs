@@ -10,10 +10,13 @@ use crate::memory::semantic::{Found, Meaning, Search, SemanticStore};
 use crate::memory::{SessionKey, StoreError};
 use crate::model::{ModelError, ModelErrorKind};
 
+/// A text with its session and its space.
+type Kept = (SessionKey, String, Meaning);
+
 /// Keeps everything, or is down.
 #[derive(Default)]
 pub struct TableMeanings {
-    texts: Mutex<Vec<(SessionKey, String, Meaning)>>,
+    texts: Mutex<Vec<Kept>>,
     down: Mutex<bool>,
 }
 
@@ -29,7 +32,7 @@ impl TableMeanings {
         hold(&self.texts).iter().map(|(key, _, text)| (key.session.clone(), text.content.clone())).collect()
     }
 
-    fn table(&self) -> Result<MutexGuard<'_, Vec<(SessionKey, String, Meaning)>>, StoreError> {
+    fn table(&self) -> Result<MutexGuard<'_, Vec<Kept>>, StoreError> {
         if *hold(&self.down) { Err(StoreError("down".to_owned())) } else { Ok(hold(&self.texts)) }
     }
 }

@@ -170,8 +170,9 @@ async fn who_looks_into_it_finds_the_same_until_the_session_is_cleared() {
     let history = AgentHistory::of(&agent);
     let found = async |top_k| -> Value { json!(history.search("dog Rex", top_k).await.unwrap()) };
     let at = "2026-01-02T03:04:05.000Z";
+    let rounded = (std::f64::consts::FRAC_1_SQRT_2 * 1e6).round() / 1e6;
     let rex = json!({"content": "my dog Rex", "score": 1.0, "sessionId": "s", "timestamp": at});
-    let dogs = json!({"content": "my dog and your dog", "score": 0.707107, "sessionId": "t", "timestamp": at});
+    let dogs = json!({"content": "my dog and your dog", "score": rounded, "sessionId": "t", "timestamp": at});
     assert_eq!(found(None).await, json!([rex, dogs]));
     assert_eq!(found(Some(1)).await, json!([rex]));
     assert_eq!(history.clear("s").await.unwrap(), 0, "it has no messages");
