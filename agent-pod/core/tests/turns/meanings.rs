@@ -56,10 +56,9 @@ fn in_session(query: &str, session: &str) -> TurnRequest {
 /// Runs to the end of everything, what is done after the answer included.
 async fn run(agent: &Arc<Agent>, request: TurnRequest) -> RunAnswer {
     let run = Arc::clone(agent).start(request, RunOptions::default(), ());
-    match run.events.collect::<Vec<_>>().await.pop().unwrap() {
-        TurnEvent::Done(answer) => *answer,
-        other => panic!("{other:?}"),
-    }
+    let end = run.events.collect::<Vec<_>>().await.pop();
+    let Some(TurnEvent::Done(answer)) = end else { panic!("{end:?}") };
+    *answer
 }
 
 #[tokio::test]
