@@ -55,6 +55,7 @@ pub use tools::*;
 )]
 #[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.conversational) || self.memory.conversational.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.conversational.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use redis or postgres, or in_memory if each pod may have its own memory"))]
 #[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.episodic) || self.memory.episodic.backend != 'sqlite' || self.runtime.replicas <= 1").message("memory.episodic.backend sqlite keeps a file of one pod; with runtime.replicas over 1 use postgres"))]
+#[x_kube(validation = Rule::new("!has(self.memory) || !has(self.memory.semantic) || self.memory.semantic.backend != 'embedded' || self.runtime.replicas <= 1").message("memory.semantic.backend embedded keeps a file of one pod; with runtime.replicas over 1 use pgvector"))]
 #[x_kube(validation = Rule::new("!(self.orchestration.pattern in ['supervisor', 'swarm']) || (has(self.tools) && self.tools.exists(tool, tool.type == 'agent'))").message("orchestration.pattern supervisor and swarm need at least one tool of type agent; add one, or use another pattern"))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSpec {

@@ -129,13 +129,13 @@ pub enum ProviderType {
     Ollama,
 }
 
-/// Credentials of a provider: a Secret's key and where it goes in the request.
+/// Credentials: a Secret's key and where it goes in the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.scheme == 'none' || has(self.secretKeyRef)").message("auth.secretKeyRef is required unless auth.scheme is none"))]
 #[x_kube(validation = Rule::new("(self.scheme == 'header') == has(self.header)").message("auth.header is required with auth.scheme header, and only then allowed"))]
 pub struct ProviderAuth {
-    /// The Secret's key that holds the credential, in the Provider's namespace.
+    /// The Secret's key that holds the credential, in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
     /// Where the credential goes: `Authorization: Bearer`, a header of its own, or nowhere.

@@ -31,6 +31,27 @@ fn base(kind: &str) -> Value {
     if kind == "Agent" { agent() } else { provider() }
 }
 
+/// A semantic memory with these fields.
+fn semantic(fields: Value) -> Value {
+    let embeddings =
+        json!({"provider": "openai_compat", "model": "e", "endpoint": "http://llama:8080", "dimension": 4});
+    merged(json!({"backend": "embedded", "embeddings": embeddings}), fields)
+}
+
+/// The same with these fields of its embeddings.
+fn embedding(fields: Value) -> Value {
+    let mut semantic = semantic(json!({}));
+    semantic["embeddings"] = merged(semantic["embeddings"].take(), fields);
+    semantic
+}
+
+fn merged(mut object: Value, fields: Value) -> Value {
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        object[name] = value.clone();
+    }
+    object
+}
+
 #[test]
 fn the_smallest_objects_are_valid() {
     assert_eq!(check(&agent()), []);
@@ -55,6 +76,10 @@ fn the_smallest_objects_are_valid() {
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "redis", "connection": {"secretKeyRef": {"name": "redis", "key": "url"}}}}))]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "pg", "key": "url"}}}}))]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "sqlite", "maxEvents": 100}, "persistence": {"size": "1Gi"}}))]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"backend": "embedded", "minScore": 0, "topK": 100})), "persistence": {"size": "1Gi"}}))]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"backend": "pgvector", "connection": {"secretKeyRef": {"name": "pg", "key": "url"}}}))}))]
+#[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "memory": {"semantic": semantic(json!({}))}, "runtime": {"replicas": 1}}))]
+#[case("Agent", "spec/memory", json!({"semantic": embedding(json!({"provider": "ollama", "auth": {"secretKeyRef": {"name": "s", "key": "k"}}, "batchSize": 256, "dimension": 16000}))}))]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "pg", "key": "url"}}}}))]
 #[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "memory": {"episodic": {"backend": "sqlite"}}, "runtime": {"replicas": 1}}))]
 #[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "memory": {"conversational": {"backend": "sqlite"}}, "runtime": {"replicas": 1}}))]
@@ -144,7 +169,13 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "redis"}}), "memory.conversational.connection is required for redis and postgres")]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "postgres"}}), "memory.conversational.connection is required for redis and postgres")]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "sqlite", "connection": {"secretKeyRef": {"name": "s", "key": "k"}}}}), "memory.conversational.connection is required for redis and postgres")]
-#[case("Agent", "spec/memory", json!({}), "memory needs at least one of conversational")]
+#[case("Agent", "spec/memory", json!({}), "memory needs at least one of conversational, episodic and semantic")]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"backend": "pgvector"}))}), "memory.semantic.connection is required for pgvector")]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"connection": {"secretKeyRef": {"name": "s", "key": "k"}}}))}), "memory.semantic.connection is required for pgvector")]
+#[case("Agent", "spec/memory", json!({"semantic": embedding(json!({"endpoint": "llama:8080"}))}), "embeddings.endpoint must be an absolute http or https URL")]
+#[case("Agent", "spec/memory", json!({"semantic": embedding(json!({"endpoint": "http://me:secret@llama:8080"}))}), "embeddings.endpoint must not hold credentials")]
+#[case("Agent", "spec/memory", json!({"semantic": embedding(json!({"auth": {"scheme": "bearer"}}))}), "auth.secretKeyRef is required unless")]
+#[case("Agent", "spec", json!({"model": {"candidates": [{"providerRef": {"name": "a"}}]}, "prompts": {"system": "x"}, "memory": {"semantic": semantic(json!({}))}, "runtime": {"replicas": 2}}), "memory.semantic.backend embedded keeps a file of one pod")]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "postgres"}}), "memory.episodic.connection is required for postgres")]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "sqlite", "connection": {"secretKeyRef": {"name": "s", "key": "k"}}}}), "memory.episodic.connection is required for postgres")]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "s", "key": "k"}}}, "persistence": {"size": "1Gi"}}), "memory.persistence is for backends that keep a file")]
@@ -215,6 +246,11 @@ fn broken_rules_say_what_would_be_right(
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "chroma"}}), "spec.memory.conversational.backend", "")]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "in_memory", "maxTokens": 0}}), "spec.memory.conversational.maxTokens", "")]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "redis"}}), "spec.memory.episodic.backend", "")]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"backend": "chroma"}))}), "spec.memory.semantic.backend", "")]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"minScore": 1.1}))}), "spec.memory.semantic.minScore", "")]
+#[case("Agent", "spec/memory", json!({"semantic": semantic(json!({"topK": 0}))}), "spec.memory.semantic.topK", "")]
+#[case("Agent", "spec/memory", json!({"semantic": embedding(json!({"dimension": 0}))}), "spec.memory.semantic.embeddings.dimension", "")]
+#[case("Agent", "spec/memory", json!({"semantic": embedding(json!({"batchSize": 257}))}), "spec.memory.semantic.embeddings.batchSize", "")]
 #[case("Agent", "spec/memory", json!({"episodic": {"backend": "sqlite", "maxEvents": 101}}), "spec.memory.episodic.maxEvents", "")]
 #[case("Agent", "spec/memory", json!({"conversational": {"backend": "sqlite"}, "persistence": {"size": "much"}}), "spec.memory.persistence.size", "")]
 #[case("Agent", "spec/orchestration/pattern", json!("swarm2"), "spec.orchestration.pattern", "")]

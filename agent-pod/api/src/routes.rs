@@ -5,6 +5,7 @@ mod chat;
 pub(crate) mod docs;
 mod health;
 mod memory;
+mod semantic;
 mod sockets;
 mod tools;
 
@@ -40,6 +41,7 @@ pub(crate) fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(tools::execute))
         .routes(routes!(tools::decide))
         .routes(routes!(memory::history, memory::clear))
+        .routes(routes!(semantic::search))
         .routes(routes!(chat::complete))
         .routes(routes!(chat::models))
         .routes(routes!(chat::model))

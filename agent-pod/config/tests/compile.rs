@@ -45,6 +45,10 @@ fn agent_value() -> Value {
             "memory": {"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "store", "key": "url"}},
                                           "strategy": "summary", "maxTurns": 12, "maxTokens": 3000, "ttl": "24h"},
                        "episodic": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "events", "key": "dsn"}}, "maxEvents": 7},
+                       "semantic": {"backend": "pgvector", "connection": {"secretKeyRef": {"name": "meanings", "key": "dsn"}},
+                                    "embeddings": {"provider": "ollama", "model": "nomic", "endpoint": "http://ollama:11434", "dimension": 768, "batchSize": 8,
+                                                   "auth": {"scheme": "header", "header": "api-key", "secretKeyRef": {"name": "nomic", "key": "token"}}},
+                                    "topK": 3, "minScore": 0.5},
                        "persistence": {"size": "1Gi"}},
             "access": {"mode": "service_account", "allowed": [{"serviceAccount": "app", "namespace": "front"}, {"namespace": "ops"}]},
             "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxQueuedRuns": 5, "queueTimeout": "7s", "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
@@ -198,6 +202,8 @@ fn the_secrets_of_tools_and_memory_are_the_documents() {
         [
             field("memory.conversational.connection", "store", "url"),
             field("memory.episodic.connection", "events", "dsn"),
+            field("memory.semantic.connection", "meanings", "dsn"),
+            field("memory.semantic.embeddings.auth.secret", "nomic", "token"),
             field("tools[0].webhook.auth", "shop", "token"),
         ]
     );
@@ -441,7 +447,7 @@ const TEMPLATE_ONLY: [&str; 5] = [
 ];
 
 /// Fields that have one value only.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 11] = [
     "/spec/tools/0/type",
     "/spec/tools/1",
     "/spec/tools/2",
@@ -449,6 +455,9 @@ const FIXED: [&str; 8] = [
     "/spec/memory/conversational/backend",
     "/spec/memory/conversational/strategy",
     "/spec/memory/episodic/backend",
+    "/spec/memory/semantic/backend",
+    "/spec/memory/semantic/embeddings/provider",
+    "/spec/memory/semantic/embeddings/auth/scheme",
     "/spec/access/mode",
 ];
 

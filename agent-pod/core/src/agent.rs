@@ -40,7 +40,7 @@ pub(crate) use baton::{Baton, Passed};
 pub(crate) use consult::Voice;
 pub use execute::{Executed, ToolRequest};
 pub use ledger::{Booked, Ledger, Others};
-pub use memory::{AgentMemory, ConversationMemory, EpisodicMemory};
+pub use memory::{AgentMemory, ConversationMemory, EpisodicMemory, SemanticMemory};
 
 /// Events between a run and its reader. A slow reader slows the run down, and never more than this is buffered.
 const EVENTS_BUFFERED: usize = 64;
@@ -189,8 +189,8 @@ impl Agent {
     /// Starts a run: nothing happens until its events are polled, and dropping them stops it at once.
     ///
     /// `held` is kept until the run has ended: a permit, a count. Whoever polls the events on after their end lets the
-    /// agent sum up what it remembers of the session, which the next run else makes up for, and write what a failed run
-    /// leaves to remember.
+    /// agent sum up what it remembers of the session, which the next run else makes up for, and write what need not
+    /// be written before.
     pub fn start<H: Send + 'static>(self: Arc<Self>, request: TurnRequest, options: RunOptions, held: H) -> Run {
         let identity = Identity {
             run_id: self.environment.fresh_id(),

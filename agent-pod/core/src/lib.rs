@@ -8,7 +8,8 @@
 //!
 //! **Invariants**
 //! - Everything that a turn learns from outside comes through a port: [`model::Model`], [`tool::Tool`],
-//!   [`memory::ConversationStore`], [`ports::Environment`] (clock and ids). Between these a turn is deterministic.
+//!   [`memory::ConversationStore`], [`memory::episode::EpisodeStore`], [`memory::semantic::SemanticStore`],
+//!   [`embedding::Embedder`], [`ports::Environment`] (clock and ids). Between these a turn is deterministic.
 //! - A turn is one future. Dropping it stops everything that it does; nothing is spawned.
 //! - No HTTP, no files, no Kubernetes: this crate lists no I/O dependency, and a test keeps it so.
 //!
@@ -17,6 +18,7 @@
 pub mod agent;
 pub mod pattern;
 
+pub mod embedding;
 pub mod model;
 
 pub mod guardrail;

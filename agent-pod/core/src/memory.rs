@@ -1,7 +1,9 @@
-//! What agents remember: the turns of a session and what became of its runs, keyed by agent and session.
+//! What agents remember: the turns of a session, what became of its runs, and what was said in any; keyed by agent and
+//! session.
 
 pub mod episode;
 pub mod history;
+pub mod semantic;
 mod strategy;
 pub(crate) mod summary;
 

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod episodes;
+mod meanings;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +28,7 @@ use crate::usage::Usage;
 
 pub use conversations::TableStore;
 pub use episodes::TableEpisodes;
+pub use meanings::{Failure, TableMeanings, WordEmbedder};
 
 /// One event of a scripted reply.
 #[derive(Clone, Debug)]

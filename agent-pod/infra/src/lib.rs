@@ -4,6 +4,8 @@
 //!  model::Model ◄─────────── ChatCompletions ─► HTTP, server-sent events ─► a model server
 //!  peer::Peer ◄───────────── Remote ──────────► HTTP ─► an agent of another pod
 //!  memory::ConversationStore ◄ InProcessStore, SqliteStore, RedisStore, PostgresStore ─► their servers
+//!  memory::episode, memory::semantic ◄ SQLite, PostgreSQL
+//!  embedding::Embedder ◄──── Embeddings ──────► HTTP ─► a model server
 //!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
 //!  ports::Environment ◄───── SystemEnvironment
 //!                            SecretStore ◄───── mounted files, or values set in memory

@@ -16,9 +16,9 @@ use agent_pod_core::memory::StoreError;
 use tokio::time::timeout;
 
 pub use in_process::InProcessStore;
-pub use postgres::{PostgresEpisodes, PostgresServer, PostgresStore};
+pub use postgres::{PgvectorMeanings, PostgresEpisodes, PostgresServer, PostgresStore};
 pub use redis::RedisStore;
-pub use sqlite::{SqliteEpisodes, SqliteFile, SqliteStore};
+pub use sqlite::{EmbeddedMeanings, SqliteEpisodes, SqliteFile, SqliteStore};
 
 /// One operation of a store, connecting included. A turn waits no longer for its memory.
 const OPERATION_WAIT: Duration = Duration::from_secs(2);

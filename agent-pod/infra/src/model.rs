@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  ChatCompletions (OpenAI, vLLM, llama.cpp, TGI) ─┐
+//!  Embeddings ────────────────────────────────────┤
 //!  Ollama ────────────────────────────────────────┴► Server: headers, credential, client ─► HTTP
 //! ```
 
 pub mod chat_completions;
+pub mod embeddings;
 pub mod endpoint;
 pub mod error;
 pub mod ollama;

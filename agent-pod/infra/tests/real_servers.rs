@@ -11,11 +11,13 @@ mod support;
 
 use std::time::Duration;
 
+use agent_pod_core::embedding::Embedder as _;
 use agent_pod_core::message::{Message, Role};
 use agent_pod_core::model::{FinishReason, Model, ModelErrorKind, ModelEvent, ResponseFormat, ToolChoice};
 use agent_pod_core::tool::ToolSpec;
 use agent_pod_core::usage::Tokens;
 use agent_pod_infra::model::chat_completions::{ChatCompletions, Dialect};
+use agent_pod_infra::model::embeddings::{Embeddings, EmbeddingsProtocol};
 use agent_pod_infra::model::ollama::Ollama;
 use agent_pod_infra::model::server::ServerSettings;
 use rstest::rstest;
@@ -232,4 +234,15 @@ async fn llama_cpp_lists_its_model() {
     let models = model.models().await.unwrap();
     assert_eq!(models.len(), 1, "{models:?}");
     assert!(models[0].to_lowercase().contains("smollm2"), "{models:?}");
+}
+
+#[tokio::test]
+async fn the_mock_turns_texts_into_vectors() {
+    let Some(endpoint) = server("ASTROMESH_TEST_MOCK_LLM") else { return };
+    install_crypto();
+    let connect_timeout = Duration::from_secs(10);
+    let settings = ServerSettings { endpoint, auth: None, headers: Vec::new(), tls: None, connect_timeout };
+    let model = Embeddings::new(EmbeddingsProtocol::OpenAi, "e".to_owned(), &settings).unwrap();
+    let texts = ["a dog", "a dog, again"].map(str::to_owned);
+    assert_eq!(model.embed(&texts).await.unwrap(), [[0.5, -0.25, 1.0], [0.5, -0.25, 1.0]]);
 }

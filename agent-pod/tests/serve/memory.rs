@@ -79,6 +79,77 @@ async fn the_runs_of_a_session_are_told_after_a_restart_until_they_are_cleared()
     assert_eq!(pod.http.get(&url).send().await.unwrap().status(), 404, "there are no turns to read");
 }
 
+/// A semantic memory of this many numbers.
+fn semantic(model: &ModelServer, dimension: u32) -> String {
+    let embeddings =
+        format!("{{provider: openai_compat, model: words, endpoint: '{}', dimension: {dimension}}}", model.url);
+    format!("  memory: {{semantic: {{backend: embedded, embeddings: {embeddings}, minScore: 0.6}}}}\n")
+}
+
+async fn results(pod: &Pod, agent: &str, query: &str) -> Value {
+    let url = format!("{}/v1/memory/{agent}/semantic?query={query}", pod.api);
+    pod.http.get(url).send().await.unwrap().json().await.unwrap()
+}
+
+/// Waits until so many texts are found: they are kept after the answer was told.
+async fn found(pod: &Pod, agent: &str, query: &str, count: usize) -> Value {
+    let end = tokio::time::Instant::now() + crate::harness::DEADLINE;
+    loop {
+        let found = results(pod, agent, query).await;
+        if found["results"].as_array().is_some_and(|results| results.len() == count) {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < end, "not {count} texts: {found}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn another_session_finds_what_was_said_by_its_meaning_after_a_restart() {
+    let (model, data) = (ModelServer::start().await, tempfile::tempdir().unwrap());
+    let folder = Folder::new();
+    folder.provider(&model.url, "");
+    let prompt = "found:{% for text in memory.semantic %} {{ text.content }}{% endfor %}";
+    for name in ["support", "other"] {
+        folder.agent(name, prompt, &semantic(&model, 3));
+    }
+    let pod = start(&folder, &data).await;
+    ask(&pod, "support", "My dog is Rex").await;
+    let page = found(&pod, "support", "rex", 1).await;
+    assert_eq!((&page["agent"], &page["query"]), (&json!("support"), &json!("rex")));
+    let result = &page["results"][0];
+    assert_eq!((&result["content"], &result["sessionId"]), (&json!("My dog is Rex"), &json!("s")));
+    assert!(result["score"].as_f64().unwrap() > 0.7, "{result}");
+    drop(pod);
+    let pod = start(&folder, &data).await;
+    for agent in ["other", "support"] {
+        let body = json!({"query": "the dog?", "sessionId": "t"});
+        let answer: Value = pod.ask(agent, &body).send().await.unwrap().json().await.unwrap();
+        assert_eq!(answer["degraded"], json!([]), "{answer}");
+    }
+    let told: Vec<String> = model.asked().iter().map(|asked| contents(&asked.body["messages"]).remove(0)).collect();
+    assert_eq!(told, ["found:", "found:", "found: My dog is Rex"]);
+    let url = format!("{}/v1/memory/support/history/s", pod.api);
+    assert_eq!(pod.http.delete(url).send().await.unwrap().status(), 200);
+    let left = found(&pod, "support", "rex", 1).await;
+    assert_eq!(left["results"][0]["sessionId"], "t", "the other session's answer names the dog, too: {left}");
+}
+
+#[tokio::test]
+async fn a_dimension_that_is_not_the_models_is_named() {
+    let (model, data) = (ModelServer::start().await, tempfile::tempdir().unwrap());
+    let folder = Folder::new();
+    folder.provider(&model.url, "");
+    folder.agent("support", "fine", &semantic(&model, 4));
+    let pod = start(&folder, &data).await;
+    let answer: Value = pod.ask("support", &json!({"query": "dog"})).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&answer["answer"], &answer["degraded"]), (&json!("fine"), &json!(["memory"])), "{answer}");
+    let refused = results(&pod, "support", "dog").await;
+    assert_eq!(refused["error"]["code"], "memory_unavailable");
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("vectors of 3 numbers; set embeddings.dimension, which is 4"), "{message}");
+}
+
 #[tokio::test]
 async fn a_file_without_a_folder_is_refused_with_what_to_do() {
     let model = ModelServer::start().await;

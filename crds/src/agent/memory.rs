@@ -2,6 +2,7 @@
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
 mod episodic;
+mod semantic;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -11,12 +12,13 @@ use crate::common::SecretKeyRef;
 use crate::duration::DurationString;
 
 pub use episodic::*;
+pub use semantic::*;
 
-/// What the agent remembers: at least one of `conversational` and `episodic`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+/// What the agent remembers: at least one of `conversational`, `episodic` and `semantic`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.conversational) || has(self.episodic)").message("memory needs at least one of conversational and episodic"))]
-#[x_kube(validation = Rule::new("!has(self.persistence) || (has(self.conversational) && self.conversational.backend == 'sqlite') || (has(self.episodic) && self.episodic.backend == 'sqlite')").message("memory.persistence is for backends that keep a file; without one (sqlite) remove it"))]
+#[x_kube(validation = Rule::new("has(self.conversational) || has(self.episodic) || has(self.semantic)").message("memory needs at least one of conversational, episodic and semantic"))]
+#[x_kube(validation = Rule::new("!has(self.persistence) || (has(self.conversational) && self.conversational.backend == 'sqlite') || (has(self.episodic) && self.episodic.backend == 'sqlite') || (has(self.semantic) && self.semantic.backend == 'embedded')").message("memory.persistence is for backends that keep a file; without one (sqlite, embedded) remove it"))]
 pub struct Memory {
     /// The turns of a session, put before the next question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,7 +26,10 @@ pub struct Memory {
     /// What became of the last runs of a session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub episodic: Option<EpisodicMemory>,
-    /// A volume for the files of `sqlite`; absent: they end with the pod.
+    /// What was said in any session, found again by its meaning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub semantic: Option<SemanticMemory>,
+    /// A volume for the files of `sqlite` and `embedded`; absent: they end with the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Persistence>,
 }

@@ -64,6 +64,9 @@ const OF_MEMORY: &[ErrorCode] = &[ErrorCode::SessionNotFound, ErrorCode::MemoryU
 /// Failures of a session's history.
 pub(crate) struct HistoryFailures;
 
+/// Failures of a search by meaning.
+pub(crate) struct SemanticFailures;
+
 /// Failures of clearing a session.
 pub(crate) struct ClearFailures;
 
@@ -95,6 +98,12 @@ pub(crate) struct ModelFailures;
 pub(crate) struct ChatFailures;
 
 impl IntoResponses for HistoryFailures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_MEMORY, &[ErrorCode::ValidationFailed]])
+    }
+}
+
+impl IntoResponses for SemanticFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_MEMORY, &[ErrorCode::ValidationFailed]])
     }

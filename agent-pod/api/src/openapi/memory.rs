@@ -1,6 +1,7 @@
 //! What agents remember, as it is sent.
 
 use agent_pod_core::memory::history::{HistoryMessage, HistoryPage};
+use agent_pod_core::memory::semantic::Found;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -76,6 +77,40 @@ pub struct Cleared {
     pub session_id_original: String,
     /// How many messages it had.
     pub deleted: u64,
+}
+
+/// What was said that is close to a query, the best first.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SemanticResults {
+    /// Name of the agent.
+    pub agent: String,
+    /// The query.
+    pub query: String,
+    /// What was found.
+    pub results: Vec<SemanticResult>,
+}
+
+/// Something that was said.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SemanticResult {
+    /// The text.
+    pub content: String,
+    /// The cosine of the angle between its vector and the query's, from 0 to 1.
+    #[schema(minimum = 0, maximum = 1)]
+    pub score: f64,
+    /// The session in which it was said.
+    pub session_id: String,
+    /// When it was said (RFC 3339).
+    pub timestamp: String,
+}
+
+impl SemanticResults {
+    pub(crate) fn new(agent: String, query: String, found: Vec<Found>) -> Self {
+        let result =
+            |Found { content, score, session_id, timestamp }| SemanticResult { content, score, session_id, timestamp };
+        Self { agent, query, results: found.into_iter().map(result).collect() }
+    }
 }
 
 impl History {

@@ -39,11 +39,11 @@ pub(crate) async fn history(
 ) -> Result<Json<History>, ApiError> {
     credentials.agent(&*state.agents, &names.agent)?;
     let Page { limit, cursor } = Page::read(parameters)?;
-    let page = memory(&state, &names)?.page(&names.session, limit, cursor.as_deref()).await?;
+    let page = of(&state, &names.agent)?.page(&names.session, limit, cursor.as_deref()).await?;
     Ok(Json(History::new(names.agent, names.session, page)))
 }
 
-/// Forgets a session.
+/// Forgets a session: its turns, what became of its runs, and what of it could be found by its meaning.
 #[utoipa::path(
     delete,
     path = "/v1/memory/{agent}/history/{session}",
@@ -60,15 +60,16 @@ pub(crate) async fn clear(
     credentials: Credentials,
 ) -> Result<Json<Cleared>, ApiError> {
     credentials.agent(&*state.agents, &names.agent)?;
-    let deleted = memory(&state, &names)?.clear(&names.session).await?;
+    let deleted = of(&state, &names.agent)?.clear(&names.session).await?;
     let AgentSession { agent, session } = names;
     Ok(Json(Cleared { status: "cleared", agent, session_id_original: session.clone(), session_id: session, deleted }))
 }
 
-fn memory(state: &ApiState, names: &AgentSession) -> Result<AgentHistory, RunError> {
+/// The memory of an agent.
+pub(super) fn of(state: &ApiState, agent: &str) -> Result<AgentHistory, RunError> {
     // The agent may have gone since its door was opened.
-    let gone = || RunError::new(ErrorCode::AgentNotFound, format!("there is no agent `{}` here", names.agent));
-    state.agents.memory(&names.agent).ok_or_else(gone)
+    let gone = || RunError::new(ErrorCode::AgentNotFound, format!("there is no agent `{agent}` here"));
+    state.agents.memory(agent).ok_or_else(gone)
 }
 
 struct Page {

@@ -30,6 +30,7 @@ async fn the_document_lists_every_route() {
         "get /v1/agents/{name}",
         "get /v1/health",
         "get /v1/memory/{agent}/history/{session}",
+        "get /v1/memory/{agent}/semantic",
         "get /v1/models",
         "get /v1/models/{model}",
         "get /v1/tools",
@@ -49,6 +50,7 @@ async fn the_document_lists_every_route() {
 #[case("/v1/agents/{name}/run", "post",
     &["200", "400", "401", "403", "404", "409", "413", "415", "422", "429", "500", "502", "503", "504"])]
 #[case("/v1/memory/{agent}/history/{session}", "get", &["200", "401", "403", "404", "422", "500", "503"])]
+#[case("/v1/memory/{agent}/semantic", "get", &["200", "401", "403", "404", "422", "500", "503"])]
 #[case("/v1/memory/{agent}/history/{session}", "delete", &["200", "401", "403", "404", "500", "503"])]
 #[case("/v1/tools", "get", &["200", "401", "403", "404", "500"])]
 #[case("/v1/tools/execute", "post",

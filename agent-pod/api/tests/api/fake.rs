@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use agent_pod_core::access::{AccessPolicy, AllowedCaller, Caller, TokenVerifier};
-use agent_pod_core::agent::{Executed, ToolRequest};
+use agent_pod_core::agent::{Executed, SemanticMemory, ToolRequest};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{Attempt, Finish, Measures, RunAnswer, Status, Step, TurnEvent, TurnRequest};
 use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::memory::history::{AgentHistory, Stores};
 use agent_pod_core::money::Price;
 use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSummary, Run, RunOptions};
-use agent_pod_core::testing::TableStore;
+use agent_pod_core::testing::{TableMeanings, TableStore, WordEmbedder};
 use agent_pod_core::tool::{Outcome, Ruling};
 use agent_pod_core::usage::{Call, Tokens, Usage};
 use async_trait::async_trait;
@@ -28,6 +28,7 @@ pub(crate) struct FakeAgents {
     scripts: Mutex<VecDeque<Script>>,
     starts: Mutex<Vec<(String, TurnRequest, RunOptions)>>,
     pub(crate) memory: Arc<TableStore>,
+    pub(crate) meanings: Arc<TableMeanings>,
     pub(crate) rulings: Mutex<Vec<Ruling>>,
 }
 
@@ -87,6 +88,7 @@ impl FakeAgents {
             starts: Mutex::default(),
             rulings: Mutex::default(),
             memory: Arc::default(),
+            meanings: Arc::default(),
         })
     }
 
@@ -168,7 +170,13 @@ impl AgentService for FakeAgents {
     fn memory(&self, agent: &str) -> Option<AgentHistory> {
         // One without a memory.
         let store = (agent != "forgetful").then(|| Arc::clone(&self.memory) as Arc<dyn ConversationStore>);
-        let stores = Stores { conversations: store, ..Stores::default() };
+        let semantic = (agent != "forgetful").then(|| SemanticMemory {
+            store: Arc::clone(&self.meanings) as _,
+            embedding: WordEmbedder::new(&["dog", "cat"]).embedding(),
+            top_k: 2,
+            min_score: 0.5,
+        });
+        let stores = Stores { conversations: store, semantic, ..Stores::default() };
         self.agent(agent).map(|_| AgentHistory::new("shop", agent, stores))
     }
 

@@ -1,4 +1,6 @@
 use agent_pod_core::access::AccessPolicy;
+use agent_pod_core::embedding::Unit;
+use agent_pod_core::memory::semantic::{Meaning, SemanticStore as _};
 use agent_pod_core::memory::{Conversation, SessionKey, StoredTurn};
 use agent_pod_core::message::{Message, Role, ToolCall};
 use axum::body::Body;
@@ -134,6 +136,13 @@ async fn a_cleared_session_is_gone_and_others_are_not() {
 #[case("/v1/memory/support/history/s?limit=1001", 422, "validation_failed")]
 #[case("/v1/memory/support/history/s?limit=many", 422, "validation_failed")]
 #[case("/v1/memory/support/history/s?cursor=elsewhere", 422, "validation_failed")]
+#[case("/v1/memory/nobody/semantic?query=dog", 404, "agent_not_found")]
+#[case("/v1/memory/forgetful/semantic?query=dog", 404, "session_not_found")]
+#[case("/v1/memory/support/semantic", 422, "validation_failed")]
+#[case("/v1/memory/support/semantic?query=%20", 422, "validation_failed")]
+#[case("/v1/memory/support/semantic?query=dog&topK=0", 422, "validation_failed")]
+#[case("/v1/memory/support/semantic?query=dog&topK=101", 422, "validation_failed")]
+#[case("/v1/memory/support/semantic?query=dog&topK=few", 422, "validation_failed")]
 #[tokio::test]
 async fn what_cannot_be_shown_says_why(#[case] path: &str, #[case] status: u16, #[case] code: &str) {
     let agents = FakeAgents::new(["support", "forgetful"].map(|name| agent(name, AccessPolicy::Open)));
@@ -145,7 +154,9 @@ async fn what_cannot_be_shown_says_why(#[case] path: &str, #[case] status: u16, 
 async fn a_store_that_is_down_is_said_to_be() {
     let agents = FakeAgents::support();
     agents.memory.go_down();
-    for request in [get("/v1/memory/support/history/s"), delete("/v1/memory/support/history/s")] {
+    agents.meanings.go_down();
+    let search = get("/v1/memory/support/semantic?query=dog");
+    for request in [get("/v1/memory/support/history/s"), delete("/v1/memory/support/history/s"), search] {
         let answer = call(&agents, request).await;
         assert_eq!(answer.header("retry-after"), Some("5"));
         assert_eq!(answer.failure(), (503, "memory_unavailable".to_owned()));
@@ -160,8 +171,36 @@ async fn a_store_that_is_down_is_said_to_be() {
 async fn whoever_may_call_the_agent_may_see_its_memory(#[case] token: Option<&str>, #[case] expected: u16) {
     let agents = FakeAgents::new([agent("support", namespace("shop"))]);
     put(&agents, "support", "s", vec![turn(0)], None);
-    for request in [get("/v1/memory/support/history/s"), delete("/v1/memory/support/history/s")] {
+    let search = get("/v1/memory/support/semantic?query=dog");
+    for request in [get("/v1/memory/support/history/s"), delete("/v1/memory/support/history/s"), search] {
         let request = token.into_iter().fold(request, |request, token| with_header(request, "authorization", token));
         assert_eq!(call(&agents, request).await.status, expected);
     }
+}
+
+#[tokio::test]
+async fn what_is_found_by_its_meaning_is_as_the_wire_has_it() {
+    let agents = FakeAgents::support();
+    let key = |agent: &str, session: &str| SessionKey { agent: format!("shop/{agent}"), session: session.to_owned() };
+    let text = |content: &str, vector: [f32; 2]| Meaning {
+        content: content.to_owned(),
+        vector: Unit::of(&vector).expect("it has a length"),
+        timestamp: "2026-01-01T00:00:00.000Z".to_owned(),
+    };
+    let texts = vec![text("both", [3.0, 4.0]), text("dog", [1.0, 0.0]), text("cat", [0.0, 1.0])];
+    agents.meanings.add(&key("support", "s"), "words/2", texts, 9).await.unwrap();
+    agents.meanings.add(&key("sales", "s"), "words/2", vec![text("other", [1.0, 0.0])], 9).await.unwrap();
+    let found = call(&agents, get("/v1/memory/support/semantic?query=the%20dog")).await.json();
+    let at = "2026-01-01T00:00:00.000Z";
+    let dog = json!({"content": "dog", "score": 1.0, "sessionId": "s", "timestamp": at});
+    let both = json!({"content": "both", "score": 0.6, "sessionId": "s", "timestamp": at});
+    assert_eq!(found, json!({"agent": "support", "query": "the dog", "results": [dog, both]}));
+    for path in ["semantic?query=dog&topK=1", "semantic?query=dog&top_k=1"] {
+        let found = call(&agents, get(&format!("/v1/memory/support/{path}"))).await.json();
+        assert_eq!(found["results"], json!([dog]));
+    }
+    let missing = call(&agents, get("/v1/memory/support/semantic?topK=0")).await.json();
+    let named: Vec<_> =
+        missing["error"]["details"]["problems"].as_array().unwrap().iter().map(|it| it["path"].clone()).collect();
+    assert_eq!(named, ["topK", "query"]);
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use astromesh_crds::v1alpha1::{
-    AuthScheme, DecimalString, DurationString, Price, Provider, ProviderModel, ProviderSpec, ProviderTimeouts,
-    SecretKeyRef,
+    AuthScheme, DecimalString, DurationString, Price, Provider, ProviderAuth, ProviderModel, ProviderSpec,
+    ProviderTimeouts, SecretKeyRef,
 };
 use kube::ResourceExt as _;
 
@@ -32,7 +32,7 @@ pub(super) fn compile_provider(provider: &Provider) -> Result<ProviderDocument, 
         namespace: namespace(provider),
         provider_type: spec.provider_type,
         endpoint: endpoint.to_owned(),
-        auth: auth(spec)?,
+        auth: auth(spec.auth.as_ref()).ok_or("spec.auth.secretKeyRef is missing")?,
         headers: spec.headers.clone(),
         tls: tls(spec),
         models: models(&spec.models)?,
@@ -60,10 +60,11 @@ pub(super) fn sorted_set<T: Ord + Clone>(values: &[T]) -> Vec<T> {
     sorted
 }
 
-fn auth(spec: &ProviderSpec) -> Result<Option<AuthDocument>, String> {
-    let Some(auth) = spec.auth.as_ref().filter(|auth| auth.scheme != AuthScheme::None) else { return Ok(None) };
-    let secret = auth.secret_key_ref.as_ref().ok_or("spec.auth.secretKeyRef is missing")?;
-    Ok(Some(AuthDocument { scheme: auth.scheme, header: auth.header.clone(), secret: secret_key(secret) }))
+/// The credentials to send; the inner `None`: there are none. `None`: there should be, but no Secret is named.
+pub(super) fn auth(auth: Option<&ProviderAuth>) -> Option<Option<AuthDocument>> {
+    let Some(auth) = auth.filter(|auth| auth.scheme != AuthScheme::None) else { return Some(None) };
+    let secret = auth.secret_key_ref.as_ref()?;
+    Some(Some(AuthDocument { scheme: auth.scheme, header: auth.header.clone(), secret: secret_key(secret) }))
 }
 
 fn tls(spec: &ProviderSpec) -> Option<TlsDocument> {
@@ -74,7 +75,7 @@ fn tls(spec: &ProviderSpec) -> Option<TlsDocument> {
     })
 }
 
-fn secret_key(reference: &SecretKeyRef) -> SecretKey {
+pub(super) fn secret_key(reference: &SecretKeyRef) -> SecretKey {
     SecretKey { name: reference.name.clone(), key: reference.key.clone() }
 }
 

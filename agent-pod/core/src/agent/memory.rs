@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::embedding::Embedding;
 use crate::memory::episode::EpisodeStore;
+use crate::memory::semantic::SemanticStore;
 use crate::memory::{ConversationSettings, ConversationStore, Strategy};
 
 /// What an agent remembers.
@@ -12,6 +14,8 @@ pub struct AgentMemory {
     pub conversation: Option<ConversationMemory>,
     /// What became of a session's runs.
     pub episodic: Option<EpisodicMemory>,
+    /// What was said in any session.
+    pub semantic: Option<SemanticMemory>,
 }
 
 /// Where the turns of a session are kept, and which of them.
@@ -34,11 +38,31 @@ pub struct EpisodicMemory {
     pub events_max: usize,
 }
 
+/// Where texts are kept by their meaning, and which of those found reach the model.
+#[derive(Clone)]
+pub struct SemanticMemory {
+    /// Where.
+    pub store: Arc<dyn SemanticStore>,
+    /// What turns texts into vectors.
+    pub embedding: Embedding,
+    /// How many.
+    pub top_k: usize,
+    /// The least score.
+    pub min_score: f64,
+}
+
+impl SemanticMemory {
+    /// Where texts are kept, and what turns them into vectors.
+    pub(crate) fn parts(&self) -> (&dyn SemanticStore, &Embedding) {
+        (&*self.store, &self.embedding)
+    }
+}
+
 impl AgentMemory {
     /// Whether a run may have something left to write or to sum up after its end was told.
     #[must_use]
     pub fn works_afterwards(&self) -> bool {
         let folds = |memory: &ConversationMemory| matches!(memory.strategy, Strategy::Summary { .. });
-        self.conversation.as_ref().is_some_and(folds) || self.episodic.is_some()
+        self.conversation.as_ref().is_some_and(folds) || self.episodic.is_some() || self.semantic.is_some()
     }
 }

@@ -1,20 +1,23 @@
 //! The memory of one turn: read before it, written after it.
 
 mod episodes;
+mod found;
 mod said;
 mod unwritten;
 
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::{join, join3};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use self::found::Sayings;
 use self::said::Said;
 use super::{Agent, AgentMemory, Ledger, Turn};
 use crate::memory::SessionKey;
 use crate::memory::StoreError;
 use crate::memory::episode::Episode;
+use crate::memory::semantic::Found;
 use crate::message::Message;
 use crate::pattern::PatternEnd;
 use crate::prompt::Prompts;
@@ -29,6 +32,7 @@ pub(super) struct Recall<'a> {
     memory: Option<(&'a AgentMemory, SessionKey)>,
     said: Said<'a>,
     episodes: Vec<Episode>,
+    found: Vec<Found>,
 }
 
 impl<'a> Recall<'a> {
@@ -36,14 +40,19 @@ impl<'a> Recall<'a> {
     /// it holds, and the answer says so.
     pub(super) async fn begin(turn: &Turn<'a>) -> Self {
         let Some((memory, key)) = remembered(turn) else {
-            return Self { memory: None, said: Said::default(), episodes: Vec::new() };
+            return Self { memory: None, said: Said::default(), episodes: Vec::new(), found: Vec::new() };
         };
         let ledger = turn.ledger;
         // The session's own turn: what the one before has written is seen.
         let lock = said::lock(memory.conversation.as_ref(), &key, ledger).await;
-        let (said, episodes) =
-            join(Said::read(lock, &key, ledger), episodes::read(memory.episodic.as_ref(), &key, ledger)).await;
-        Self { memory: Some((memory, key)), said, episodes }
+        let (said, episodes, found) = join3(
+            Said::read(lock, &key, ledger),
+            episodes::read(memory.episodic.as_ref(), &key, ledger),
+            found::read(memory.semantic.as_ref(), &key, turn),
+        )
+        .await;
+        let found = found::unseen(found, &key, said.messages());
+        Self { memory: Some((memory, key)), said, episodes, found }
     }
 
     /// What was said before, for the conversation. None if the prompt shows it itself.
@@ -54,7 +63,9 @@ impl<'a> Recall<'a> {
     /// What is known beside the conversation, for the end of the system message, without what the prompt shows itself.
     pub(super) fn notes(&self, prompts: &Prompts) -> impl Iterator<Item = String> {
         let episodes = Some(self.episodes.as_slice()).filter(|_| !prompts.mentions("memory.episodic"));
-        self.said.note(prompts).into_iter().chain(episodes.and_then(episodes::note))
+        let found = Some(self.found.as_slice()).filter(|_| !prompts.mentions("memory.semantic"));
+        let notes = [self.said.note(prompts), episodes.and_then(episodes::note), found.and_then(found::note)];
+        notes.into_iter().flatten()
     }
 
     /// `memory` as prompts see it, where one does.
@@ -63,19 +74,25 @@ impl<'a> Recall<'a> {
             return Value::Null;
         }
         let (conversation, summary) = self.said.variables();
-        json!({"conversation": conversation, "conversation_summary": summary, "episodic": self.episodes})
+        json!({
+            "conversation": conversation,
+            "conversation_summary": summary,
+            "episodic": self.episodes,
+            "semantic": self.found,
+        })
     }
 
     /// Stores the turn and gives the session free. Returns what is left to do.
     pub(super) async fn remember(self, turn: &Turn<'_>, question: Message, end: &PatternEnd) -> Unwritten {
         let Some((memory, key)) = self.memory else { return Unwritten::default() };
         let episode = episodes::of_answer(turn, end);
+        let sayings = memory.semantic.as_ref().and_then(|_| Sayings::of(turn, &key, &question, end));
         let (fold, ()) = join(
             self.said.remember(turn, &key, question, end),
             episodes::write(memory.episodic.as_ref(), &key, episode, turn.ledger),
         )
         .await;
-        Unwritten { fold: fold.then_some(key), ..Unwritten::default() }
+        Unwritten { fold: fold.then_some(key), sayings, failed: None }
     }
 }
 

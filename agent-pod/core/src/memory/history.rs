@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::join3;
 use tokio::time::timeout;
 
 use super::episode::EpisodeStore;
+use super::semantic::{Found, SemanticError, find};
 use super::{Conversation, ConversationStore, SessionKey, StoreError};
-use crate::agent::Agent;
+use crate::agent::{Agent, SemanticMemory};
+use crate::embedding::EmbeddingError;
 use crate::error::{ErrorCode, FieldProblem, RunError};
 use crate::message::Message;
 
@@ -17,6 +19,12 @@ pub const PAGE_MAX: usize = 1_000;
 
 /// How long a caller waits for the store.
 const STORE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a caller waits for a search, embedding included.
+const SEARCH_WAIT: Duration = Duration::from_secs(10);
+
+/// The most texts of a search.
+pub const FOUND_MAX: usize = 100;
 
 /// When it may be worth to ask a store again that is down.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -36,6 +44,8 @@ pub struct Stores {
     pub conversations: Option<Arc<dyn ConversationStore>>,
     /// What became of its runs.
     pub episodes: Option<Arc<dyn EpisodeStore>>,
+    /// What was said in its sessions, by its meaning.
+    pub semantic: Option<SemanticMemory>,
 }
 
 /// One page, oldest first.
@@ -72,6 +82,7 @@ impl AgentHistory {
         let stores = agent.memory.as_ref().map_or_else(Stores::default, |memory| Stores {
             conversations: memory.conversation.as_ref().map(|memory| Arc::clone(&memory.store)),
             episodes: memory.episodic.as_ref().map(|memory| Arc::clone(&memory.store)),
+            semantic: memory.semantic.clone(),
         });
         Self::new(&agent.namespace, &agent.name, stores)
     }
@@ -106,19 +117,45 @@ impl AgentHistory {
     /// # Errors
     /// `session_not_found` where nothing is known of it, `memory_unavailable`.
     pub async fn clear(&self, session: &str) -> Result<u64, RunError> {
-        let Stores { conversations, episodes } = &self.stores;
-        if conversations.is_none() && episodes.is_none() {
+        let Stores { conversations, episodes, semantic } = &self.stores;
+        if conversations.is_none() && episodes.is_none() && semantic.is_none() {
             return Err(self.no_memory());
         }
         let key = self.session(session);
         let said = async { if let Some(store) = conversations { store.delete(&key).await } else { Ok(None) } };
         let done = async { if let Some(store) = episodes { store.delete(&key).await } else { Ok(0) } };
-        let (said, done) = join(in_time(said), in_time(done)).await;
-        let (said, done) = (said?, done?);
-        if said.is_none() && done == 0 {
+        let meant = async { if let Some(memory) = semantic { memory.store.delete(&key).await } else { Ok(0) } };
+        let (said, done, meant) = join3(in_time(said), in_time(done), in_time(meant)).await;
+        let (said, done, meant) = (said?, done?, meant?);
+        if said.is_none() && done == 0 && meant == 0 {
             return Err(not_found(session));
         }
         Ok(said.unwrap_or_default())
+    }
+
+    /// What was said in any session of the agent that is close to `query`; `top_k`: so many, else as the agent is told.
+    ///
+    /// # Errors
+    /// `session_not_found` for an agent without semantic memory, `memory_unavailable`.
+    pub async fn search(&self, query: &str, top_k: Option<usize>) -> Result<Vec<Found>, RunError> {
+        let Some(memory) = &self.stores.semantic else {
+            let name = &self.name;
+            let message = format!("agent `{name}` has no semantic memory; give it spec.memory.semantic to change that");
+            return Err(RunError::new(ErrorCode::SessionNotFound, message));
+        };
+        let top_k = top_k.unwrap_or(memory.top_k).clamp(1, FOUND_MAX);
+        let finding = find(memory.parts(), &self.key, query, (top_k, memory.min_score));
+        match timeout(SEARCH_WAIT, finding).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(SemanticError::Store(error))) => Err(unavailable(&error)),
+            Ok(Err(SemanticError::Embedding(EmbeddingError::Model(cause)))) => Err(unavailable(&StoreError(cause))),
+            // Its owner has to mend this, and gets to know what.
+            Ok(Err(SemanticError::Embedding(wrong))) => {
+                let error = unavailable(&StoreError(wrong.to_string()));
+                Err(RunError { message: format!("the agent's semantic memory is set up wrongly: {wrong}"), ..error })
+            }
+            Err(_elapsed) => Err(unavailable(&StoreError("embedding and search took too long".to_owned()))),
+        }
     }
 
     fn session(&self, session: &str) -> SessionKey {
@@ -172,11 +209,13 @@ impl Position {
 
 async fn in_time<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, RunError> {
     let done = timeout(STORE_WAIT, operation).await.unwrap_or_else(|_| Err(StoreError("no answer in time".to_owned())));
-    done.map_err(|error| {
-        tracing::warn!(cause = %error, "memory could not be asked");
-        RunError::new(ErrorCode::MemoryUnavailable, "the agent's memory cannot be reached now; try again soon")
-            .retry_after(RETRY_AFTER)
-    })
+    done.map_err(|error| unavailable(&error))
+}
+
+fn unavailable(cause: &StoreError) -> RunError {
+    tracing::warn!(%cause, "memory could not be asked");
+    RunError::new(ErrorCode::MemoryUnavailable, "the agent's memory cannot be reached now; try again soon")
+        .retry_after(RETRY_AFTER)
 }
 
 fn not_found(session: &str) -> RunError {

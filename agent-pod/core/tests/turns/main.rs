@@ -9,6 +9,8 @@ mod fixture;
 #[cfg(test)]
 mod guardrails;
 #[cfg(test)]
+mod meanings;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod output;

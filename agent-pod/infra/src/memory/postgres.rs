@@ -1,6 +1,7 @@
 //! Conversations in PostgreSQL, shared by replicas. Times are the server's.
 
 mod episodes;
+mod meanings;
 mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use super::locks::SessionLocks;
 use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
 
 pub use episodes::PostgresEpisodes;
+pub use meanings::PgvectorMeanings;
 pub use server::PostgresServer;
 
 /// Conversations in PostgreSQL.

@@ -2,6 +2,7 @@
 
 mod episodes;
 mod file;
+mod meanings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,7 @@ use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole
 
 pub use episodes::SqliteEpisodes;
 pub use file::SqliteFile;
+pub use meanings::EmbeddedMeanings;
 
 /// Conversations in a SQLite file.
 pub struct SqliteStore {

@@ -5,4 +5,6 @@ mod conversations;
 #[cfg(test)]
 mod episodes;
 #[cfg(test)]
+mod meanings;
+#[cfg(test)]
 mod places;

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::memory::episode::EpisodeStore;
+use agent_pod_core::memory::semantic::SemanticStore;
 use agent_pod_infra::memory::{
-    PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes, SqliteFile, SqliteStore,
+    EmbeddedMeanings, PgvectorMeanings, PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes,
+    SqliteFile, SqliteStore,
 };
 use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
 use secrecy::SecretString;
@@ -55,7 +57,11 @@ impl Folder {
         Arc::new(SqliteEpisodes::new(self.file()))
     }
 
-    pub(crate) fn file(&self) -> Arc<SqliteFile> {
+    pub(crate) fn meanings(&self) -> Arc<dyn SemanticStore> {
+        Arc::new(EmbeddedMeanings::new(self.file()))
+    }
+
+    fn file(&self) -> Arc<SqliteFile> {
         Arc::new(SqliteFile::new(self.0.path().join("memory.db")))
     }
 }
@@ -138,8 +144,13 @@ impl Place {
         Arc::new(PostgresEpisodes::new(self.server()))
     }
 
+    /// One more replica of the store of texts by their meaning.
+    pub(crate) fn meanings(&self) -> Arc<dyn SemanticStore> {
+        Arc::new(PgvectorMeanings::new(self.server()))
+    }
+
     /// One more pod's connections.
-    pub(crate) fn server(&self) -> Arc<PostgresServer> {
+    fn server(&self) -> Arc<PostgresServer> {
         Arc::new(PostgresServer::new(Self::at(&self.url).1))
     }
 

@@ -1,32 +1,35 @@
 //! What agents remember.
 
+mod embedding;
 mod stores;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_config::{ConversationalDocument, EpisodicDocument, MemoryDocument, SecretKey};
-use agent_pod_core::agent::{AgentMemory, ConversationMemory, EpisodicMemory};
+use agent_pod_config::{ConversationalDocument, EpisodicDocument, MemoryDocument, SecretKey, SemanticDocument};
+use agent_pod_core::agent::{AgentMemory, ConversationMemory, EpisodicMemory, SemanticMemory};
 use agent_pod_core::memory::episode::EpisodeStore;
+use agent_pod_core::memory::semantic::SemanticStore;
 use agent_pod_core::memory::{ConversationSettings, ConversationStore, Strategy};
 use agent_pod_infra::secret::SecretStore;
-use astromesh_crds::v1alpha1::{ConversationalBackend, EpisodicBackend, MemoryStrategy};
+use astromesh_crds::v1alpha1::{ConversationalBackend, EpisodicBackend, MemoryStrategy, SemanticBackend};
 
 use self::stores::Stores;
 
 /// Builds memories over the stores in use.
 pub(super) struct Memory {
     in_process: Arc<dyn ConversationStore>,
+    secrets: SecretStore,
     stores: Stores,
 }
 
 /// The field below `memory` that cannot be built, and why.
-pub(super) type Refused = (&'static str, String);
+pub(super) type Refused = (String, String);
 
 impl Memory {
     pub(super) fn new(in_process: Arc<dyn ConversationStore>, secrets: SecretStore) -> Self {
-        Self { in_process, stores: Stores::new(secrets) }
+        Self { in_process, stores: Stores::new(secrets.clone()), secrets }
     }
 
     pub(super) fn keep_files_in(&mut self, folder: PathBuf) {
@@ -37,9 +40,11 @@ impl Memory {
     pub(super) fn build(&mut self, memory: &MemoryDocument) -> Result<AgentMemory, Refused> {
         let conversation = memory.conversational.as_ref().map(|said| self.conversation(said)).transpose();
         let episodic = memory.episodic.as_ref().map(|done| self.episodic(done)).transpose();
+        let at = |kind: &str| format!("{kind}.backend");
         Ok(AgentMemory {
-            conversation: conversation.map_err(|message| ("conversational.backend", message))?,
-            episodic: episodic.map_err(|message| ("episodic.backend", message))?,
+            conversation: conversation.map_err(|message| (at("conversational"), message))?,
+            episodic: episodic.map_err(|message| (at("episodic"), message))?,
+            semantic: memory.semantic.as_ref().map(|meant| self.semantic(meant)).transpose()?,
         })
     }
 
@@ -62,6 +67,21 @@ impl Memory {
             EpisodicBackend::Postgres => self.stores.episodes_on(connection(done.connection.as_ref())?),
         };
         Ok(EpisodicMemory { store, events_max: usize::try_from(done.max_events).unwrap_or(usize::MAX) })
+    }
+
+    fn semantic(&mut self, meant: &SemanticDocument) -> Result<SemanticMemory, Refused> {
+        let refused = |message| ("semantic.backend".to_owned(), message);
+        let store: Arc<dyn SemanticStore> = match meant.backend {
+            SemanticBackend::Embedded => self.stores.meanings_in_file().map_err(refused)?,
+            SemanticBackend::Pgvector => {
+                self.stores.meanings_on(connection(meant.connection.as_ref()).map_err(refused)?)
+            }
+        };
+        let embedding = embedding::embedding(&self.secrets, &meant.embeddings);
+        let embedding =
+            embedding.map_err(|error| (format!("semantic.embeddings.{}", error.field()), error.to_string()))?;
+        let top_k = usize::try_from(meant.top_k).unwrap_or(usize::MAX);
+        Ok(SemanticMemory { store, embedding, top_k, min_score: meant.min_score })
     }
 }
 
@@ -93,13 +113,13 @@ mod tests {
             max_tokens: 100,
             ttl_ms: 1000,
         };
-        MemoryDocument { conversational: Some(conversational), episodic: None }
+        MemoryDocument { conversational: Some(conversational), episodic: None, semantic: None }
     }
 
     fn done(backend: EpisodicBackend, secret: &str) -> MemoryDocument {
         let connection = (backend == EpisodicBackend::Postgres).then(|| key(secret));
         let episodic = Some(EpisodicDocument { backend, connection, max_events: 5 });
-        MemoryDocument { conversational: None, episodic }
+        MemoryDocument { conversational: None, episodic, semantic: None }
     }
 
     fn key(secret: &str) -> SecretKey {

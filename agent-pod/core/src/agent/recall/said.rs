@@ -47,6 +47,11 @@ impl<'a> Said<'a> {
         Self { taken: Some((memory, lock)), conversation, stored }
     }
 
+    /// Everything that is known of it.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.conversation.turns.iter().flat_map(|turn| &turn.messages)
+    }
+
     pub(super) fn history(&mut self, prompts: &Prompts) -> Vec<Message> {
         if prompts.mentions("memory.conversation") {
             return Vec::new();
@@ -63,7 +68,7 @@ impl<'a> Said<'a> {
 
     /// The conversation and its summary as prompts see them.
     pub(super) fn variables(&self) -> (Vec<Value>, Option<&String>) {
-        let said = self.conversation.turns.iter().flat_map(|turn| &turn.messages);
+        let said = self.messages();
         // What tools said is for the model's own eyes, in its place in the conversation.
         let said = said.filter(|message| matches!(message.role, Role::User | Role::Assistant));
         let said = said.filter(|message| !message.content.is_empty());

@@ -1,6 +1,7 @@
 //! The server that the stores of a pod share, with its tables.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use agent_pod_core::memory::StoreError;
 use sqlx::Connection as _;
@@ -22,6 +23,7 @@ struct Server {
     pool: PgPool,
     options: PgConnectOptions,
     migrated: OnceCell<()>,
+    vectors_migrated: OnceCell<()>,
 }
 
 impl PostgresServer {
@@ -33,7 +35,22 @@ impl PostgresServer {
 
     /// The pool, with the tables made.
     pub(super) async fn pool(&self) -> Result<PgPool, StoreError> {
-        let server = self.0.get(|url| {
+        let server = self.connected()?;
+        let tables = || migrate(&server.options, sqlx::migrate!("migrations/postgres"), "astromesh_migrations");
+        server.migrated.get_or_try_init(tables).await?;
+        Ok(server.pool.clone())
+    }
+
+    /// The pool, with the extension `vector` and the tables that need it. Who needs none shall not miss it.
+    pub(super) async fn pool_with_vectors(&self) -> Result<PgPool, StoreError> {
+        let server = self.connected()?;
+        let tables = || migrate(&server.options, sqlx::migrate!("migrations/pgvector"), "astromesh_vector_migrations");
+        server.vectors_migrated.get_or_try_init(tables).await?;
+        Ok(server.pool.clone())
+    }
+
+    fn connected(&self) -> Result<Arc<Server>, StoreError> {
+        self.0.get(|url| {
             let options = PgConnectOptions::from_str(url)
                 .map_err(|_holds_the_url| StoreError("the connection is not a postgres:// URL".into()))?
                 .application_name("astromesh");
@@ -41,19 +58,20 @@ impl PostgresServer {
                 .max_connections(CONNECTIONS_MAX)
                 .acquire_timeout(OPERATION_WAIT)
                 .connect_lazy_with(options.clone());
-            Ok(Server { pool, options, migrated: OnceCell::new() })
-        })?;
-        server.migrated.get_or_try_init(|| migrate(&server.options)).await?;
-        Ok(server.pool.clone())
+            Ok(Server { pool, options, migrated: OnceCell::new(), vectors_migrated: OnceCell::new() })
+        })
     }
 }
 
 /// Makes the tables. Several pods may do so at once: the first one takes an advisory lock, the others find them made.
 ///
 /// On a connection of its own, which ends with whoever gives up: a pooled one would keep the advisory lock.
-async fn migrate(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let mut migrator: Migrator = sqlx::migrate!("migrations/postgres");
-    migrator.dangerous_set_table_name("astromesh_migrations");
+async fn migrate(
+    options: &PgConnectOptions,
+    mut migrator: Migrator,
+    table_name: &'static str,
+) -> Result<(), StoreError> {
+    migrator.dangerous_set_table_name(table_name);
     let mut connection = PgConnection::connect_with(options).await.map_err(|error| failed(&error))?;
     let migrated = migrator.run_direct(None, &mut connection, false).await;
     migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;

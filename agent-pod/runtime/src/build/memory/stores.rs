@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 
 use agent_pod_config::SecretKey;
 use agent_pod_infra::memory::{
-    PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes, SqliteFile, SqliteStore,
+    EmbeddedMeanings, PgvectorMeanings, PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes,
+    SqliteFile, SqliteStore,
 };
 use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
 
@@ -22,9 +23,11 @@ pub(super) struct Stores {
     files: Shared<PathBuf, SqliteFile>,
     in_files: Shared<PathBuf, SqliteStore>,
     episodes_in_files: Shared<PathBuf, SqliteEpisodes>,
+    meanings_in_files: Shared<PathBuf, EmbeddedMeanings>,
     servers: Shared<SecretKey, PostgresServer>,
     on_servers: Shared<SecretKey, PostgresStore>,
     episodes_on_servers: Shared<SecretKey, PostgresEpisodes>,
+    meanings_on_servers: Shared<SecretKey, PgvectorMeanings>,
 }
 
 /// Those that some agent has, or a run of one that is gone.
@@ -55,9 +58,11 @@ impl Stores {
             files: Shared::new(),
             in_files: Shared::new(),
             episodes_in_files: Shared::new(),
+            meanings_in_files: Shared::new(),
             servers: Shared::new(),
             on_servers: Shared::new(),
             episodes_on_servers: Shared::new(),
+            meanings_on_servers: Shared::new(),
         }
     }
 
@@ -88,6 +93,16 @@ impl Stores {
     pub(super) fn episodes_on(&mut self, key: &SecretKey) -> Arc<PostgresEpisodes> {
         let server = self.server(key);
         self.episodes_on_servers.at(key, || PostgresEpisodes::new(server))
+    }
+
+    pub(super) fn meanings_in_file(&mut self) -> Result<Arc<EmbeddedMeanings>, String> {
+        let (place, file) = self.file()?;
+        Ok(self.meanings_in_files.at(&place, || EmbeddedMeanings::new(file)))
+    }
+
+    pub(super) fn meanings_on(&mut self, key: &SecretKey) -> Arc<PgvectorMeanings> {
+        let server = self.server(key);
+        self.meanings_on_servers.at(key, || PgvectorMeanings::new(server))
     }
 
     fn file(&mut self) -> Result<(PathBuf, Arc<SqliteFile>), String> {
