@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::serve::{Server, Source};
-use crate::{serve, telemetry, validate};
+use crate::{import, serve, telemetry, validate};
 
 /// Runs AI agents: on Kubernetes behind the Astromesh operator, or from a folder of manifests.
 #[derive(Debug, Parser)]
@@ -27,6 +27,9 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Check manifests without a cluster; exit code 1 if anything is wrong.
     Validate(ValidateArgs),
+    /// Convert a folder of the original Astromesh into manifests; the report of what is not carried over goes to
+    /// standard error. Exit code 1 if a file could not be read; the others are converted.
+    Import(ImportArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -79,11 +82,22 @@ struct ValidateArgs {
     files: Vec<PathBuf>,
 }
 
+#[derive(Debug, ClapArgs)]
+struct ImportArgs {
+    /// Folder that holds `agents/`, `providers.yaml` and the rest.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Folder for the manifests, one file each; without it they go to standard output. No file is overwritten.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(args) => args.run(),
             Command::Validate(ValidateArgs { files }) => validate::run(&files),
+            Command::Import(ImportArgs { dir, out }) => import::run(&dir, out.as_deref()),
         }
     }
 }

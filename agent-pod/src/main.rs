@@ -1,6 +1,7 @@
 //! `agent-pod`: the runtime of agents.
 
 mod args;
+mod import;
 mod serve;
 mod telemetry;
 mod validate;

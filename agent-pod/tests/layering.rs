@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Who may depend on whom among our own crates.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("astromesh-crds", &[]),
     ("agent-pod-config", &["astromesh-crds"]),
     ("agent-pod-core", &[]),
+    ("agent-pod-import", &["agent-pod-config", "agent-pod-core", "astromesh-crds"]),
     ("agent-pod-infra", &["agent-pod-core"]),
     ("agent-pod-runtime", &["agent-pod-config", "agent-pod-core", "agent-pod-infra", "astromesh-crds"]),
     ("agent-pod-api", &["agent-pod-core"]),
-    ("agent-pod", &["agent-pod-api", "agent-pod-runtime"]),
+    ("agent-pod", &["agent-pod-api", "agent-pod-import", "agent-pod-runtime"]),
     ("astromesh-operator", &["agent-pod-config", "astromesh-crds"]),
     ("astromesh-e2e", &["astromesh-crds"]),
     ("astromesh-bench", &[]),

@@ -49,7 +49,7 @@ pub struct ProviderSpec {
     /// Base URL, the part before `/chat/completions` (for `ollama`: before `/api`); without a path, `/v1` is added (not for `ollama`). Absent: `https://api.openai.com/v1` for `openai_compat`, `http://localhost:11434` for `ollama`; the other types need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']").message("endpoint must be an absolute http or https URL, for example https://api.openai.com/v1"))]
+    #[x_kube(validation = Rule::new("isURL(self) && self.matches('^https?://')").message("endpoint must be an absolute http or https URL, for example https://api.openai.com/v1"))]
     #[x_kube(validation = Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message("endpoint must not hold credentials; use spec.auth"))]
     pub endpoint: Option<String>,
     /// How to log in; absent: no credentials are sent.

@@ -61,6 +61,7 @@ fn the_smallest_objects_are_valid() {
 #[rstest]
 #[case("Provider", "metadata/name", json!("p".repeat(50)))]
 #[case("Provider", "spec/endpoint", json!("http://10.0.0.1:8080"))]
+#[case("Provider", "spec/endpoint", json!("http://localhost:11434"))]
 #[case("Provider", "spec/auth", json!({"secretKeyRef": {"name": "s", "key": "k"}}))]
 #[case("Provider", "spec/auth", json!({"scheme": "none"}))]
 #[case("Provider", "spec/auth", json!({"scheme": "header", "header": "api-key", "secretKeyRef": {"name": "s", "key": "k"}}))]

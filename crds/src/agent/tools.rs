@@ -121,7 +121,7 @@ pub struct AgentRef {
 pub struct WebhookTool {
     /// The URL that is called. Redirects are not followed, and link-local and metadata addresses are never called.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']").message("tools: webhook.url must be an absolute http or https URL"))]
+    #[x_kube(validation = Rule::new("isURL(self) && self.matches('^https?://')").message("tools: webhook.url must be an absolute http or https URL"))]
     #[x_kube(validation = Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message("tools: webhook.url must not hold credentials; use webhook.auth"))]
     pub url: String,
     /// The method: POST, PUT and PATCH send the arguments as JSON, GET and DELETE as query.

@@ -63,7 +63,8 @@ impl Folder {
 
     fn provide_secrets(&self, document: &Document, secrets: &BTreeMap<(String, String), String>, runtime: &Runtime) {
         for SecretKey { name, key } in document.secrets() {
-            let written = secrets.get(&(name.clone(), key.clone())).cloned();
+            // An empty value stands for one that is still to come: the importer writes such Secrets.
+            let written = secrets.get(&(name.clone(), key.clone())).filter(|value| !value.is_empty()).cloned();
             let value = written.or_else(|| (self.variable)(&variable_name(&name, &key)));
             let id = SecretId { name, key };
             runtime.secrets().set(&id, value.map(SecretString::from));

@@ -1,0 +1,8 @@
+//! The original's formats in, manifests and a report out.
+
+#[cfg(test)]
+mod carried;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod properties;
