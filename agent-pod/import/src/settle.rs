@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_pod_config::{NAMESPACE_NAME_LABEL, Resources, compile};
+use agent_pod_config::{ConfigMaps, NAMESPACE_NAME_LABEL, Resources, compile};
 use agent_pod_core::prompt::{CONTEXT, Prompts, SYSTEM};
 use astromesh_crds::manifest;
 use astromesh_crds::v1alpha1::{Agent, Provider};
@@ -97,7 +97,13 @@ fn first_problem(manifests: &[Manifest]) -> Option<(usize, String, String)> {
     let label = |name: &String| BTreeMap::from([(NAMESPACE_NAME_LABEL.to_owned(), name.clone())]);
     let namespaces = names.map(|name| (name.clone(), label(&name))).collect();
     let (agents, providers): (Vec<_>, Vec<_>) = (agents.iter().collect(), providers.iter().collect());
-    let compilation = compile(Resources { agents: &agents, providers: &providers, namespaces: &namespaces });
+    let compilation = compile(Resources {
+        agents: &agents,
+        providers: &providers,
+        peers: &[],
+        namespaces: &namespaces,
+        config_maps: &ConfigMaps::new(),
+    });
     compilation.problems.into_iter().find_map(|problem| {
         // Names are the importer's own, and unique: there is no problem with one.
         let index = manifests.iter().position(|manifest| {
