@@ -101,7 +101,9 @@ fn strategy(said: &ConversationalDocument) -> Strategy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agent_pod_config::EmbeddingsDocument;
     use agent_pod_infra::memory::InProcessStore;
+    use astromesh_crds::v1alpha1::EmbeddingsProvider;
 
     fn said(backend: ConversationalBackend, secret: &str) -> MemoryDocument {
         let server = matches!(backend, ConversationalBackend::Redis | ConversationalBackend::Postgres);
@@ -120,6 +122,20 @@ mod tests {
         let connection = (backend == EpisodicBackend::Postgres).then(|| key(secret));
         let episodic = Some(EpisodicDocument { backend, connection, max_events: 5 });
         MemoryDocument { conversational: None, episodic, semantic: None }
+    }
+
+    fn meant(backend: SemanticBackend, endpoint: &str) -> MemoryDocument {
+        let embeddings = EmbeddingsDocument {
+            provider: EmbeddingsProvider::Ollama,
+            model: "e".to_owned(),
+            endpoint: endpoint.to_owned(),
+            auth: None,
+            dimension: 4,
+            batch_size: 32,
+        };
+        let connection = (backend == SemanticBackend::Pgvector).then(|| key("a"));
+        let semantic = Some(SemanticDocument { backend, connection, embeddings, top_k: 5, min_score: 0.5 });
+        MemoryDocument { conversational: None, episodic: None, semantic }
     }
 
     fn key(secret: &str) -> SecretKey {
@@ -152,6 +168,16 @@ mod tests {
         for backend in [EpisodicBackend::Sqlite, EpisodicBackend::Postgres] {
             assert!(Arc::ptr_eq(&store(backend, "a"), &store(backend, "a")), "{backend:?}");
         }
+        let mut store = |backend| memory.build(&meant(backend, "http://ollama")).unwrap().semantic.unwrap().store;
+        for backend in [SemanticBackend::Embedded, SemanticBackend::Pgvector] {
+            assert!(Arc::ptr_eq(&store(backend), &store(backend)), "{backend:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_embeddings_that_cannot_be_called_is_named() {
+        let (at, why) = memory().build(&meant(SemanticBackend::Pgvector, "ollama:11434")).err().unwrap();
+        assert_eq!((at.as_str(), why.contains("cannot be called")), ("semantic.embeddings.endpoint", true), "{why}");
     }
 
     #[test]
@@ -159,6 +185,7 @@ mod tests {
         for (document, field) in [
             (said(ConversationalBackend::Sqlite, "a"), "conversational.backend"),
             (done(EpisodicBackend::Sqlite, "a"), "episodic.backend"),
+            (meant(SemanticBackend::Embedded, "http://ollama"), "semantic.backend"),
         ] {
             let (at, why) = memory().build(&document).err().unwrap();
             assert_eq!(at, field);

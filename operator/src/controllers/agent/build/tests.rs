@@ -58,12 +58,17 @@ fn the_secrets_of_a_memory_are_mounted_and_no_volume_is_asked_for() {
     let memory = json!({
         "conversational": {"backend": "postgres", "connection": connection},
         "episodic": {"backend": "postgres", "connection": events},
+        "semantic": {
+            "backend": "pgvector", "connection": {"secretKeyRef": {"name": "vectors", "key": "url"}},
+            "embeddings": {"provider": "openai_compat", "model": "e", "endpoint": "http://llama:8080", "dimension": 4,
+                           "auth": {"secretKeyRef": {"name": "embeddings", "key": "token"}}},
+        },
     });
     let children = build(&validated(json!({"memory": memory, "runtime": {"replicas": 2}})));
     assert_eq!(children.claim, None);
     let pod = children.deployment.spec.unwrap().template.spec.unwrap();
     let secrets: Vec<_> = pod.volumes.into_iter().flatten().filter_map(|volume| volume.secret?.secret_name).collect();
-    assert_eq!(secrets, ["events", "openai", "store"]);
+    assert_eq!(secrets, ["embeddings", "events", "openai", "store", "vectors"]);
 }
 
 #[test]
