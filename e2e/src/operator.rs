@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use crate::command::kubectl;
-use crate::waiting::await_object;
+use crate::waiting::{await_object, eventually};
 
 /// The namespace of the default installation.
 pub const NAMESPACE: &str = "astromesh-system";
@@ -64,7 +64,14 @@ impl Operator {
         };
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
         await_object(api, &self.deployment, "the operator is scaled", Duration::from_secs(60), scaled).await?;
-        Ok(())
+        // A Deployment no longer counts a pod that is stopping, and that one may still finish its work.
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let selected = ListParams::default().labels(SELECTOR);
+        eventually("the pods that were too many are gone", Duration::from_secs(60), async || {
+            let left = pods.list(&selected).await?.items.len();
+            Ok((left <= usize::try_from(replicas)?).then_some(()))
+        })
+        .await
     }
 
     /// Runs a test that takes the operator away, and brings it back afterwards, come what may.

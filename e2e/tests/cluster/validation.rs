@@ -108,7 +108,7 @@ async fn a_value_of_the_wrong_shape_is_refused_by_its_field() -> anyhow::Result<
             ("/spec/runtime/replicas", json!("three"), "spec.runtime.replicas"),
             ("/spec/runtime/replicas", json!(-1), "spec.runtime.replicas"),
             ("/spec/model/candidates", json!([]), "spec.model.candidates"),
-            ("/spec/prompts", json!({}), "spec.prompts.system: Required value"),
+            ("/spec/prompts", json!({}), "prompts needs exactly one of system and systemFrom"),
             ("/spec/prompts/system", json!("x".repeat(262_145)), "spec.prompts.system: Too long"),
         ];
         for (pointer, value, message) in agents {
