@@ -42,6 +42,11 @@ impl Entity {
         }
     }
 
+    /// Whether it is found in a run of groups of digits.
+    fn is_number(self) -> bool {
+        matches!(self, Self::Phone | Self::Ssn | Self::CreditCard)
+    }
+
     fn finding(self) -> Finding {
         let name = self.as_str();
         Finding { replacement: format!("[REDACTED_{}]", name.to_ascii_uppercase()), what: format!("pii `{name}`") }
@@ -56,13 +61,9 @@ impl Pii {
     fn wants(&self, entity: Entity) -> bool {
         self.0.contains(&entity)
     }
-}
 
-impl Scanner for Pii {
-    fn scan(&self, ahead: Ahead<'_>) -> Result<Verdict, More> {
-        if ahead.before().is_some_and(in_word) && ahead.at(0)?.is_some_and(in_word) {
-            return Ok(Verdict::Pass(1));
-        }
+    /// What begins at the place, also in the middle of a word.
+    fn recognise(&self, ahead: Ahead<'_>) -> Result<Recognised, More> {
         type Recogniser = fn(Ahead<'_>) -> Result<Option<usize>, More>;
         let recognisers: [(Entity, Recogniser); 3] =
             [(Entity::Email, address::email), (Entity::IpAddress, address::ip), (Entity::Iban, iban::at)];
@@ -70,12 +71,49 @@ impl Scanner for Pii {
             if self.wants(entity)
                 && let Some(length) = recognise(ahead)?
             {
-                return Ok(Verdict::Found(length, entity.finding()));
+                return Ok(Recognised::Value(length, entity));
             }
         }
-        if ![Entity::Phone, Entity::Ssn, Entity::CreditCard].iter().any(|entity| self.wants(*entity)) {
-            return Ok(Verdict::Pass(1));
+        if !self.0.iter().any(|entity| entity.is_number()) {
+            return Ok(Recognised::Nothing(1));
         }
         number::at(ahead, self)
+    }
+
+    /// Where the value of this length ends with all that begins within it and goes on behind it: of values that
+    /// overlap, no rest may stay.
+    fn union(&self, ahead: Ahead<'_>, length: usize, entity: Entity) -> Result<usize, More> {
+        let (mut end, mut start) = (length, 1);
+        // A space is a border.
+        while start < end && ahead.at(end)?.is_some_and(|reads| reads != ' ') {
+            if let Recognised::Value(more, other) = self.recognise(ahead.skip(start))?
+                // Numbers that overlap in one run of groups are told apart where the run is read.
+                && !(entity.is_number() && other.is_number())
+            {
+                end = end.max(start + more);
+            }
+            start += 1;
+        }
+        Ok(end)
+    }
+}
+
+/// What a recogniser says of a place.
+enum Recognised {
+    /// Nothing begins here; so many glyphs, at least one, are settled.
+    Nothing(usize),
+    /// So many glyphs are a value of this sort.
+    Value(usize, Entity),
+}
+
+impl Scanner for Pii {
+    fn scan(&self, ahead: Ahead<'_>) -> Result<Verdict, More> {
+        if ahead.before().is_some_and(in_word) && ahead.at(0)?.is_some_and(in_word) {
+            return Ok(Verdict::Pass(1));
+        }
+        Ok(match self.recognise(ahead)? {
+            Recognised::Nothing(length) => Verdict::Pass(length),
+            Recognised::Value(length, entity) => Verdict::Found(self.union(ahead, length, entity)?, entity.finding()),
+        })
     }
 }

@@ -107,6 +107,9 @@ fn in_pieces(guardrails: &Guardrails, text: &str, cuts: &[usize]) -> String {
 #[case::ip("[::1]:80 and ::ffff:10.0.0.1", "[[REDACTED_IP_ADDRESS]]:80 and [REDACTED_IP_ADDRESS]")]
 #[case::ip("port 80 10.0.0.1", "port 80 [REDACTED_IP_ADDRESS]")]
 #[case::many("a@b.co 10.1.2.3 078-05-1120", "[REDACTED_EMAIL] [REDACTED_IP_ADDRESS] [REDACTED_SSN]")]
+#[case::touching("phone 5551234:078-05-1120", "phone [REDACTED_PHONE]:[REDACTED_SSN]")]
+#[case::touching("::1ada@example.com", "[REDACTED_IP_ADDRESS]")]
+#[case::touching("::1555-123-4567 x", "[REDACTED_IP_ADDRESS] x")]
 fn personal_data_is_redacted(#[case] text: &str, #[case] expected: &str) {
     assert_eq!(redacted(&pii(&Entity::ALL), text), expected);
 }
@@ -331,8 +334,8 @@ proptest! {
         prop_assert_eq!(in_pieces(&guardrails, &text, &cuts), redacted(&guardrails, &text));
     }
 
-    /// Values that touch each other are not separated by a redaction of one of them alone: `::1` in `::1ada@example.com` is
-    /// part of an address at first, and stands alone when that is gone.
+    /// The parts have borders: a value that goes on as the next one is none until that one is gone, such as
+    /// `2001:db8::` in `2001:db8::110.1.2.3ada@example.com`.
     #[test]
     fn redacting_again_changes_nothing(text in bordered_texts()) {
         let guardrails = pii(&Entity::ALL);

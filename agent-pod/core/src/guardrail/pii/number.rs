@@ -6,9 +6,9 @@
 mod kinds;
 
 use super::super::glyph::in_word;
-use super::super::scan::{Ahead, More, Verdict};
+use super::super::scan::{Ahead, More};
 use super::context::Context;
-use super::{Entity, Pii, address};
+use super::{Entity, Pii, Recognised, address};
 
 /// The longest run that is looked at as one.
 const RUN_MAX: usize = 96;
@@ -32,16 +32,16 @@ pub(super) struct Group {
 }
 
 /// Looks at the run that begins at `ahead`.
-pub(super) fn at(ahead: Ahead<'_>, wanted: &Pii) -> Result<Verdict, More> {
+pub(super) fn at(ahead: Ahead<'_>, wanted: &Pii) -> Result<Recognised, More> {
     if !ahead.at(0)?.is_some_and(|reads| reads.is_ascii_digit() || matches!(reads, '+' | '(')) {
-        return Ok(Verdict::Pass(1));
+        return Ok(Recognised::Nothing(1));
     }
     if let Some(length) = date(ahead)? {
-        return Ok(Verdict::Pass(length));
+        return Ok(Recognised::Nothing(length));
     }
     let groups = match read(ahead, wanted)? {
         Run::Groups(groups) => groups,
-        Run::None(length) => return Ok(Verdict::Pass(length)),
+        Run::None(length) => return Ok(Recognised::Nothing(length)),
     };
     let context = Context::of(ahead.back());
     let mut considered = groups.as_slice();
@@ -52,13 +52,13 @@ pub(super) fn at(ahead: Ahead<'_>, wanted: &Pii) -> Result<Verdict, More> {
         considered = considered.get(..from).unwrap_or_default();
     }
     let whole = groups.last().map_or(1, |group| group.end);
-    let Some((from, to, entity)) = found else { return Ok(Verdict::Pass(whole)) };
+    let Some((from, to, entity)) = found else { return Ok(Recognised::Nothing(whole)) };
     let start = groups.get(from).map_or(0, |group| group.start);
     Ok(if from == 0 {
         let end = groups.get(to - 1).map_or(whole, |group| group.end);
-        Verdict::Found(end, entity.finding())
+        Recognised::Value(end, entity)
     } else {
-        Verdict::Pass(start)
+        Recognised::Nothing(start)
     })
 }
 
@@ -99,7 +99,7 @@ fn read(ahead: Ahead<'_>, wanted: &Pii) -> Result<Run, More> {
     let mut at = 0;
     while let Some((group, next)) = group(ahead, at, groups.is_empty())? {
         // Digits of a name, of a time, of an address are no group.
-        if is_part_of_more(ahead.skip(next))? {
+        if is_part_of_more(ahead.skip(next), group.digits.len())? {
             if groups.is_empty() {
                 return Ok(Run::None(next));
             }
@@ -160,11 +160,12 @@ fn group(ahead: Ahead<'_>, at: usize, is_first: bool) -> Result<Option<(Group, u
     Ok((joins || follows).then_some((group, place)))
 }
 
-/// Whether the digits before go on as something else.
-fn is_part_of_more(behind: Ahead<'_>) -> Result<bool, More> {
+/// Whether so many digits before go on as something else.
+fn is_part_of_more(behind: Ahead<'_>, digits: usize) -> Result<bool, More> {
     Ok(match behind.at(0)? {
         Some('@') => true,
-        Some(':') => behind.at(1)?.is_some_and(|reads| reads.is_ascii_digit()),
+        // More than two digits are no part of a time: what follows is a value of its own.
+        Some(':') => digits <= 2 && behind.at(1)?.is_some_and(|reads| reads.is_ascii_digit()),
         Some('x') => !behind.at(1)?.is_some_and(|reads| reads.is_ascii_digit()),
         Some(reads) => in_word(reads),
         None => false,
