@@ -34,6 +34,7 @@ pub mod ports;
 pub mod usage;
 
 pub mod admission;
+pub mod budget;
 pub mod service;
 
 #[cfg(any(test, feature = "testing"))]

@@ -85,18 +85,28 @@ pub struct Call<'a> {
 }
 
 impl Usage {
-    /// Books one call.
-    pub fn add(&mut self, call: Call<'_>) {
-        let Call { provider, model, role, tokens, cost, estimated } = call;
-        self.tokens_in += tokens.input;
-        self.tokens_out += tokens.output;
-        self.tokens_cached += tokens.cached;
-        self.cost += cost;
-        self.estimated |= estimated;
-        let same = |entry: &&mut ModelUsage| entry.provider == provider && entry.model == model && entry.role == role;
-        let entry = match self.by_model.iter_mut().find(same) {
-            Some(entry) => entry,
-            None => self.by_model.push_mut(ModelUsage {
+    /// Adds what a part has used.
+    pub fn merge(&mut self, part: &Self) {
+        self.tokens_in += part.tokens_in;
+        self.tokens_out += part.tokens_out;
+        self.tokens_cached += part.tokens_cached;
+        self.cost += part.cost;
+        self.estimated |= part.estimated;
+        for other in &part.by_model {
+            let entry = self.of(&other.provider, &other.model, &other.role);
+            entry.calls += other.calls;
+            entry.tokens_in += other.tokens_in;
+            entry.tokens_out += other.tokens_out;
+            entry.tokens_cached += other.tokens_cached;
+            entry.cost += other.cost;
+        }
+    }
+
+    /// The entry of a model in a role.
+    fn of(&mut self, provider: &str, model: &str, role: &str) -> &mut ModelUsage {
+        let same = |entry: &ModelUsage| entry.provider == provider && entry.model == model && entry.role == role;
+        let index = self.by_model.iter().position(same).unwrap_or_else(|| {
+            self.by_model.push(ModelUsage {
                 provider: provider.to_owned(),
                 model: model.to_owned(),
                 role: role.to_owned(),
@@ -105,8 +115,21 @@ impl Usage {
                 tokens_out: 0,
                 tokens_cached: 0,
                 cost: Money::default(),
-            }),
-        };
+            });
+            self.by_model.len() - 1
+        });
+        &mut self.by_model[index]
+    }
+
+    /// Books one call.
+    pub fn add(&mut self, call: Call<'_>) {
+        let Call { provider, model, role, tokens, cost, estimated } = call;
+        self.tokens_in += tokens.input;
+        self.tokens_out += tokens.output;
+        self.tokens_cached += tokens.cached;
+        self.cost += cost;
+        self.estimated |= estimated;
+        let entry = self.of(provider, model, role);
         entry.calls += 1;
         entry.tokens_in += tokens.input;
         entry.tokens_out += tokens.output;

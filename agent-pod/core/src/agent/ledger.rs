@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::error::RunError;
 use crate::event::{Attempt, Step};
 use crate::guardrail::{Block, Hit};
 use crate::usage::{Call, Usage};
@@ -26,6 +27,8 @@ pub struct Booked {
     pub guardrail_hits: Vec<Hit>,
     /// The rule that has blocked the run.
     pub block: Option<Block>,
+    /// Why no model is called any more.
+    pub refusal: Option<RunError>,
 }
 
 impl Ledger {
@@ -52,6 +55,26 @@ impl Ledger {
     /// Books a try of a provider.
     pub fn attempt(&self, attempt: Attempt) {
         self.lock().attempts.push(attempt);
+    }
+
+    /// Books what a part has used apart.
+    pub(super) fn absorb(&self, part: Booked) {
+        let mut booked = self.lock();
+        booked.usage.merge(&part.usage);
+        booked.attempts.extend(part.attempts);
+    }
+
+    /// Books that no model may be called any more, and why.
+    pub(super) fn refuse(&self, refusal: RunError) {
+        self.lock().refusal.get_or_insert(refusal);
+    }
+
+    /// Whether models may be called.
+    ///
+    /// # Errors
+    /// `budget_exceeded` once a call was refused: whatever a pattern makes of the part that was, the run ends with it.
+    pub(super) fn affordable(&self) -> Result<(), RunError> {
+        self.lock().refusal.clone().map_or(Ok(()), Err)
     }
 
     /// Books a step, and gives it its index.

@@ -62,11 +62,13 @@ async fn story(turn: Turn<'_>, unfolded: &mut Option<SessionKey>) -> Result<RunA
     let question = question(request);
     let conversation = conversation(&turn, &mut memory, &question)?;
     let end = agent.pattern.execute(&turn, conversation).await;
+    turn.ledger.affordable()?;
     let mut end = turn.conclude(end).await?;
     let data = match agent.output.as_ref().filter(|_| end.client_calls.is_empty() && end.finish != Finish::Blocked) {
         Some(schema) => Some(turn.data(&end.answer, schema).await.map(|data| turn.screened_data(data))),
         None => None,
     };
+    turn.ledger.affordable()?;
     if let Some(block) = turn.ledger.block() {
         end = refusal(&block);
     }
@@ -123,7 +125,7 @@ fn begun(agent: &Agent, identity: &Identity) -> TurnEvent {
 }
 
 fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>) -> RunAnswer {
-    let Booked { usage, attempts, steps, degraded, guardrail_hits, block } = turn.ledger.booked();
+    let Booked { usage, attempts, steps, degraded, guardrail_hits, block, refusal: _ } = turn.ledger.booked();
     let (data, data_error) = match data.filter(|_| block.is_none()) {
         Some(Ok(data)) => (Some(data), None),
         Some(Err(problem)) => (Some(Value::Null), Some(problem)),
