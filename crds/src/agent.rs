@@ -1,6 +1,7 @@
 //! `Agent`: what a user asks for. How its pods run and what the operator reports stand in files of their own.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+mod budget;
 mod guardrail;
 mod memory;
 mod model;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::free_form_schema;
 
+pub use budget::*;
 pub use guardrail::*;
 pub use memory::*;
 pub use model::*;
@@ -91,6 +93,9 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form_schema")]
     pub output_schema: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What the agent may use in a window of time; absent: whatever its calls take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Who may call; absent: the service accounts of the agent's own namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,

@@ -32,6 +32,8 @@ pub mod condition {
     pub const LOADED: &str = "Loaded";
     /// All of the above, and enough pods are available.
     pub const READY: &str = "Ready";
+    /// What the agent may use in the window of now is not used up; present with `spec.budget` only.
+    pub const BUDGET_AVAILABLE: &str = "BudgetAvailable";
     /// Serving, but something optional is broken; absent when false.
     pub const DEGRADED: &str = "Degraded";
     /// Work is under way; absent when false.
@@ -99,6 +101,12 @@ pub enum Reason {
     ProviderUnavailable,
     /// A tool has failed too often and is left alone for a while; the message names it.
     ToolUnavailable,
+    /// The budget is far from its end.
+    WithinBudget,
+    /// At least 80 % of the budget is used.
+    NearLimit,
+    /// The budget is used up until the next window.
+    BudgetExceeded,
     /// A new generation is being worked on.
     NewGeneration,
     /// Pods are being replaced.
@@ -134,6 +142,9 @@ impl Reason {
         Self::CircuitOpen,
         Self::ProviderUnavailable,
         Self::ToolUnavailable,
+        Self::WithinBudget,
+        Self::NearLimit,
+        Self::BudgetExceeded,
         Self::NewGeneration,
         Self::Rollout,
         Self::Unused,
@@ -173,6 +184,9 @@ impl Reason {
             Self::CircuitOpen => "CircuitOpen",
             Self::ProviderUnavailable => "ProviderUnavailable",
             Self::ToolUnavailable => "ToolUnavailable",
+            Self::WithinBudget => "WithinBudget",
+            Self::NearLimit => "NearLimit",
+            Self::BudgetExceeded => "BudgetExceeded",
             Self::NewGeneration => "NewGeneration",
             Self::Rollout => "Rollout",
             Self::Unused => "Unused",

@@ -114,6 +114,9 @@ fn the_smallest_objects_are_valid() {
     {"type": "content_filter", "keywords": ["x"]}, {"type": "content_filter", "action": "warn", "patterns": ["a+"]},
     {"type": "cost_limit", "maxTokensPerTurn": 4000}, {"type": "cost_limit", "action": "block", "maxTokensPerTurn": 1}]}))]
 #[case("Agent", "spec/prompts", json!({"system": "a", "context": "Today is {{ today }}", "templates": {"greeting": "Hello"}}))]
+#[case("Agent", "spec/budget", json!({"maxTokens": 1}))]
+#[case("Agent", "spec/budget", json!({"window": "744h", "maxCost": "999999.99", "onExceeded": "downgrade"}))]
+#[case("Agent", "spec/budget", json!({"window": "1m", "maxTokens": 1_000_000_000_000_u64, "maxCost": "0.01", "onExceeded": "reject"}))]
 #[case("Agent", "spec/prompts", json!({"systemFrom": {"configMapKeyRef": {"name": "prompts", "key": "system.md"}}}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "pipeline", "stages": [{"name": "draft", "prompt": "Draft."}]}))]
 #[case("Agent", "spec/orchestration", json!({"pattern": "pipeline"}))]
@@ -136,6 +139,11 @@ fn good_values_pass(#[case] kind: &str, #[case] pointer: &str, #[case] value: Va
 }
 
 #[rstest]
+#[case("Agent", "spec/budget", json!({}), "budget needs maxTokens, maxCost, or both")]
+#[case("Agent", "spec/budget", json!({"window": "59s", "maxTokens": 1}), "budget.window must be between 1m and 744h")]
+#[case("Agent", "spec/budget", json!({"window": "745h", "maxTokens": 1}), "budget.window must be between 1m and 744h")]
+#[case("Agent", "spec/budget", json!({"maxCost": "0.00"}), "budget.maxCost must be more than 0")]
+#[case("Agent", "spec/budget", json!({"maxCost": "1000000"}), "budget.maxCost must be more than 0 and less than")]
 #[case("Agent", "spec/prompts", json!({"context": "x"}), "prompts needs exactly one of system and systemFrom")]
 #[case("Agent", "spec/prompts/systemFrom", json!({"configMapKeyRef": {"name": "a", "key": "b"}}), "prompts needs exactly one of system and systemFrom")]
 #[case("Agent", "spec/prompts/templates", json!({"system": "x"}), "prompts.templates: names begin with a letter")]
@@ -240,6 +248,10 @@ fn broken_rules_say_what_would_be_right(
 
 #[rstest]
 #[case("Agent", "spec/prompts/sytem", json!("typo"), "spec.prompts.sytem", "unknown field")]
+#[case("Agent", "spec/budget", json!({"maxTokens": 0}), "spec.budget.maxTokens", "")]
+#[case("Agent", "spec/budget", json!({"maxCost": 5}), "spec.budget.maxCost", "")]
+#[case("Agent", "spec/budget", json!({"maxCost": "-1"}), "spec.budget.maxCost", "")]
+#[case("Agent", "spec/budget", json!({"maxTokens": 1, "onExceeded": "ignore"}), "spec.budget.onExceeded", "")]
 #[case("Agent", "spec/prompts", json!({"systemFrom": {}}), "spec.prompts.systemFrom.configMapKeyRef", "required, but missing")]
 #[case("Agent", "spec/prompts", json!({"systemFrom": {"configMapKeyRef": {"name": "a", "key": "b c"}}}), "spec.prompts.systemFrom.configMapKeyRef.key", "")]
 #[case("Agent", "sepc", json!({}), "sepc", "unknown field")]

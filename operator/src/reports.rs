@@ -23,19 +23,31 @@ pub struct Report {
     pub providers: BTreeMap<ObjectKey, ProviderReport>,
     /// The states of the tools by name; one pod that leaves a tool alone suffices for it not to be `ready`.
     pub tools: BTreeMap<String, String>,
+    /// How the budget stands, as the pod says that knows of the most use in the newest window.
+    pub budget: Option<String>,
 }
 
 /// The state of a tool that can be called.
 pub const TOOL_READY: &str = "ready";
+
+/// How budgets stand, from good to bad.
+const BUDGET_STATES: [&str; 3] = ["ok", "near", "exceeded"];
 
 impl Report {
     /// What several pods say together.
     #[must_use]
     pub fn of<'a>(states: impl IntoIterator<Item = &'a PodState>) -> Self {
         let mut report = Self::default();
+        let mut budgets = Vec::new();
         for state in states {
             report.add(state);
+            budgets.extend(state.agents.iter().filter_map(|agent| agent.budget.as_ref()));
         }
+        // A pod that nobody calls may not have heard what others have used; one that has heard is right.
+        let newest = budgets.iter().map(|budget| budget.window_end.as_str()).max();
+        let current = budgets.iter().filter(|budget| Some(budget.window_end.as_str()) == newest);
+        let worst = current.max_by_key(|budget| BUDGET_STATES.iter().position(|state| *state == budget.state));
+        report.budget = worst.map(|budget| budget.state.clone());
         report
     }
 

@@ -53,7 +53,9 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::BodyTooLarge | ErrorCode::ContextTooLong => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::ValidationFailed | ErrorCode::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::Overloaded | ErrorCode::AllCoolingDown | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::Overloaded | ErrorCode::BudgetExceeded | ErrorCode::AllCoolingDown | ErrorCode::RateLimited => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         // Never sent: whoever cancels a run over HTTP is gone. 499 is what proxies log for it.
         ErrorCode::Cancelled => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,6 +1,7 @@
 //! Resources → document: the pure function that operator and standalone mode share.
 
 mod agent;
+mod budget;
 mod consent;
 mod guardrail;
 mod memory;

@@ -1,5 +1,6 @@
 //! The document: everything that a pod needs, resolved and checked.
 
+mod budget;
 mod guardrail;
 mod memory;
 mod peers;
@@ -11,6 +12,7 @@ use astromesh_crds::v1alpha1::{AuthScheme, Capability, Merge, Pattern, ProviderT
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use budget::*;
 pub use guardrail::*;
 pub use memory::*;
 pub use peers::*;
@@ -66,6 +68,9 @@ pub struct AgentDocument {
     /// What questions, tool results and answers are held against.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrails: Option<GuardrailsDocument>,
+    /// What it may use in a window of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetDocument>,
     /// Who may call; absent: the default of the place where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<AccessDocument>,

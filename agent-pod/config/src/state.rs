@@ -1,6 +1,10 @@
 //! What `GET /internal/state` answers: written by the pod, read by the operator.
 
+mod budget;
+
 use serde::{Deserialize, Serialize};
+
+pub use budget::BudgetState;
 
 /// The state of a pod. An operator of another version may meet fields that it does not know; they are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,6 +81,9 @@ pub struct AgentState {
     /// The tools that it may use.
     #[serde(default)]
     pub tools: Vec<ToolState>,
+    /// What of its budget is used; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetState>,
 }
 
 /// A tool of an agent, as this pod has met it.

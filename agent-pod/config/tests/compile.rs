@@ -50,6 +50,7 @@ fn agent_value() -> Value {
                                                    "auth": {"scheme": "header", "header": "api-key", "secretKeyRef": {"name": "nomic", "key": "token"}}},
                                     "topK": 3, "minScore": 0.5},
                        "persistence": {"size": "1Gi"}},
+            "budget": {"window": "12h", "maxTokens": 1000, "maxCost": "5.00", "onExceeded": "downgrade"},
             "access": {"mode": "service_account", "allowed": [{"serviceAccount": "app", "namespace": "front"}, {"namespace": "ops"}]},
             "runtime": {"replicas": 2, "maxConcurrentRuns": 11, "maxQueuedRuns": 5, "queueTimeout": "7s", "maxBodyBytes": 2048, "drainTimeout": "10s", "endpointDelay": "3s",
                         "image": "example.com/agent-pod:1", "nodeSelector": {"disk": "ssd"}, "podLabels": {"team": "a"}},
@@ -488,10 +489,11 @@ fn changed(path: &str, value: &Value) -> Value {
         Value::String(text) if path.contains("/requires/") || path.contains("/capabilities/") => {
             json!(if path.contains("/requires/") && text != "vision" { "vision" } else { "json_schema" })
         }
+        Value::String(_) if path.ends_with("/onExceeded") => json!("reject"),
         Value::String(_) if path.ends_with("/webhook/method") => json!("PUT"),
         // The shorter one of it and the tool's own holds.
         Value::String(_) if path.ends_with("/webhook/timeout") => json!("9s"),
-        Value::String(text) if path.contains("/price/") => json!(format!("{text}1")),
+        Value::String(text) if path.contains("/price/") || path.ends_with("/maxCost") => json!(format!("{text}1")),
         Value::String(text) if path.ends_with("/scheme") => json!(if text == "bearer" { "header" } else { "bearer" }),
         Value::String(text) if text.ends_with('s') || text.ends_with('h') => {
             match text[..text.len() - 1].parse::<u32>() {

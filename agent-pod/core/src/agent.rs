@@ -10,6 +10,7 @@ mod ledger;
 mod memory;
 mod recall;
 mod rendering;
+mod spend;
 mod structured;
 mod turn;
 
@@ -25,6 +26,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::event::{TurnEvent, TurnRequest};
 use crate::guardrail::Guardrails;
 use crate::model::router::Router;
@@ -71,6 +73,8 @@ pub struct Agent {
     pub timeout: Duration,
     /// What it remembers; none: nothing.
     pub memory: Option<AgentMemory>,
+    /// What it may use in a window of time; none: whatever its runs take.
+    pub budget: Option<Budget>,
     /// Clock and ids.
     pub environment: Arc<dyn Environment>,
     /// Told of every run that ends.

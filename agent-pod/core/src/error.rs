@@ -82,6 +82,8 @@ pub enum ErrorCode {
     IdempotencyMismatch,
     /// As many runs as the pod takes on are under way.
     Overloaded,
+    /// The agent has used up what it may in this window of time.
+    BudgetExceeded,
     /// Every candidate has asked for patience, or has used up its rate limit.
     AllCoolingDown,
     /// A fault of ours.
@@ -150,6 +152,7 @@ impl ErrorCode {
         Self::ValidationFailed,
         Self::IdempotencyMismatch,
         Self::Overloaded,
+        Self::BudgetExceeded,
         Self::AllCoolingDown,
         Self::Internal,
         Self::AllProvidersFailed,
@@ -191,6 +194,7 @@ impl ErrorCode {
             Self::ValidationFailed => "validation_failed",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::Overloaded => "overloaded",
+            Self::BudgetExceeded => "budget_exceeded",
             Self::AllCoolingDown => "all_cooling_down",
             Self::Internal => "internal",
             Self::AllProvidersFailed => "all_providers_failed",
@@ -235,6 +239,7 @@ impl ErrorCode {
             | Self::ToolForbidden
             | Self::RateLimited
             | Self::Overloaded
+            | Self::BudgetExceeded
             | Self::NoCapableProvider
             | Self::Suspended => Domain::Policy,
             Self::AllProvidersFailed
@@ -254,6 +259,7 @@ impl ErrorCode {
             | Self::IdempotencyInProgress
             | Self::RateLimited
             | Self::Overloaded
+            | Self::BudgetExceeded
             | Self::AllCoolingDown
             | Self::AllCircuitsOpen
             | Self::AllProvidersFailed

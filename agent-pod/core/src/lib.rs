@@ -36,6 +36,7 @@ pub mod ports;
 pub mod usage;
 
 pub mod admission;
+pub mod budget;
 pub mod peer;
 pub mod service;
 

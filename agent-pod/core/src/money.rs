@@ -5,6 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
 use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive as _;
 use serde::{Serialize, Serializer};
 
 use crate::usage::Tokens;
@@ -45,11 +46,26 @@ impl Sum for Money {
     }
 }
 
+/// Billionths in a dollar.
+const NANODOLLARS: u32 = 1_000_000_000;
+
 impl Money {
-    /// The amount that a decimal number names; nothing for a text that is none.
+    /// The amount in billionths of a dollar, rounded up: what is counted is never less than what it costs.
     #[must_use]
-    pub fn parse(text: &str) -> Self {
-        text.parse().map(Self).unwrap_or_default()
+    pub fn nanodollars(self) -> u64 {
+        self.0.saturating_mul(Decimal::from(NANODOLLARS)).ceil().to_u64().unwrap_or(u64::MAX)
+    }
+
+    /// So many billionths of a dollar.
+    #[must_use]
+    pub fn from_nanodollars(nanodollars: u64) -> Self {
+        Self(Decimal::from(nanodollars) / Decimal::from(NANODOLLARS))
+    }
+
+    /// The amount that stands in a manifest, for example `5.00`; `None` for one that is no decimal number or negative.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        number(text).ok().map(Self)
     }
 
     /// The amount in dollars, for metrics: close, not exact.
@@ -126,6 +142,17 @@ mod tests {
         #[case] expected: &str,
     ) {
         assert_eq!(Price::parse(input, output, cached).unwrap().of(used).to_string(), expected);
+    }
+
+    #[rstest]
+    #[case("5.00", 5_000_000_000)]
+    #[case("0.0000846", 84_600)]
+    #[case("0.0000000001", 1)]
+    #[case("0", 0)]
+    fn money_is_counted_in_billionths_rounded_up(#[case] text: &str, #[case] nanodollars: u64) {
+        let money = Money::parse(text).unwrap();
+        assert_eq!(money.nanodollars(), nanodollars);
+        assert!(Money::from_nanodollars(nanodollars) >= money);
     }
 
     #[rstest]

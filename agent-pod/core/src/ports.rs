@@ -12,6 +12,11 @@ use crate::usage::Usage;
 pub trait Environment: Send + Sync {
     /// Now, as RFC 3339 in UTC with milliseconds.
     fn timestamp(&self) -> String;
+    /// The same in milliseconds since the epoch.
+    fn epoch_millis(&self) -> u64 {
+        let now = self.timestamp().parse::<jiff::Timestamp>().unwrap_or_default();
+        u64::try_from(now.as_millisecond()).unwrap_or_default()
+    }
     /// Today's date in UTC, `YYYY-MM-DD`; `{{ today }}` in prompts.
     fn today(&self) -> String;
     /// A fresh id for a run or a session; ids sort by time of creation.

@@ -192,6 +192,38 @@ impl Environment for FixedEnvironment {
     }
 }
 
+/// A clock that goes with tokio's, which tests can stop and advance.
+pub struct SteppedEnvironment {
+    ids: FixedEnvironment,
+    begun: tokio::time::Instant,
+}
+
+impl Default for SteppedEnvironment {
+    fn default() -> Self {
+        Self { ids: FixedEnvironment::default(), begun: tokio::time::Instant::now() }
+    }
+}
+
+impl Environment for SteppedEnvironment {
+    fn timestamp(&self) -> String {
+        let begun = self.ids.timestamp().parse::<jiff::Timestamp>().unwrap_or_default();
+        let now = begun.checked_add(self.begun.elapsed()).unwrap_or(begun);
+        format!("{now:.3}")
+    }
+
+    fn today(&self) -> String {
+        self.ids.today()
+    }
+
+    fn fresh_id(&self) -> String {
+        self.ids.fresh_id()
+    }
+
+    fn fresh_trace_id(&self) -> String {
+        self.ids.fresh_trace_id()
+    }
+}
+
 /// Records the outcome of every run.
 #[derive(Default)]
 pub struct RecordingObserver(Mutex<Vec<(String, u64)>>);

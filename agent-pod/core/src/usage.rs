@@ -85,29 +85,40 @@ pub struct Call<'a> {
 }
 
 impl Usage {
-    /// Adds another usage to this one.
-    pub fn merge(&mut self, other: Self) {
-        let Self { tokens_in, tokens_out, tokens_cached, cost, currency: _, estimated, by_model } = other;
-        self.tokens_in = self.tokens_in.saturating_add(tokens_in);
-        self.tokens_out = self.tokens_out.saturating_add(tokens_out);
-        self.tokens_cached = self.tokens_cached.saturating_add(tokens_cached);
-        self.cost += cost;
-        self.estimated |= estimated;
-        for used in by_model {
-            let same = |entry: &&mut ModelUsage| {
-                entry.provider == used.provider && entry.model == used.model && entry.role == used.role
-            };
-            match self.by_model.iter_mut().find(same) {
-                Some(entry) => {
-                    entry.calls += used.calls;
-                    entry.tokens_in += used.tokens_in;
-                    entry.tokens_out += used.tokens_out;
-                    entry.tokens_cached += used.tokens_cached;
-                    entry.cost += used.cost;
-                }
-                None => self.by_model.push(used),
-            }
+    /// Adds what a part has used, be it another agent, whose word is all that there is for it.
+    pub fn merge(&mut self, part: &Self) {
+        self.tokens_in = self.tokens_in.saturating_add(part.tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(part.tokens_out);
+        self.tokens_cached = self.tokens_cached.saturating_add(part.tokens_cached);
+        self.cost += part.cost;
+        self.estimated |= part.estimated;
+        for other in &part.by_model {
+            let entry = self.of(&other.provider, &other.model, &other.role);
+            entry.calls = entry.calls.saturating_add(other.calls);
+            entry.tokens_in = entry.tokens_in.saturating_add(other.tokens_in);
+            entry.tokens_out = entry.tokens_out.saturating_add(other.tokens_out);
+            entry.tokens_cached = entry.tokens_cached.saturating_add(other.tokens_cached);
+            entry.cost += other.cost;
         }
+    }
+
+    /// The entry of a model in a role.
+    fn of(&mut self, provider: &str, model: &str, role: &str) -> &mut ModelUsage {
+        let same = |entry: &ModelUsage| entry.provider == provider && entry.model == model && entry.role == role;
+        let index = self.by_model.iter().position(same).unwrap_or_else(|| {
+            self.by_model.push(ModelUsage {
+                provider: provider.to_owned(),
+                model: model.to_owned(),
+                role: role.to_owned(),
+                calls: 0,
+                tokens_in: 0,
+                tokens_out: 0,
+                tokens_cached: 0,
+                cost: Money::default(),
+            });
+            self.by_model.len() - 1
+        });
+        &mut self.by_model[index]
     }
 
     /// Books one call.
@@ -118,20 +129,7 @@ impl Usage {
         self.tokens_cached += tokens.cached;
         self.cost += cost;
         self.estimated |= estimated;
-        let same = |entry: &&mut ModelUsage| entry.provider == provider && entry.model == model && entry.role == role;
-        let entry = match self.by_model.iter_mut().find(same) {
-            Some(entry) => entry,
-            None => self.by_model.push_mut(ModelUsage {
-                provider: provider.to_owned(),
-                model: model.to_owned(),
-                role: role.to_owned(),
-                calls: 0,
-                tokens_in: 0,
-                tokens_out: 0,
-                tokens_cached: 0,
-                cost: Money::default(),
-            }),
-        };
+        let entry = self.of(provider, model, role);
         entry.calls += 1;
         entry.tokens_in += tokens.input;
         entry.tokens_out += tokens.output;

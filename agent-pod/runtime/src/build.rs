@@ -1,5 +1,6 @@
 //! Document → agents: one exhaustive match per choice, every problem with its path.
 
+pub(crate) mod budget;
 mod guardrails;
 mod memory;
 mod models;
@@ -16,6 +17,7 @@ use agent_pod_config::{AccessDocument, AgentDocument, Document, RejectedProblem}
 use agent_pod_core::access::{AccessPolicy, AllowedCaller};
 use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::Agent;
+use agent_pod_core::budget::Book;
 use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::model::router::Candidate;
 use agent_pod_core::output::OutputSchema;
@@ -44,6 +46,7 @@ pub struct Builder {
     models: Models,
     tools: Tools,
     gates: HashMap<String, Gate>,
+    book: Book,
 }
 
 /// A document's agents, built beside those that serve; nothing has changed until [`Builder::take_over`].
@@ -81,6 +84,7 @@ impl Builder {
             tools: Tools::new(ports.secrets.clone(), Peers::new(ports.agents)),
             models: Models::new(ports.secrets),
             gates: HashMap::new(),
+            book: Book::default(),
         }
     }
 
@@ -166,6 +170,7 @@ impl Builder {
         }
         let memory = agent.memory.as_ref().map(|memory| self.memory.build(memory)).transpose();
         let memory = memory.map_err(|(field, message)| problem(format!("{path}.memory.{field}"), message))?;
+        let budget = agent.budget.as_ref().map(|said| budget::build(within.agent, said, &self.book));
         let orchestration = &agent.orchestration;
         let built = Agent {
             name: name.to_owned(),
@@ -181,6 +186,7 @@ impl Builder {
                 .map_err(|message| problem(format!("{path}.orchestration"), message))?,
             timeout: Duration::from_millis(orchestration.timeout_ms),
             memory,
+            budget: budget.transpose().map_err(|message| problem(format!("{path}.budget.maxCost"), message))?,
             environment: Arc::clone(&self.environment),
             observer: Arc::clone(&self.observer),
         };

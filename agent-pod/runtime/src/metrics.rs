@@ -3,11 +3,13 @@
 //! Names that begin with `gen_ai_` are OpenTelemetry's for generative AI (semantic conventions 1.41.1), as Prometheus
 //! writes them; the others are ours.
 
+mod budgets;
 mod labels;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
+use agent_pod_core::error::ErrorCode;
 use agent_pod_core::event::Attempt;
 use agent_pod_core::model::breaker::Circuit;
 use agent_pod_core::ports::{RunObserver, RunRecord};
@@ -19,6 +21,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::registry::Registry as Agents;
+use budgets::Budgets;
 use labels::{
     AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels,
     TokenLabels, TokenUsageLabels,
@@ -48,6 +51,7 @@ pub struct Metrics {
     circuit: Family<ModelLabels, Gauge<i64, AtomicI64>>,
     reloads: Family<ReloadLabels, Counter>,
     guardrail_hits: Family<GuardrailLabels, Counter>,
+    budgets: Budgets,
     in_flight: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
 }
@@ -68,6 +72,7 @@ impl Default for Metrics {
             circuit: Family::default(),
             reloads: Family::default(),
             guardrail_hits: Family::default(),
+            budgets: Budgets::default(),
             in_flight: Gauge::default(),
             queued: Gauge::default(),
         };
@@ -97,6 +102,7 @@ impl Metrics {
         let help = "State of a model's circuit: 0 closed, 1 half open, 2 open";
         own.register("provider_circuit_state", help, self.circuit.clone());
         own.register("guardrail_hits", "What guardrails found", self.guardrail_hits.clone());
+        self.budgets.register(own);
         own.register("config_reloads", "Documents that were loaded or refused", self.reloads.clone());
     }
 
@@ -109,8 +115,15 @@ impl Metrics {
     /// The metrics as OpenMetrics text.
     #[must_use]
     pub fn encode(&self, agents: &Agents) -> String {
+        self.measure(agents);
+        self.text()
+    }
+
+    /// Looks at what is measured only when somebody asks.
+    fn measure(&self, agents: &Agents) {
         self.in_flight.set(agents.in_flight());
         self.queued.set(agents.queued());
+        self.budgets.measure(agents.snapshot().iter().flat_map(|snapshot| snapshot.entries.values()));
         // Models that nobody uses any more are forgotten.
         self.circuit.clear();
         for model in agents.snapshot().iter().flat_map(|snapshot| &snapshot.models) {
@@ -125,6 +138,9 @@ impl Metrics {
                 Circuit::Open => 2,
             });
         }
+    }
+
+    fn text(&self) -> String {
         let mut text = String::new();
         if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             tracing::error!(cause = %error, "metrics could not be written");
@@ -177,6 +193,9 @@ impl RunObserver for Metrics {
         self.duration.get_or_create(&agent).observe(record.duration.as_secs_f64());
         let in_models: Duration = record.attempts.iter().map(|attempt| attempt.measures.duration).sum();
         self.overhead.get_or_create(&agent).observe(record.duration.saturating_sub(in_models).as_secs_f64());
+        if record.outcome == ErrorCode::BudgetExceeded.as_str() {
+            self.budgets.refused(record.agent);
+        }
         for hit in record.guardrail_hits {
             let labels = GuardrailLabels {
                 agent: record.agent.to_owned(),
@@ -240,6 +259,7 @@ mod tests {
     fn seen() -> (Metrics, Agents) {
         let metrics = Metrics::default();
         metrics.reloaded(true);
+        metrics.budgets.refused("support");
         let measures = Measures { first: Some(Duration::from_millis(5)), ..Measures::default() };
         let attempt = Attempt {
             provider: "openai".into(),
@@ -291,7 +311,9 @@ mod tests {
     #[test]
     fn the_reference_lists_every_metric_as_it_is() {
         let (metrics, agents) = seen();
-        let text = metrics.encode(&agents);
+        metrics.measure(&agents);
+        metrics.budgets.used("support", ("tokens", 1, 4));
+        let text = metrics.text();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let known: BTreeSet<String> = types
             .map(|(name, kind)| format!("{name}{} {kind}", if kind == "counter" { "_total" } else { "" }))

@@ -321,6 +321,7 @@ fn agent_state(entry: &crate::registry::Entry) -> AgentState {
                 state: if tool.is_down() { "unavailable" } else { "ready" }.to_owned(),
             })
             .collect(),
+        budget: crate::build::budget::state(&entry.agent),
     }
 }
 

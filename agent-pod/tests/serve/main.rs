@@ -1,6 +1,8 @@
 //! The binary as users run it: on a folder of manifests, and on mounted files as in a pod.
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod import;

@@ -31,6 +31,7 @@ const OF_RUN: &[ErrorCode] = &[
     ErrorCode::IdempotencyMismatch,
     ErrorCode::ContextTooLong,
     ErrorCode::Overloaded,
+    ErrorCode::BudgetExceeded,
     ErrorCode::AllCoolingDown,
     ErrorCode::AllProvidersFailed,
     ErrorCode::NoCapableProvider,

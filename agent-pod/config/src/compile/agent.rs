@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
-use super::{memory, prompts, tools};
+use super::{budget, memory, prompts, tools};
 use crate::document::{
     AccessDocument, AgentDocument, BranchDocument, CallerDocument, ExposeDocument, GuardrailsDocument,
     IdentityDocument, LimitsDocument, ModelDocument, OrchestrationDocument, StageDocument,
@@ -51,6 +51,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
         memory: spec.memory.as_ref().map(|memory| memory::memory(&mut compiler, memory)),
         guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
+        budget: spec.budget.as_ref().map(|given| budget::compile(&mut compiler, given)),
         access: spec.access.as_ref().map(|access| compile_access(access, &compiler.id.namespace)),
         limits: compiler.limits(&spec.runtime),
         expose: ExposeDocument { openai: spec.expose.openai },

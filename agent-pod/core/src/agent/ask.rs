@@ -57,7 +57,7 @@ impl Turn<'_> {
             deadline: self.deadline,
             seed: seed(&self.identity.run_id),
         };
-        let complete = self.agent.models.of(role).complete(&ask, self.ledger, self.events);
+        let complete = self.agent.complete(role, &ask, self.ledger, self.events);
         if self.events.outgoing.is_none() {
             return complete.await;
         }

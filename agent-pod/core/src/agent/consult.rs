@@ -185,23 +185,23 @@ impl Account<'_> {
         for what in &answer.degraded {
             self.turn.ledger.degrade(&format!("{}/{what}", self.target.name));
         }
-        self.settle(answer.usage.clone(), answer.attempts.clone(), answer.steps.clone());
+        self.settle(&answer.usage, answer.attempts.clone(), answer.steps.clone());
     }
 
     fn settle_failure(&mut self, error: &RunError) {
         // Within a process the bill says more.
         if self.bill.take().map(|booked| self.settle_booked(booked)).is_none() {
-            self.settle(Usage::default(), error.attempts.clone(), Vec::new());
+            self.settle(&Usage::default(), error.attempts.clone(), Vec::new());
         }
     }
 
     fn settle_booked(&mut self, booked: Booked) {
         let booked = booked.with_others();
-        self.settle(booked.usage, booked.attempts, booked.steps);
+        self.settle(&booked.usage, booked.attempts, booked.steps);
     }
 
     /// Books the whole account: steps that were told get their full form, the others follow them.
-    fn settle(&mut self, usage: Usage, attempts: Vec<Attempt>, steps: Vec<Step>) {
+    fn settle(&mut self, usage: &Usage, attempts: Vec<Attempt>, steps: Vec<Step>) {
         self.turn.ledger.used_by_other(usage, attempts);
         for step in steps {
             let place = self.told.iter().position(|(_, told)| same_call(told, &step) && told.agent == step.agent);

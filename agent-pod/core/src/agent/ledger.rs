@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::baton::Baton;
+use crate::error::RunError;
 use crate::event::{Attempt, Step};
 use crate::guardrail::{Block, Hit};
 use crate::usage::{Call, Usage};
@@ -35,6 +36,8 @@ pub struct Booked {
     pub(crate) holder: Option<String>,
     /// What the agents that have called this one may still use, in tokens.
     pub(crate) tokens_max: Option<u64>,
+    /// Why no model is called any more.
+    pub refusal: Option<RunError>,
 }
 
 /// What other agents have used.
@@ -51,7 +54,7 @@ impl Booked {
     #[must_use]
     pub fn with_others(mut self) -> Self {
         let Others { usage, attempts } = std::mem::take(&mut self.others);
-        self.usage.merge(usage);
+        self.usage.merge(&usage);
         self.attempts.extend(attempts);
         self
     }
@@ -93,6 +96,26 @@ impl Ledger {
         self.lock().attempts.push(attempt);
     }
 
+    /// Books what a part has used apart.
+    pub(super) fn absorb(&self, part: Booked) {
+        let mut booked = self.lock();
+        booked.usage.merge(&part.usage);
+        booked.attempts.extend(part.attempts);
+    }
+
+    /// Books that no model may be called any more, and why.
+    pub(super) fn refuse(&self, refusal: RunError) {
+        self.lock().refusal.get_or_insert(refusal);
+    }
+
+    /// Whether models may be called.
+    ///
+    /// # Errors
+    /// `budget_exceeded` once a call was refused: whatever a pattern makes of the part that was, the run ends with it.
+    pub(super) fn affordable(&self) -> Result<(), RunError> {
+        self.lock().refusal.clone().map_or(Ok(()), Err)
+    }
+
     /// Books a step, and gives it its index.
     pub fn step(&self, step: Step) -> u32 {
         let mut booked = self.lock();
@@ -109,7 +132,7 @@ impl Ledger {
     }
 
     /// Books what another agent has used for this run.
-    pub(super) fn used_by_other(&self, usage: Usage, attempts: Vec<Attempt>) {
+    pub(super) fn used_by_other(&self, usage: &Usage, attempts: Vec<Attempt>) {
         let mut booked = self.lock();
         booked.others.usage.merge(usage);
         booked.others.attempts.extend(attempts);

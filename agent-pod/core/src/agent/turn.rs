@@ -71,6 +71,7 @@ async fn story(turn: Turn<'_>, unwritten: &mut Unwritten) -> Result<RunAnswer, R
     let question = question(request);
     let conversation = conversation(&turn, &mut memory, &question)?;
     let end = agent.pattern.execute(&turn, conversation).await;
+    turn.ledger.affordable()?;
     let mut end = turn.conclude(end).await?;
     let data = match agent
         .output
@@ -80,6 +81,7 @@ async fn story(turn: Turn<'_>, unwritten: &mut Unwritten) -> Result<RunAnswer, R
         Some(schema) => Some(turn.data(&end.answer, schema).await.map(|data| turn.screened_data(data))),
         None => None,
     };
+    turn.ledger.affordable()?;
     if let Some(block) = turn.ledger.block() {
         end = refusal(&block);
     }
@@ -148,6 +150,7 @@ fn answer(turn: &Turn<'_>, end: PatternEnd, data: Option<Result<Value, String>>)
         baton: _,
         holder: _,
         tokens_max: _,
+        refusal: _,
     } = turn.ledger.booked().with_others();
     let (data, data_error) = match data.filter(|_| block.is_none()) {
         Some(Ok(data)) => (Some(data), None),

@@ -81,7 +81,7 @@ async fn summarize(
         deadline: Instant::now() + FOLD_WAIT,
         seed: conversation.first,
     };
-    let reply = agent.models.of(ROLE).complete(&ask, ledger, &Events::silent()).await;
+    let reply = agent.complete(ROLE, &ask, ledger, &Events::silent()).await;
     let summary = reply.map_err(|error| StoreError(error.message))?.content.trim().to_owned();
     if summary.is_empty() { Err(StoreError("the summarizer wrote nothing".to_owned())) } else { Ok(summary) }
 }

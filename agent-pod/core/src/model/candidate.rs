@@ -11,6 +11,7 @@ use super::rate::{RateLimit, RateSettings};
 use super::retry::{RetryBudget, RetrySettings};
 use super::strategy::{CandidateView, Capabilities};
 use super::{Model, ModelError, ModelErrorKind, Parameters};
+use crate::budget::Amount;
 use crate::money::Price;
 use crate::usage::Tokens;
 
@@ -19,6 +20,9 @@ pub(super) const ASIDE: Duration = Duration::from_secs(60);
 
 /// Tokens that an answer is expected to have where no lower limit is set.
 const OUTPUT_TOKENS_EXPECTED: u64 = 512;
+
+/// Tokens that are reserved for an answer without a limit.
+const OUTPUT_TOKENS_RESERVED: u64 = 4_096;
 
 /// One model at one provider.
 #[derive(Clone)]
@@ -219,6 +223,14 @@ impl Candidate {
             latency: self.learnt_latency(),
             quality: self.facts.quality,
         }
+    }
+
+    /// The most that a call may use.
+    pub(super) fn most(&self, input_tokens: u64, output_max: Option<u32>) -> Amount {
+        let room = self.facts.context_window.map_or(u64::MAX, |window| window.saturating_sub(input_tokens));
+        let output = lower(self.parameters.max_tokens, output_max).map_or(OUTPUT_TOKENS_RESERVED, u64::from).min(room);
+        let tokens = Tokens { input: input_tokens, output, cached: 0 };
+        Amount::of(tokens, self.facts.price.map(|price| price.of(tokens)).unwrap_or_default())
     }
 
     fn learnt_latency(&self) -> Option<Duration> {

@@ -24,6 +24,7 @@ use super::retry::pause;
 use super::strategy::{CandidateView, Capabilities, Lack, Need, Strategy, rank};
 use super::{ModelErrorKind, ModelRequest, Parameters, ResponseFormat, ToolChoice};
 use crate::agent::{Events, Ledger};
+use crate::budget::Amount;
 use crate::error::RunError;
 use crate::message::Message;
 use crate::tool::ToolSpec;
@@ -162,6 +163,32 @@ impl Router {
             }
         }
         Err(failures.into_error())
+    }
+
+    /// The most that a call may use: the estimated tokens of the request, the longest reply that is allowed, at the highest
+    /// price. Where no limit is set, a reply is taken to have at most 4,096 tokens.
+    #[must_use]
+    pub fn most(&self, ask: &Ask<'_>) -> Amount {
+        let input = request_tokens(ask.messages, ask.tools);
+        let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
+        let most = self.candidates.iter().map(|candidate| candidate.most(input, output_max));
+        most.fold(Amount::default(), Amount::max)
+    }
+
+    /// The same with the one candidate that serves this request for the least money; one whose price is unknown comes last.
+    #[must_use]
+    pub fn cheapest(&self, ask: &Ask<'_>) -> Self {
+        let input = request_tokens(ask.messages, ask.tools);
+        let need = self.need(ask, input);
+        let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
+        let able: Vec<_> =
+            self.candidates.iter().map(|candidate| (candidate, candidate.view(input, output_max))).collect();
+        let able: Vec<_> = able.into_iter().filter(|(_, view)| view.lack(&need).is_none()).collect();
+        let views: Vec<_> = able.iter().map(|(_, view)| *view).collect();
+        let first = rank(&views, Strategy::CostOptimized, 0).first().and_then(|index| able.get(*index));
+        // Where none is able, the router says what they lack.
+        let Some((cheapest, _)) = first else { return self.clone() };
+        Self { candidates: [(*cheapest).clone()].into(), ..self.clone() }
     }
 
     /// Counted only where somebody wants to know: it costs a pass over the conversation.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_pod_core::agent::Turn;
 use agent_pod_core::agent::{Agent, AgentMemory, ConversationMemory, Models};
+use agent_pod_core::budget::Budget;
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::{Guardrails, Rule};
 use agent_pod_core::model::ModelEvent;
@@ -33,6 +34,8 @@ pub(crate) struct Fixture {
     output: Option<OutputSchema>,
     memory: Option<AgentMemory>,
     guardrails: Guardrails,
+    budget: Option<Box<dyn Fn() -> Budget>>,
+    environment: Arc<dyn Environment>,
 }
 
 impl Fixture {
@@ -48,6 +51,8 @@ impl Fixture {
             output: None,
             memory: None,
             guardrails: Guardrails::default(),
+            budget: None,
+            environment: Arc::new(FixedEnvironment::default()),
         }
     }
 
@@ -78,6 +83,14 @@ impl Fixture {
 
     pub(crate) fn guardrails(self, input: Vec<Rule>, output: Vec<Rule>) -> Self {
         Self { guardrails: Guardrails::new(input, output), ..self }
+    }
+
+    pub(crate) fn budget(self, budget: impl Fn() -> Budget + 'static) -> Self {
+        Self { budget: Some(Box::new(budget)), ..self }
+    }
+
+    pub(crate) fn environment(self, environment: Arc<dyn Environment>) -> Self {
+        Self { environment, ..self }
     }
 
     pub(crate) fn memory(self, memory: AgentMemory) -> Self {
@@ -119,7 +132,8 @@ impl Fixture {
             timeout: Duration::from_secs(120),
             guardrails: self.guardrails.clone(),
             memory: self.memory.clone(),
-            environment: Arc::new(FixedEnvironment::default()) as Arc<dyn Environment>,
+            budget: self.budget.as_ref().map(|budget| budget()),
+            environment: Arc::clone(&self.environment),
             observer: Arc::clone(&self.observer) as Arc<dyn RunObserver>,
         })
     }

@@ -1,6 +1,8 @@
 //! Whole turns through the public interface, with scripted ports and a stopped clock.
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod episodes;

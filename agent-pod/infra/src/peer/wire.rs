@@ -266,13 +266,13 @@ fn usage(body: UsageBody) -> Usage {
         tokens_in: used.tokens_in,
         tokens_out: used.tokens_out,
         tokens_cached: used.tokens_cached,
-        cost: Money::parse(&used.cost),
+        cost: Money::parse(&used.cost).unwrap_or_default(),
     };
     Usage {
         tokens_in: body.tokens_in,
         tokens_out: body.tokens_out,
         tokens_cached: body.tokens_cached,
-        cost: Money::parse(&body.cost),
+        cost: Money::parse(&body.cost).unwrap_or_default(),
         estimated: body.estimated,
         by_model: body.by_model.into_iter().map(of_model).collect(),
         ..Usage::default()

@@ -1,5 +1,6 @@
 //! What happened → the status. Pure: the same facts give the same status, byte for byte.
 
+mod budget;
 mod degraded;
 mod rollout;
 
@@ -86,6 +87,7 @@ pub fn status(inputs: &Inputs, stage: &Stage<'_>, verdicts: &Verdicts, now: Time
         .with(condition::PROGRAMMED, &verdicts.programmed)
         .with(condition::LOADED, &verdicts.loaded)
         .with(condition::READY, &verdicts.ready)
+        .with_some(condition::BUDGET_AVAILABLE, budget::verdict(inputs, stage).as_ref())
         .with_some(condition::DEGRADED, verdicts.degraded.as_ref())
         .with_some(condition::RECONCILING, verdicts.reconciling.as_ref())
         .with_some(condition::STALLED, verdicts.stalled.as_ref())
