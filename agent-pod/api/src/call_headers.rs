@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use agent_pod_core::error::FieldProblem;
+use agent_pod_core::error::{FieldProblem, RunError};
 use agent_pod_core::peer::DEPTH_MAX;
 use agent_pod_core::service::{IdempotencyKey, RunOptions};
 use axum::http::HeaderMap;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::fields::problem;
+use crate::fields::{problem, validation_failed};
 
 const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 const TRACE_HEADER: &str = "traceparent";
@@ -61,6 +61,15 @@ impl CallHeaders {
         let Self { trace_id, timeout, depth, tokens_max, .. } = self;
         RunOptions { trace_id, timeout, idempotency, streaming, depth, tokens_max, ..RunOptions::default() }
     }
+}
+
+/// What the headers of a WebSocket's handshake say of each run on it.
+///
+/// # Errors
+/// `validation_failed` where the deadline is none.
+pub(crate) fn of_handshake(headers: &HeaderMap) -> Result<RunOptions, RunError> {
+    let timeout = timeout(headers).map_err(|problem| validation_failed(vec![problem]))?;
+    Ok(RunOptions { trace_id: trace_id(headers), timeout, streaming: true, attended: true, ..RunOptions::default() })
 }
 
 /// Absent and null mean the same, therefore neither counts.

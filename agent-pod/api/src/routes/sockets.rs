@@ -4,13 +4,16 @@ use agent_pod_core::error::{ErrorCode, RunError};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
+use axum::http::Uri;
+use axum::http::request::Parts;
 use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::AgentName;
+use crate::call_headers::of_handshake;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::ApiError;
-use crate::fields::validation_failed;
+use crate::fields::{problem, validation_failed};
 use crate::openapi::failures::SocketFailures;
 use crate::socket::{Conversation, draining, serve};
 use crate::state::ApiState;
@@ -32,6 +35,8 @@ const READ_BUFFER_BYTES: usize = 8 * 1024;
     params(
         ("name" = String, Path, description = "Name of the agent."),
         ("sessionId" = Option<String>, Query, description = "The session to go on with; `session_id` too. Absent: a fresh one for this socket."),
+        ("X-Request-Timeout-Ms" = Option<u64>, Header, minimum = 1, description = "Deadline of each run on the socket; the shorter one of it and the agent's holds."),
+        ("traceparent" = Option<String>, Header, description = "The caller's trace, as in W3C trace context, of each run on the socket."),
     ),
     responses((status = 101, description = "The WebSocket is open."), SocketFailures),
 )]
@@ -39,17 +44,18 @@ pub(crate) async fn connect(
     State(state): State<ApiState>,
     AgentName(name): AgentName,
     credentials: Credentials,
-    Query(parameters): Query<Vec<(String, String)>>,
+    parts: Parts,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let Admitted { agent, caller: _ } = credentials.agent(&*state.agents, &name)?;
-    let session_id = session_id(parameters)?;
+    let session_id = session_id(&parts.uri)?;
+    let options = of_handshake(&parts.headers)?;
     let upgrade = upgrade.map_err(|_rejection| no_handshake())?;
     if state.shutdown.is_cancelled() {
         return Err(draining().into());
     }
     let open = state.sockets.token();
-    let conversation = Conversation::new(state.agents, name, credentials, session_id);
+    let conversation = Conversation::new(state.agents, name, credentials, session_id, options);
     let upgrade = upgrade.read_buffer_size(READ_BUFFER_BYTES);
     let upgrade = upgrade.max_message_size(agent.body_bytes_max).max_frame_size(agent.body_bytes_max);
     let span = tracing::Span::current();
@@ -59,7 +65,9 @@ pub(crate) async fn connect(
     }))
 }
 
-fn session_id(parameters: Vec<(String, String)>) -> Result<Option<String>, RunError> {
+fn session_id(uri: &Uri) -> Result<Option<String>, RunError> {
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_rejection| validation_failed(vec![problem("sessionId", "must be a parameter of the URL")]))?;
     let (mut named, mut original) = (None, None);
     for (name, value) in parameters {
         match name.as_str() {

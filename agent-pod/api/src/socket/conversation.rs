@@ -24,6 +24,8 @@ pub(crate) struct Conversation {
     credentials: Credentials,
     /// Of the URL, else of the first run that was started without one.
     session_id: Option<String>,
+    /// What the handshake says of each run.
+    options: RunOptions,
     turn: Option<Turn>,
 }
 
@@ -50,8 +52,9 @@ impl Conversation {
         agent: String,
         credentials: Credentials,
         session_id: Option<String>,
+        options: RunOptions,
     ) -> Self {
-        Self { agents, agent, credentials, session_id, turn: None }
+        Self { agents, agent, credentials, session_id, options, turn: None }
     }
 
     /// Whether a turn is under way, be it in the queue.
@@ -123,7 +126,7 @@ impl Conversation {
         let founds_session = request.session_id.is_none();
         let (agents, agent) = (Arc::clone(&self.agents), self.agent.clone());
         let by = name_of(caller.as_ref());
-        let options = RunOptions { caller, streaming: true, attended: true, ..RunOptions::default() };
+        let options = RunOptions { caller, ..self.options.clone() };
         let start = async move { agents.start(&agent, request, options).await };
         self.turn = Some(Turn { founds_session, by, phase: Phase::Starting(start.boxed()) });
         Ok(())

@@ -17,6 +17,8 @@ mod chat_streams;
 mod docs;
 #[cfg(test)]
 mod errors;
+#[cfg(test)]
+mod handshakes;
 
 mod memory;
 #[cfg(test)]
