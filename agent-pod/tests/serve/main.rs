@@ -11,6 +11,8 @@ mod memory;
 #[cfg(test)]
 mod model_server;
 #[cfg(test)]
+mod patterns;
+#[cfg(test)]
 #[path = "../support/pod.rs"]
 mod pod;
 
