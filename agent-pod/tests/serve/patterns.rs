@@ -1,7 +1,6 @@
 //! Every pattern once against a real model. It is small and often talks nonsense: what holds is the shape of an answer.
 
 #![expect(clippy::disallowed_methods, reason = "where the server is, is in the environment")]
-#![expect(clippy::print_stderr, reason = "a test that was left out says so")]
 
 use rstest::rstest;
 use serde_json::{Value, json};
