@@ -4,6 +4,7 @@
 //! pieces. They are gone through in their order, each seeing what the one before has left. A rule that fails to run
 //! blocks.
 
+mod escape;
 mod flow;
 mod glyph;
 mod pattern;

@@ -84,7 +84,7 @@ pub(super) fn stands_alone(reads: char) -> bool {
         | 0x20000..=0x3ffff)
 }
 
-/// Whether it goes on with a word next to it.
+/// Whether it goes on with a word next to it. `_` does not: it is emphasis in one text and joins words in another.
 pub(super) fn in_word(reads: char) -> bool {
-    (reads.is_alphanumeric() || reads == '_') && !stands_alone(reads)
+    reads.is_alphanumeric() && !stands_alone(reads)
 }

@@ -140,7 +140,7 @@ mod tests {
     #[rstest]
     #[case("geopolitics")]
     #[case("politicsx")]
-    #[case("politics_2")]
+    #[case("politics2")]
     #[case("job")]
     #[case("jobsecurity")]
     #[case("political")]

@@ -4,6 +4,7 @@
 //! more than [`WINDOW`] characters; where it needs one that has not come yet, it is asked again later. Its verdict on a
 //! place is thus the same whatever the pieces are, and so is all that goes out.
 
+use super::escape::{self, Escape};
 use super::glyph::{Glyph, reading};
 
 /// The most characters that one rule holds back, and the longest text that it can find.
@@ -121,6 +122,8 @@ pub(super) struct Stage {
     /// What has come and not gone out.
     pending: String,
     glyphs: Vec<Glyph>,
+    /// Where in `pending` an escape begins that is not whole.
+    begun: Option<usize>,
     /// Characters of the whole text so far.
     places: usize,
     back: Vec<char>,
@@ -130,7 +133,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Takes a piece in and gives what can go out. `last`: nothing more will come.
     pub(super) fn feed(&mut self, scanner: &dyn Scanner, piece: &str, on: OnFound, last: bool) -> Passed {
-        self.take_in(piece);
+        self.take_in(piece, last);
         let mut passed = Passed::default();
         let (mut next, mut out) = (0, 0);
         while !self.stopped && next < self.glyphs.len() {
@@ -167,31 +170,73 @@ impl Stage {
         }
         // Invisible characters behind the last one that is settled.
         if last || next == self.glyphs.len() {
-            passed.text.push_str(self.written(out, self.pending.len()));
-            out = self.pending.len();
+            let end = self.begun.unwrap_or(self.pending.len());
+            passed.text.push_str(self.written(out, end));
+            out = end;
         }
         self.forget(next, out);
         passed
     }
 
-    fn take_in(&mut self, piece: &str) {
+    fn take_in(&mut self, piece: &str, last: bool) {
         if self.stopped {
             return;
         }
         for written in piece.chars() {
             let start = self.pending.len();
             self.pending.push(written);
-            if let Some(reads) = reading(written) {
-                self.glyphs.push(Glyph { reads, start, end: self.pending.len(), place: self.places });
-            }
             self.places += 1;
+            match self.begun {
+                None => self.read(written, start),
+                Some(begun) => match escape::read(self.written(begun, self.pending.len())) {
+                    Escape::Begun => {}
+                    Escape::Whole(character) => {
+                        self.begun = None;
+                        self.add(character, begun, self.pending.len());
+                    }
+                    Escape::No => {
+                        self.spell_out(begun, start);
+                        self.read(written, start);
+                    }
+                },
+            }
+        }
+        if let Some(begun) = self.begun.filter(|_| last) {
+            self.spell_out(begun, self.pending.len());
+        }
+    }
+
+    /// Takes in the newest character, which belongs to no escape before it.
+    fn read(&mut self, written: char, start: usize) {
+        if written == '\\' {
+            self.begun = Some(start);
+        } else {
+            self.add(written, start, self.pending.len());
+        }
+    }
+
+    /// Takes in what looked like an escape as the characters that it is.
+    fn spell_out(&mut self, begun: usize, end: usize) {
+        self.begun = None;
+        for (offset, written) in self.written(begun, end).to_owned().char_indices() {
+            let start = begun + offset;
+            self.add(written, start, start + written.len_utf8());
+        }
+    }
+
+    fn add(&mut self, character: char, start: usize, end: usize) {
+        if let Some(reads) = reading(character) {
+            let place = self.places - self.pending.get(start..).unwrap_or_default().chars().count();
+            self.glyphs.push(Glyph { reads, start, end, place });
         }
     }
 
     fn ahead(&self, next: usize, last: bool) -> Ahead<'_> {
         let glyphs = self.glyphs.get(next..).unwrap_or_default();
         let end_place = glyphs.first().map_or(self.places, |glyph| glyph.place) + WINDOW;
-        Ahead { glyphs, end_place, open: !last && self.places < end_place, back: self.back(), offset: 0 }
+        // Of an escape that is not whole nothing is known.
+        let unread = self.begun.map_or(0, |begun| self.written(begun, self.pending.len()).len());
+        Ahead { glyphs, end_place, open: !last && self.places - unread < end_place, back: self.back(), offset: 0 }
     }
 
     fn back(&self) -> &[char] {
@@ -212,6 +257,7 @@ impl Stage {
     fn forget(&mut self, glyphs: usize, bytes: usize) {
         self.pending.drain(..bytes);
         self.glyphs.drain(..glyphs);
+        self.begun = self.begun.map(|begun| begun - bytes);
         for glyph in &mut self.glyphs {
             glyph.start -= bytes;
             glyph.end -= bytes;

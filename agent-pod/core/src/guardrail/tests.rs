@@ -52,6 +52,17 @@ fn in_pieces(guardrails: &Guardrails, text: &str, cuts: &[usize]) -> String {
 #[case::email("ada＠example．com", "[REDACTED_EMAIL]")]
 #[case::email("ada\u{200b}@exa\u{200d}mple.com", "[REDACTED_EMAIL]")]
 #[case::email("a\u{ad}da@example.com\u{200b} x", "[REDACTED_EMAIL]\u{200b} x")]
+#[case::escapes(r"x\n078-05-1120\t555-123-4567", r"x\n[REDACTED_SSN]\t[REDACTED_PHONE]")]
+#[case::escapes(r#"{"n": "line\n4111 1111 1111 1111\n"}"#, r#"{"n": "line\n[REDACTED_CREDIT_CARD]\n"}"#)]
+#[case::escapes(r#""a\nuser@b.com\\""#, r#""a\n[REDACTED_EMAIL]\\""#)]
+#[case::escapes(r#""\u0438\u0432\u0430\u043d@\u043f\u043e\u0447\u0442\u0430.\u0440\u0444""#, r#""[REDACTED_EMAIL]""#)]
+#[case::escapes(r"a\u0040b.com +49\u00a0170\u00a01234567", "[REDACTED_EMAIL] [REDACTED_PHONE]")]
+#[case::escapes(r"C:\d\078-05-1120\u00", r"C:\d\[REDACTED_SSN]\u00")]
+#[case::underscores("_078-05-1120_ __4111 1111 1111 1111__", "_[REDACTED_SSN]_ __[REDACTED_CREDIT_CARD]__")]
+#[case::underscores("host_192.168.1.10.log", "host_[REDACTED_IP_ADDRESS].log")]
+#[case::underscores("DE89370400440532013000_ ada_l@example.com", "[REDACTED_IBAN]_ [REDACTED_EMAIL]")]
+#[case::parentheses("my card (4111111111111111) ok", "my card [REDACTED_CREDIT_CARD] ok")]
+#[case::parentheses("(378282246310005), ssn (123456789)", "[REDACTED_CREDIT_CARD], ssn [REDACTED_SSN]")]
 #[case::phone("Call 555-123-4567 now", "Call [REDACTED_PHONE] now")]
 #[case::phone("+1 (555) 123-4567.", "[REDACTED_PHONE].")]
 #[case::phone("(555) 123-4567", "[REDACTED_PHONE]")]
@@ -175,6 +186,7 @@ fn only_the_sorts_that_are_asked_for_are_found(#[case] entities: &[Entity], #[ca
 #[case(&[], &[r"sk-[a-z0-9]{8,}"], "key SK-abcdefgh1 end", "key [FILTERED] end")]
 #[case(&[], &[r"\bfoo\b"], "foo food foo", "[FILTERED] food [FILTERED]")]
 #[case(&["x y"], &[r"\d+"], "x  y 12", "[FILTERED] [FILTERED]")]
+#[case(&["secret"], &[], r"_secret_ \nsecret po\u200bison se\u200bcret", r"_[FILTERED]_ \n[FILTERED] po\u200bison [FILTERED]")]
 #[case(&[], &[r"a.c", r"ü+"], "abc üüü aüc", "[FILTERED] [FILTERED] [FILTERED]")]
 fn content_is_filtered(#[case] keywords: &[&str], #[case] patterns: &[&str], #[case] text: &str, #[case] out: &str) {
     assert_eq!(redacted(&content(keywords, patterns), text), out);
@@ -311,6 +323,8 @@ fn parts() -> impl Strategy<Value = Vec<String>> {
         Just("[REDACTED_PHONE]".to_owned()),
         Just("政治".to_owned()),
         Just("\u{200b}".to_owned()),
+        prop_oneof![Just("\\n"), Just("\\u0040"), Just("\\u00a0"), Just("\\u200b"), Just("\\u0"), Just("\\")]
+            .prop_map(ToOwned::to_owned),
         "\\PC{0,4}",
         any::<String>(),
     ];

@@ -32,7 +32,7 @@ pub(super) fn email(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
 }
 
 fn in_local(reads: char) -> bool {
-    in_word(reads) || matches!(reads, '.' | '%' | '+' | '-' | '\'' | '&' | '~')
+    in_word(reads) || matches!(reads, '_' | '.' | '%' | '+' | '-' | '\'' | '&' | '~')
 }
 
 /// The longest beginning that is a domain.

@@ -38,8 +38,9 @@ impl Span<'_> {
         self.groups.iter().skip(1).map(|group| group.separator.as_str())
     }
 
+    /// Whether it has the marks of a telephone number. Parentheses around all of it are those of the sentence.
     fn signed(&self) -> bool {
-        self.groups.iter().any(|group| group.plus || group.enclosed)
+        self.groups.iter().any(|group| group.plus || (group.enclosed && self.groups.len() > 1))
     }
 
     fn is_card(&self, digits: &str) -> bool {
