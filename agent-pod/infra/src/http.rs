@@ -82,6 +82,13 @@ pub enum HttpError {
     Request(#[source] legacy::Error),
 }
 
+impl HttpError {
+    /// Whether there was no connection, so that nothing has been sent.
+    pub(crate) fn is_connect(&self) -> bool {
+        matches!(self, Self::Request(error) if error.is_connect())
+    }
+}
+
 impl Client {
     /// A client; `secure` says whether it is for `https`. Nothing is connected yet.
     ///

@@ -16,11 +16,12 @@ use agent_pod_core::peer::Peer;
 use agent_pod_core::service::{Run, RunOptions};
 use agent_pod_core::tool::{Desk, Ruling};
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT as USER_AGENT_HEADER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -35,6 +36,10 @@ use crate::model::error::malformed;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a call that found no connection is sent again, after pauses of 0.1, 0.2, 0.4 and 0.8 s.
+const RETRIES: usize = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a decision on an approval may take to get there.
 const DECISION_WAIT: Duration = Duration::from_secs(5);
@@ -119,6 +124,13 @@ impl Remote {
         Ok(call)
     }
 
+    /// Sends a call, and again while there is no connection: the way to a Service that is new, or whose pods are being
+    /// replaced, takes a moment to be known on every node. Nothing of the call has been sent then.
+    async fn reach(&self, call: &Request<Full<Bytes>>) -> Result<Response<Incoming>, HttpError> {
+        let pauses = ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(RETRIES);
+        (|| self.client.send(call.clone())).retry(pauses).when(HttpError::is_connect).await
+    }
+
     fn unreached(&self, error: &HttpError) -> RunError {
         let cause = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).last();
         tracing::warn!(agent = %self.name, cause = cause.map(tracing::field::display), "another agent cannot be reached");
@@ -157,7 +169,7 @@ fn run_headers(options: &RunOptions) -> HeaderMap {
 impl Peer for Remote {
     async fn start(&self, request: TurnRequest, options: RunOptions) -> Result<Run, RunError> {
         let call = self.request(&request, &options).await?;
-        let response = self.client.send(call).await.map_err(|error| self.unreached(&error))?;
+        let response = self.reach(&call).await.map_err(|error| self.unreached(&error))?;
         let (head, body) = response.into_parts();
         let run_id = head.headers.get(X_RUN_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         if !head.status.is_success() {

@@ -226,3 +226,20 @@ async fn a_pod_that_is_gone_cannot_be_reached() {
 fn only_a_web_address_is_the_address_of_an_agent(#[case] base: &str) {
     assert_eq!(Remote::new(base, "billing", "token").unwrap_err(), RemoteError::Url(base.to_owned()));
 }
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_reached_yet_is_tried_again() {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let remote = Remote::new(&format!("http://{free}"), "billing", "/no/token").unwrap();
+    let request = TurnRequest { query: "hi".to_owned(), ..TurnRequest::default() };
+    let mut run = Box::pin(remote.start(request, RunOptions::default()));
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut run).await.is_err(), "it has given up at once");
+    let listener = tokio::net::TcpListener::bind(free).await.unwrap();
+    let said = Said { status: 404, pieces: Vec::new(), asked: Arc::default() };
+    let mut task = JoinSet::new();
+    let router = Router::new().fallback(answer).with_state(said.clone());
+    task.spawn(async move { axum::serve(listener, router).await.unwrap() });
+    assert_ne!(run.await.err().unwrap().code, ErrorCode::Draining);
+    assert_eq!(said.asked.lock().unwrap().len(), 1);
+}
