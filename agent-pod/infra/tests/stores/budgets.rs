@@ -148,6 +148,32 @@ async fn a_new_window_begins_with_nothing_used(store: &Store) {
     assert_eq!(grant.hold.settle(tokens(1)).await.unwrap(), tokens(1));
 }
 
+/// Moments in which a caller gives up: before, while and after the store does its work.
+fn moments() -> impl Iterator<Item = Duration> {
+    (0..40).map(|number| Duration::from_micros(100 * number))
+}
+
+async fn a_settlement_that_is_given_up_half_way_counts_once(store: &Store) {
+    let account = account();
+    for moment in moments() {
+        let mut grant = reserve(store, &account, 1).await.unwrap();
+        drop(timeout(moment, grant.hold.settle(tokens(1))).await);
+        grant.hold.settle_later(tokens(1));
+    }
+    let rest = async || reserve(store, &account, 100).await.is_some_and(|grant| grant.amount == tokens(60));
+    eventually("nothing is held", rest).await;
+    assert_eq!(spent(store, &account).await, tokens(40));
+}
+
+async fn a_reservation_that_is_given_up_half_way_is_given_back(store: &Store) {
+    let account = account();
+    for moment in moments() {
+        drop(timeout(moment, reserve(store, &account, 1)).await);
+    }
+    let all = async || reserve(store, &account, 100).await.is_some_and(|grant| grant.amount == tokens(100));
+    eventually("nothing is held", all).await;
+}
+
 /// Many callers at once on these replicas; all together they get exactly what there is.
 async fn crowd(stores: &[Arc<Store>]) {
     let account = account();
@@ -170,11 +196,12 @@ async fn calls_at_the_same_time_never_get_more_than_there_is(store: Arc<Store>) 
     crowd(&[store]).await;
 }
 
-struct Process;
+/// The process itself, as a place of a store.
+struct Process(Book);
 
 impl Process {
     fn budgets(&self) -> Arc<Store> {
-        Arc::new(Book::default())
+        Arc::new(self.0.clone())
     }
 }
 
@@ -189,6 +216,8 @@ macro_rules! conforms {
             absurd_counts_do_no_harm,
             agents_and_lengths_of_windows_never_mix,
             a_new_window_begins_with_nothing_used,
+            a_settlement_that_is_given_up_half_way_counts_once,
+            a_reservation_that_is_given_up_half_way_is_given_back,
         ]);
     };
     ($backend:ident, $make:expr, [$($guarantee:ident),+ $(,)?]) => {
@@ -211,7 +240,7 @@ macro_rules! conforms {
     };
 }
 
-conforms!(on_in_process: async { Some(Process) });
+conforms!(on_in_process: async { Some(Process(Book::default())) });
 conforms!(on_redis: redis());
 conforms!(on_postgres: postgres());
 

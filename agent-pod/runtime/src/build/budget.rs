@@ -1,4 +1,4 @@
-//! What agents may use: the pod's own count outlives reloads, and replicas share the store of their conversations.
+//! What agents may use: the pod's own count outlives reloads, and replicas count together where their conversations are.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -186,6 +186,21 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn budgets_are_counted_where_the_conversations_are() {
+        let mut memory = memory();
+        let mut store = |backend, secret: &str| memory.budgets(&said(backend, secret));
+        for backend in [ConversationalBackend::InMemory, ConversationalBackend::Sqlite] {
+            assert!(store(backend, "a").is_none(), "{backend:?}");
+        }
+        for backend in [ConversationalBackend::Redis, ConversationalBackend::Postgres] {
+            let known = store(backend, "a").unwrap();
+            assert!(Arc::ptr_eq(&known, &store(backend, "a").unwrap()), "{backend:?}");
+            assert!(!Arc::ptr_eq(&known, &store(backend, "b").unwrap()), "{backend:?}");
+        }
+        assert!(memory.budgets(&done(EpisodicBackend::Postgres, "a")).is_none());
+    }
+
     #[test]
     fn an_endpoint_of_embeddings_that_cannot_be_called_is_named() {
         let (at, why) = memory().build(&meant(SemanticBackend::Pgvector, "ollama:11434")).err().unwrap();
