@@ -4,6 +4,7 @@
 //!  model::Model ◄─────────── ChatCompletions ─► HTTP, server-sent events ─► a model server
 //!  peer::Peer ◄───────────── Remote ──────────► HTTP ─► an agent of another pod
 //!  memory::ConversationStore ◄ InProcessStore, SqliteStore, RedisStore, PostgresStore ─► their servers
+//!  budget::BudgetStore ◄──── RedisBudgets, PostgresBudgets ─► the same servers
 //!  memory::episode, memory::semantic ◄ SQLite, PostgreSQL
 //!  embedding::Embedder ◄──── Embeddings ──────► HTTP ─► a model server
 //!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
@@ -16,8 +17,8 @@
 //! - Translations from and to a wire are pure functions with golden files; only the files that send open sockets.
 //! - Every body, event and wait has a bound, named by a constant next to its use.
 //! - No credential is in a `Debug` text, a log line or an error.
-//! - Nothing is spawned but the keepers of leases, which end with their locks, and nothing process-wide is installed. TLS needs the binary to have installed the rustls
-//!   provider.
+//! - Nothing is spawned but the keepers of leases, which end with their locks, and settlements and sweeps of budgets, whose tries
+//!   are bounded. Nothing process-wide is installed: TLS needs the binary to have installed the rustls provider.
 
 pub mod model;
 

@@ -1,5 +1,6 @@
-//! Where it is kept what agents remember.
+//! Where it is kept what agents remember, and what they have used.
 
+mod budget;
 mod connection;
 mod episode;
 pub mod in_process;
@@ -16,8 +17,8 @@ use agent_pod_core::memory::StoreError;
 use tokio::time::timeout;
 
 pub use in_process::InProcessStore;
-pub use postgres::{PgvectorMeanings, PostgresEpisodes, PostgresServer, PostgresStore};
-pub use redis::RedisStore;
+pub use postgres::{PgvectorMeanings, PostgresBudgets, PostgresEpisodes, PostgresServer, PostgresStore};
+pub use redis::{RedisBudgets, RedisServer, RedisStore};
 pub use sqlite::{EmbeddedMeanings, SqliteEpisodes, SqliteFile, SqliteStore};
 
 /// One operation of a store, connecting included. A turn waits no longer for its memory.

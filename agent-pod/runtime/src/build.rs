@@ -170,7 +170,8 @@ impl Builder {
         }
         let memory = agent.memory.as_ref().map(|memory| self.memory.build(memory)).transpose();
         let memory = memory.map_err(|(field, message)| problem(format!("{path}.memory.{field}"), message))?;
-        let budget = agent.budget.as_ref().map(|said| budget::build(within.agent, said, &self.book));
+        let counted = agent.memory.as_ref().and_then(|said| self.memory.budgets(said));
+        let budget = agent.budget.as_ref().map(|said| budget::build(within.agent, said, &self.book, counted));
         let orchestration = &agent.orchestration;
         let built = Agent {
             name: name.to_owned(),

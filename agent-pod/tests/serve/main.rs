@@ -23,6 +23,8 @@ mod standalone;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod stores;
+#[cfg(test)]
 mod teams;
 #[cfg(test)]
 mod tools;

@@ -1,5 +1,6 @@
 //! Conversations in PostgreSQL, shared by replicas. Times are the server's.
 
+mod budgets;
 mod episodes;
 mod meanings;
 mod server;
@@ -21,6 +22,7 @@ use super::lease::{LEASE_TIME, Leases, lease};
 use super::locks::SessionLocks;
 use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
 
+pub use budgets::PostgresBudgets;
 pub use episodes::PostgresEpisodes;
 pub use meanings::PgvectorMeanings;
 pub use server::PostgresServer;

@@ -1,5 +1,7 @@
 //! Conversations in Redis, shared by replicas. Every operation is one script, so that none is ever half done.
 
+mod budgets;
+
 use std::sync::{Arc, LazyLock};
 
 use agent_pod_core::memory::{
@@ -16,6 +18,8 @@ use super::lease::{LEASE_TIME, Leases, lease};
 use super::locks::SessionLocks;
 use super::{OPERATION_WAIT, bounded, natural, ttl_millis, turn, whole};
 use crate::secret::SecretHandle;
+
+pub use budgets::RedisBudgets;
 
 /// KEYS: session, turns, lock. ARGV: turn, turns kept, time to live in ms (`-1`: for ever), token (empty: none), fresh
 /// revision. Gives 0 if the lock was lost.
@@ -99,26 +103,29 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| {
 
 /// Conversations in Redis.
 pub struct RedisStore {
-    server: Arc<Server>,
+    server: Arc<RedisServer>,
     locks: SessionLocks,
     keepers: TaskTracker,
 }
 
-struct Server(Connected<ConnectionManager>);
+/// A Redis server, whose connection the stores of a pod share.
+pub struct RedisServer(Connected<ConnectionManager>);
 
 impl RedisStore {
-    /// A store at the URL that the Secret's key holds. Nothing is connected until it is used.
+    /// A store on this server.
     #[must_use]
-    pub fn new(url: SecretHandle) -> Self {
-        Self {
-            server: Arc::new(Server(Connected::new(url))),
-            locks: SessionLocks::default(),
-            keepers: TaskTracker::new(),
-        }
+    pub fn new(server: Arc<RedisServer>) -> Self {
+        Self { server, locks: SessionLocks::default(), keepers: TaskTracker::new() }
     }
 }
 
-impl Server {
+impl RedisServer {
+    /// The server at the URL that the Secret's key holds. Nothing is connected until it is used.
+    #[must_use]
+    pub fn new(url: SecretHandle) -> Self {
+        Self(Connected::new(url))
+    }
+
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
         bounded(async {
             let connections = self.0.get(connect)?;
@@ -198,7 +205,7 @@ impl ConversationStore for RedisStore {
 }
 
 #[async_trait]
-impl Leases for Server {
+impl Leases for RedisServer {
     async fn take(&self, key: &SessionKey, token: &str) -> Result<bool, StoreError> {
         self.run(TAKE.key(name(key, "lock")).arg(token).arg(whole(LEASE_TIME.as_millis()))).await
     }

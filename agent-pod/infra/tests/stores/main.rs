@@ -1,6 +1,8 @@
 //! What every store guarantees, run on every backend, against real servers.
 
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod conversations;
 #[cfg(test)]
 mod episodes;

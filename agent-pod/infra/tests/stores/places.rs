@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agent_pod_core::budget::BudgetStore;
 use agent_pod_core::memory::ConversationStore;
 use agent_pod_core::memory::episode::EpisodeStore;
 use agent_pod_core::memory::semantic::SemanticStore;
 use agent_pod_infra::memory::{
-    EmbeddedMeanings, PgvectorMeanings, PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes,
-    SqliteFile, SqliteStore,
+    EmbeddedMeanings, PgvectorMeanings, PostgresBudgets, PostgresEpisodes, PostgresServer, PostgresStore, RedisBudgets,
+    RedisServer, RedisStore, SqliteEpisodes, SqliteFile, SqliteStore,
 };
 use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
 use secrecy::SecretString;
@@ -130,8 +131,26 @@ impl Place {
     fn store_at(&self, handle: SecretHandle) -> Arc<dyn ConversationStore> {
         match self.kind {
             Kind::Postgres => Arc::new(PostgresStore::new(Arc::new(PostgresServer::new(handle)))),
-            Kind::Redis => Arc::new(RedisStore::new(handle)),
+            Kind::Redis => Arc::new(RedisStore::new(Arc::new(RedisServer::new(handle)))),
         }
+    }
+
+    fn budgets_at(&self, handle: SecretHandle) -> Arc<dyn BudgetStore> {
+        match self.kind {
+            Kind::Postgres => Arc::new(PostgresBudgets::new(Arc::new(PostgresServer::new(handle)))),
+            Kind::Redis => Arc::new(RedisBudgets::new(Arc::new(RedisServer::new(handle)))),
+        }
+    }
+
+    /// One more replica of the store of budgets.
+    pub(crate) fn budgets(&self) -> Arc<dyn BudgetStore> {
+        self.budgets_at(Self::at(&self.url).1)
+    }
+
+    /// A store of budgets whose way to the server can be cut.
+    pub(crate) async fn budgets_behind_proxy(&self) -> (Proxy, Arc<dyn BudgetStore>) {
+        let (proxy, handle) = self.proxied().await;
+        (proxy, self.budgets_at(handle))
     }
 
     /// One more replica of the store.

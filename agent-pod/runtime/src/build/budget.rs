@@ -1,16 +1,22 @@
-//! What agents may use: the pod's own count outlives reloads, and replicas share the store of their conversations.
+//! What agents may use: the pod's own count outlives reloads, and replicas count together where their conversations are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_config::{BudgetDocument, BudgetState};
 use agent_pod_core::agent::Agent;
-use agent_pod_core::budget::{Book, Budget, Maximums, OnExceeded};
+use agent_pod_core::budget::{Book, Budget, BudgetStore, Maximums, OnExceeded, Shared};
 use agent_pod_core::money::Money;
 use astromesh_crds::v1alpha1 as crd;
 use jiff::Timestamp;
 
-/// The budget of an agent, or why it cannot have it.
-pub(super) fn build(agent: &str, said: &BudgetDocument, book: &Book) -> Result<Budget, String> {
+/// The budget of an agent, or why it cannot have it. `store`: where its replicas count together.
+pub(super) fn build(
+    agent: &str,
+    said: &BudgetDocument,
+    book: &Book,
+    store: Option<Arc<dyn BudgetStore>>,
+) -> Result<Budget, String> {
     let cost = said.max_cost.as_deref().map(|text| Money::parse(text).ok_or_else(|| format!("`{text}` is no amount")));
     Ok(Budget {
         agent: agent.to_owned(),
@@ -20,7 +26,7 @@ pub(super) fn build(agent: &str, said: &BudgetDocument, book: &Book) -> Result<B
             crd::OnExceeded::Reject => OnExceeded::Reject,
             crd::OnExceeded::Downgrade => OnExceeded::Downgrade,
         },
-        shared: None,
+        shared: store.map(Shared::new),
         book: book.clone(),
     })
 }

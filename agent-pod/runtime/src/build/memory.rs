@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use agent_pod_config::{ConversationalDocument, EpisodicDocument, MemoryDocument, SecretKey, SemanticDocument};
 use agent_pod_core::agent::{AgentMemory, ConversationMemory, EpisodicMemory, SemanticMemory};
+use agent_pod_core::budget::BudgetStore;
 use agent_pod_core::memory::episode::EpisodeStore;
 use agent_pod_core::memory::semantic::SemanticStore;
 use agent_pod_core::memory::{ConversationSettings, ConversationStore, Strategy};
@@ -48,11 +49,22 @@ impl Memory {
         })
     }
 
+    /// Where the replicas of an agent count together what they use: the server of its conversations, if it has one.
+    pub(super) fn budgets(&mut self, memory: &MemoryDocument) -> Option<Arc<dyn BudgetStore>> {
+        let said = memory.conversational.as_ref()?;
+        let connection = said.connection.as_ref()?;
+        match said.backend {
+            ConversationalBackend::InMemory | ConversationalBackend::Sqlite => None,
+            ConversationalBackend::Redis => Some(self.stores.budgets_on_redis(connection)),
+            ConversationalBackend::Postgres => Some(self.stores.budgets_on(connection)),
+        }
+    }
+
     fn conversation(&mut self, said: &ConversationalDocument) -> Result<ConversationMemory, String> {
         let store: Arc<dyn ConversationStore> = match said.backend {
             ConversationalBackend::InMemory => Arc::clone(&self.in_process),
             ConversationalBackend::Sqlite => self.stores.conversations_in_file()?,
-            ConversationalBackend::Redis => self.stores.redis(connection(said.connection.as_ref())?),
+            ConversationalBackend::Redis => self.stores.conversations_on_redis(connection(said.connection.as_ref())?),
             ConversationalBackend::Postgres => self.stores.conversations_on(connection(said.connection.as_ref())?),
         };
         let strategy = strategy(said);
@@ -172,6 +184,21 @@ mod tests {
         for backend in [SemanticBackend::Embedded, SemanticBackend::Pgvector] {
             assert!(Arc::ptr_eq(&store(backend), &store(backend)), "{backend:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn budgets_are_counted_where_the_conversations_are() {
+        let mut memory = memory();
+        let mut store = |backend, secret: &str| memory.budgets(&said(backend, secret));
+        for backend in [ConversationalBackend::InMemory, ConversationalBackend::Sqlite] {
+            assert!(store(backend, "a").is_none(), "{backend:?}");
+        }
+        for backend in [ConversationalBackend::Redis, ConversationalBackend::Postgres] {
+            let known = store(backend, "a").unwrap();
+            assert!(Arc::ptr_eq(&known, &store(backend, "a").unwrap()), "{backend:?}");
+            assert!(!Arc::ptr_eq(&known, &store(backend, "b").unwrap()), "{backend:?}");
+        }
+        assert!(memory.budgets(&done(EpisodicBackend::Postgres, "a")).is_none());
     }
 
     #[test]

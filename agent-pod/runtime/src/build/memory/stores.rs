@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 
 use agent_pod_config::SecretKey;
 use agent_pod_infra::memory::{
-    EmbeddedMeanings, PgvectorMeanings, PostgresEpisodes, PostgresServer, PostgresStore, RedisStore, SqliteEpisodes,
-    SqliteFile, SqliteStore,
+    EmbeddedMeanings, PgvectorMeanings, PostgresBudgets, PostgresEpisodes, PostgresServer, PostgresStore, RedisBudgets,
+    RedisServer, RedisStore, SqliteEpisodes, SqliteFile, SqliteStore,
 };
 use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
 
@@ -19,7 +19,9 @@ const FILE: &str = "memory.db";
 pub(super) struct Stores {
     secrets: SecretStore,
     folder: Option<PathBuf>,
-    redis: Shared<SecretKey, RedisStore>,
+    redis: Shared<SecretKey, RedisServer>,
+    on_redis: Shared<SecretKey, RedisStore>,
+    budgets_on_redis: Shared<SecretKey, RedisBudgets>,
     files: Shared<PathBuf, SqliteFile>,
     in_files: Shared<PathBuf, SqliteStore>,
     episodes_in_files: Shared<PathBuf, SqliteEpisodes>,
@@ -28,6 +30,7 @@ pub(super) struct Stores {
     on_servers: Shared<SecretKey, PostgresStore>,
     episodes_on_servers: Shared<SecretKey, PostgresEpisodes>,
     meanings_on_servers: Shared<SecretKey, PgvectorMeanings>,
+    budgets_on_servers: Shared<SecretKey, PostgresBudgets>,
 }
 
 /// Those that some agent has, or a run of one that is gone.
@@ -55,6 +58,8 @@ impl Stores {
             secrets,
             folder: None,
             redis: Shared::new(),
+            on_redis: Shared::new(),
+            budgets_on_redis: Shared::new(),
             files: Shared::new(),
             in_files: Shared::new(),
             episodes_in_files: Shared::new(),
@@ -63,6 +68,7 @@ impl Stores {
             on_servers: Shared::new(),
             episodes_on_servers: Shared::new(),
             meanings_on_servers: Shared::new(),
+            budgets_on_servers: Shared::new(),
         }
     }
 
@@ -70,9 +76,14 @@ impl Stores {
         self.folder = Some(folder);
     }
 
-    pub(super) fn redis(&mut self, key: &SecretKey) -> Arc<RedisStore> {
-        let Self { redis, secrets, .. } = self;
-        redis.at(key, || RedisStore::new(url(secrets, key)))
+    pub(super) fn conversations_on_redis(&mut self, key: &SecretKey) -> Arc<RedisStore> {
+        let server = self.redis(key);
+        self.on_redis.at(key, || RedisStore::new(server))
+    }
+
+    pub(super) fn budgets_on_redis(&mut self, key: &SecretKey) -> Arc<RedisBudgets> {
+        let server = self.redis(key);
+        self.budgets_on_redis.at(key, || RedisBudgets::new(server))
     }
 
     pub(super) fn conversations_in_file(&mut self) -> Result<Arc<SqliteStore>, String> {
@@ -105,11 +116,21 @@ impl Stores {
         self.meanings_on_servers.at(key, || PgvectorMeanings::new(server))
     }
 
+    pub(super) fn budgets_on(&mut self, key: &SecretKey) -> Arc<PostgresBudgets> {
+        let server = self.server(key);
+        self.budgets_on_servers.at(key, || PostgresBudgets::new(server))
+    }
+
     fn file(&mut self) -> Result<(PathBuf, Arc<SqliteFile>), String> {
         let folder = self.folder.as_ref().ok_or("this backend keeps a file: start with --data-dir DIR")?;
         let place = folder.join(FILE);
         let file = self.files.at(&place, || SqliteFile::new(&place));
         Ok((place, file))
+    }
+
+    fn redis(&mut self, key: &SecretKey) -> Arc<RedisServer> {
+        let Self { redis, secrets, .. } = self;
+        redis.at(key, || RedisServer::new(url(secrets, key)))
     }
 
     fn server(&mut self, key: &SecretKey) -> Arc<PostgresServer> {

@@ -1,6 +1,6 @@
 //! Whether an agent may go on using models. It never makes an agent unready: what is used up comes back by itself.
 
-use astromesh_crds::v1alpha1::{Budget, Reason, condition};
+use astromesh_crds::v1alpha1::{Budget, ConversationalBackend, Reason, condition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::{Inputs, Stage};
@@ -40,8 +40,17 @@ fn message(budget: &Budget, inputs: &Inputs) -> String {
     let cost = budget.max_cost.as_ref().map(|cost| format!("{} USD", cost.0));
     let most: Vec<_> = tokens.into_iter().chain(cost).collect();
     let mut message = format!("at most {} in {}", most.join(" and "), budget.window.0);
-    if inputs.agent.spec.runtime.replicas > 1 {
+    if inputs.agent.spec.runtime.replicas > 1 && !counted_together(inputs) {
         message.push_str("; each pod counts for itself");
     }
     message
+}
+
+/// Whether the replicas count in the server of their conversations.
+fn counted_together(inputs: &Inputs) -> bool {
+    let memory = inputs.agent.spec.memory.as_ref();
+    match memory.and_then(|memory| memory.conversational.as_ref()).map(|said| said.backend) {
+        Some(ConversationalBackend::Redis | ConversationalBackend::Postgres) => true,
+        Some(ConversationalBackend::InMemory | ConversationalBackend::Sqlite) | None => false,
+    }
 }

@@ -300,11 +300,16 @@ fn a_budget_stands_as_the_pod_says_that_knows_most(#[case] said: &[(&str, &str)]
     assert_eq!(say(&kept.conditions, "BudgetAvailable"), expected);
 }
 
-#[test]
-fn one_pod_is_not_warned_of() {
-    let spec = with_budget(1, json!({"conversational": {"backend": "in_memory"}}));
-    let inputs = inputs(agent(spec.clone()), &[provider()]);
-    let agent = validated(spec);
+#[rstest]
+#[case::one_pod(1, json!({"conversational": {"backend": "in_memory"}}), false)]
+#[case::several(2, json!({"conversational": {"backend": "in_memory"}}), true)]
+#[case::without_memory(2, json!({}), true)]
+#[case::redis(2, json!({"conversational": {"backend": "redis", "connection": {"secretKeyRef": {"name": "s", "key": "url"}}}}), false)]
+#[case::postgres(2, json!({"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "s", "key": "url"}}}}), false)]
+fn pods_that_count_for_themselves_are_warned_of(#[case] replicas: i32, #[case] memory: Value, #[case] warned: bool) {
+    let spec = with_budget(replicas, memory);
+    let inputs = inputs(agent(spec), &[provider()]);
+    let agent = validated(with_budget(replicas, json!({"conversational": {"backend": "in_memory"}})));
     let mut observation = observation(&agent.target(), &[(true, Loaded)]);
     let budget = agent_pod_config::BudgetState { state: "ok".into(), ..agent_pod_config::BudgetState::default() };
     let state = agent_pod_config::AgentState { budget: Some(budget), ..agent_pod_config::AgentState::default() };
@@ -312,7 +317,8 @@ fn one_pod_is_not_warned_of() {
     let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&observation) };
     let judged = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
     let message = &find(&judged.conditions, "BudgetAvailable").unwrap().message;
-    assert_eq!(message, "at most 1000 tokens and 5.00 USD in 24h");
+    let warning = if warned { "; each pod counts for itself" } else { "" };
+    assert_eq!(message, &format!("at most 1000 tokens and 5.00 USD in 24h{warning}"));
 }
 
 #[test]
