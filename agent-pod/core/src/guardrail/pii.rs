@@ -107,6 +107,10 @@ enum Recognised {
 }
 
 impl Scanner for Pii {
+    fn goes_back(&self) -> bool {
+        true
+    }
+
     fn scan(&self, ahead: Ahead<'_>) -> Result<Verdict, More> {
         if ahead.before().is_some_and(in_word) && ahead.at(0)?.is_some_and(in_word) {
             return Ok(Verdict::Pass(1));

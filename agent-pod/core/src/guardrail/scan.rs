@@ -3,6 +3,13 @@
 //! A scanner is asked at one place of the text after the other. It may look back at what has gone out and ahead at no
 //! more than [`WINDOW`] characters; where it needs one that has not come yet, it is asked again later. Its verdict on a
 //! place is thus the same whatever the pieces are, and so is all that goes out.
+//!
+//! What is found becomes a placeholder, and a verdict on a place before it stands only if it has not looked that far:
+//! `2001:db8::` is no address in `2001:db8::1ada@example.com` until the mail address is gone. Such places are held back
+//! and gone over again, with the finding as the end of the text, so that the text that has gone out holds nothing any
+//! more that would be found in it.
+
+use std::cell::Cell;
 
 use super::escape::{self, Escape};
 use super::glyph::{Glyph, reading};
@@ -42,6 +49,12 @@ pub(super) trait Scanner: Send + Sync {
     /// # Errors
     /// [`More`] when that depends on text that has not come yet.
     fn scan(&self, ahead: Ahead<'_>) -> Result<Verdict, More>;
+
+    /// Whether a placeholder can make a finding of what stands before it. To such a scanner a placeholder must be the
+    /// same as the end of the text.
+    fn goes_back(&self) -> bool {
+        false
+    }
 }
 
 /// The text from one place on, and what has gone out before it.
@@ -54,6 +67,8 @@ pub(super) struct Ahead<'a> {
     open: bool,
     back: &'a [char],
     offset: usize,
+    /// The furthest glyph that was looked at.
+    reach: &'a Cell<usize>,
 }
 
 impl<'a> Ahead<'a> {
@@ -61,6 +76,7 @@ impl<'a> Ahead<'a> {
     pub(super) fn at(&self, index: usize) -> Result<Option<char>, More> {
         #[cfg(test)]
         work::count();
+        self.reach.set(self.reach.get().max(self.offset + index));
         match self.glyphs.get(self.offset + index) {
             Some(glyph) if glyph.place < self.end_place => Ok(Some(glyph.reads)),
             Some(_) => Ok(None),
@@ -74,7 +90,7 @@ impl<'a> Ahead<'a> {
         Self { offset: self.offset + count, ..*self }
     }
 
-    /// The glyphs that have gone out, the last one last.
+    /// The glyphs before the text as they go out, the last one last.
     pub(super) fn back(&self) -> &'a [char] {
         self.back
     }
@@ -116,6 +132,26 @@ pub(super) enum OnFound {
     Stop,
 }
 
+/// How a text is gone through.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    scanner: &'a dyn Scanner,
+    on: OnFound,
+    /// Nothing more will come.
+    last: bool,
+    /// The glyph that begins a finding, where what stands before that is gone over again.
+    end: Option<usize>,
+}
+
+/// A verdict that nothing begins at a place.
+#[derive(Clone, Copy)]
+struct Step {
+    /// The glyph of the place.
+    at: usize,
+    /// The furthest glyph that the verdict has looked at.
+    reach: usize,
+}
+
 /// A text under way through a scanner.
 #[derive(Default)]
 pub(super) struct Stage {
@@ -124,8 +160,15 @@ pub(super) struct Stage {
     glyphs: Vec<Glyph>,
     /// Where in `pending` an escape begins that is not whole.
     begun: Option<usize>,
+    /// The glyph that is looked at next.
+    next: usize,
+    /// The verdicts since the last finding, so far as they can still fall.
+    steps: Vec<Step>,
+    /// How much of `pending` has gone out.
+    out: usize,
     /// Characters of the whole text so far.
     places: usize,
+    /// How what stands before `next` reads once it has gone out.
     back: Vec<char>,
     stopped: bool,
 }
@@ -135,47 +178,111 @@ impl Stage {
     pub(super) fn feed(&mut self, scanner: &dyn Scanner, piece: &str, on: OnFound, last: bool) -> Passed {
         self.take_in(piece, last);
         let mut passed = Passed::default();
-        let (mut next, mut out) = (0, 0);
-        while !self.stopped && next < self.glyphs.len() {
-            let ahead = self.ahead(next, last);
-            let Ok(verdict) = scanner.scan(ahead) else { break };
-            let (count, finding) = match verdict {
-                Verdict::Pass(count) => (count, None),
-                Verdict::Found(count, finding) => (count, Some(finding)),
-            };
-            let end = (next + count.max(1)).min(self.glyphs.len());
-            let start_byte = self.glyphs.get(next).map_or(out, |glyph| glyph.start);
-            let end_byte = self.glyphs.get(end - 1).map_or(out, |glyph| glyph.end);
-            // Invisible characters in front of it.
-            passed.text.push_str(self.written(out, start_byte));
-            match finding {
-                Some(finding) => {
-                    match on {
-                        OnFound::Replace => {
-                            passed.text.push_str(&finding.replacement);
-                            remember(&mut self.back, finding.replacement.chars().filter_map(reading));
-                        }
-                        OnFound::Keep => self.keep(next, end, (start_byte, end_byte), &mut passed.text),
-                        OnFound::Stop => self.stopped = true,
-                    }
-                    passed.note(finding.what);
-                }
-                None => self.keep(next, end, (start_byte, end_byte), &mut passed.text),
-            }
-            (next, out) = (end, end_byte);
-        }
+        self.walk(Way { scanner, on, last, end: None }, &mut passed);
         if self.stopped {
             *self = Self { stopped: true, ..Self::default() };
             return passed;
         }
-        // Invisible characters behind the last one that is settled.
-        if last || next == self.glyphs.len() {
-            let end = self.begun.unwrap_or(self.pending.len());
-            passed.text.push_str(self.written(out, end));
-            out = end;
-        }
-        self.forget(next, out);
+        let held = if last { self.glyphs.len() } else { self.held() };
+        let end_byte = self.glyphs.get(held).map_or(self.begun.unwrap_or(self.pending.len()), |glyph| glyph.start);
+        passed.text.push_str(self.written(self.out, end_byte));
+        self.forget(held, end_byte);
         passed
+    }
+
+    /// Goes on as far as the text that has come allows.
+    fn walk(&mut self, way: Way<'_>, passed: &mut Passed) {
+        while !self.stopped && self.next < way.end.unwrap_or(self.glyphs.len()) {
+            let (start, reach) = (self.next, Cell::new(0));
+            let Ok(verdict) = way.scanner.scan(self.ahead(way, &reach)) else { return };
+            let reach = start + reach.get();
+            match verdict {
+                Verdict::Pass(count) => {
+                    self.keep(self.end_of(count, way));
+                    if way.scanner.goes_back() && way.on != OnFound::Keep {
+                        self.note(Step { at: start, reach });
+                    }
+                }
+                Verdict::Found(count, finding) => {
+                    let end = self.end_of(count, way);
+                    if way.end.is_none() {
+                        self.drop_steps(reach);
+                    }
+                    self.settle(Way { end: Some(start), ..way }, passed);
+                    if !self.stopped {
+                        self.put_out(end, finding, way.on, passed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes over what stands before a finding again, where a verdict on it has looked as far as that.
+    fn settle(&mut self, way: Way<'_>, passed: &mut Passed) {
+        let Some(first) = self.steps.iter().position(|step| step.reach >= self.next) else { return };
+        let Some(step) = self.steps.get(first).copied() else { return };
+        self.steps.truncate(first);
+        self.back.truncate(self.back.len().saturating_sub(self.next - step.at));
+        self.next = step.at;
+        self.walk(way, passed);
+    }
+
+    /// Lets what comes before `next` go out, and a finding that ends there.
+    fn put_out(&mut self, end: usize, finding: Finding, on: OnFound, passed: &mut Passed) {
+        let start_byte = self.glyphs.get(self.next).map_or(self.out, |glyph| glyph.start);
+        let end_byte = self.glyphs.get(end - 1).map_or(self.out, |glyph| glyph.end);
+        passed.text.push_str(self.written(self.out, start_byte));
+        match on {
+            OnFound::Replace => {
+                passed.text.push_str(&finding.replacement);
+                remember(&mut self.back, finding.replacement.chars().filter_map(reading));
+            }
+            OnFound::Keep => {
+                passed.text.push_str(self.written(start_byte, end_byte));
+                self.keep(end);
+            }
+            OnFound::Stop => self.stopped = true,
+        }
+        passed.note(finding.what);
+        self.steps.clear();
+        (self.next, self.out) = (end, end_byte);
+    }
+
+    fn end_of(&self, count: usize, way: Way<'_>) -> usize {
+        (self.next + count.max(1)).min(way.end.unwrap_or(self.glyphs.len()))
+    }
+
+    fn keep(&mut self, end: usize) {
+        let glyphs = self.glyphs.get(self.next..end).unwrap_or_default();
+        remember(&mut self.back, glyphs.iter().map(|glyph| glyph.reads));
+        self.next = end;
+    }
+
+    fn note(&mut self, step: Step) {
+        // Each is of a place of its own: those before are out of reach, see `drop_steps`.
+        if self.steps.len() > 2 * WINDOW {
+            self.steps.drain(..WINDOW);
+        }
+        self.steps.push(step);
+    }
+
+    /// Lets verdicts stand that are further away than the window from what the next one has to look at: so much is held
+    /// back at most.
+    fn drop_steps(&mut self, reach: usize) {
+        let reach = self.place(reach);
+        let dropped = self.steps.iter().take_while(|step| self.place(step.at) + WINDOW <= reach).count();
+        self.steps.drain(..dropped);
+    }
+
+    fn place(&self, glyph: usize) -> usize {
+        self.glyphs.get(glyph).map_or(self.places, |glyph| glyph.place)
+    }
+
+    /// The first glyph that cannot go out yet.
+    fn held(&mut self) -> usize {
+        self.drop_steps(self.glyphs.len());
+        // A verdict falls with what it has looked at: the text to come, or a place whose own verdict can fall.
+        self.steps.iter().rev().fold(self.next, |held, step| if step.reach >= held { step.at } else { held })
     }
 
     fn take_in(&mut self, piece: &str, last: bool) {
@@ -231,12 +338,13 @@ impl Stage {
         }
     }
 
-    fn ahead(&self, next: usize, last: bool) -> Ahead<'_> {
-        let glyphs = self.glyphs.get(next..).unwrap_or_default();
+    fn ahead<'a>(&'a self, way: Way<'_>, reach: &'a Cell<usize>) -> Ahead<'a> {
+        let glyphs = self.glyphs.get(self.next..way.end.unwrap_or(self.glyphs.len())).unwrap_or_default();
         let end_place = glyphs.first().map_or(self.places, |glyph| glyph.place) + WINDOW;
         // Of an escape that is not whole nothing is known.
         let unread = self.begun.map_or(0, |begun| self.written(begun, self.pending.len()).len());
-        Ahead { glyphs, end_place, open: !last && self.places - unread < end_place, back: self.back(), offset: 0 }
+        let open = way.end.is_none() && !way.last && self.places - unread < end_place;
+        Ahead { glyphs, end_place, open, back: self.back(), offset: 0, reach }
     }
 
     fn back(&self) -> &[char] {
@@ -245,12 +353,6 @@ impl Stage {
 
     fn written(&self, start: usize, end: usize) -> &str {
         self.pending.get(start..end).unwrap_or_default()
-    }
-
-    fn keep(&mut self, next: usize, end: usize, (start_byte, end_byte): (usize, usize), text: &mut String) {
-        text.push_str(self.written(start_byte, end_byte));
-        let glyphs = self.glyphs.get(next..end).unwrap_or_default();
-        remember(&mut self.back, glyphs.iter().map(|glyph| glyph.reads));
     }
 
     /// Lets go of what has gone out.
@@ -262,13 +364,22 @@ impl Stage {
             glyph.start -= bytes;
             glyph.end -= bytes;
         }
+        self.steps.retain(|step| step.at >= glyphs);
+        for step in &mut self.steps {
+            step.at -= glyphs;
+            step.reach -= glyphs;
+        }
+        self.next -= glyphs;
+        self.out = 0;
     }
 }
 
+/// With what a scanner can look back at from the first place that is held back.
 fn remember(back: &mut Vec<char>, gone: impl Iterator<Item = char>) {
+    const KEPT: usize = BACK + WINDOW;
     back.extend(gone);
-    if back.len() > 4 * BACK {
-        back.drain(..back.len() - BACK);
+    if back.len() > 2 * KEPT {
+        back.drain(..back.len() - KEPT);
     }
 }
 
