@@ -44,7 +44,7 @@ pub struct ToolSettings {
     pub kind: ToolKind,
     /// The schema of its arguments, compiled.
     pub arguments: Arguments,
-    /// How often a session may call it; absent: as often as it likes.
+    /// How often a session, or a caller without one, may call it; absent: as often as it likes.
     pub rate: Option<RateLimit>,
     /// How long one call may take.
     pub timeout: Duration,
@@ -94,7 +94,7 @@ pub enum Refusal {
     /// The agent's permissions exclude it.
     #[error("the agent may not use the tool `{0}`")]
     Forbidden(String),
-    /// The session has called it too often of late.
+    /// The session, or the caller without one, has called it too often of late.
     #[error("the rate limit of the tool `{tool}` is used up; call it again in {} s", seconds(*.wait))]
     RateLimited {
         /// Its name.
@@ -190,11 +190,12 @@ impl ToolSet {
         self.tools.get(name)?.port.as_ref()?.target()
     }
 
-    /// The tool that a call is for, and the arguments that it means, if it may be made. Counts the call.
+    /// The tool that a call is for, and the arguments that it means, if it may be made. Counts the call
+    /// among those of `counted_as`.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(&self, name: &str, arguments: &Value, session: &str) -> Result<(&Registered, Value), Refusal> {
+    pub fn admit(&self, name: &str, arguments: &Value, counted_as: &str) -> Result<(&Registered, Value), Refusal> {
         let tool = self.tools.get(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
         if !self.permissions.permit(name) {
             return Err(Refusal::Forbidden(name.to_owned()));
@@ -202,7 +203,7 @@ impl ToolSet {
         let arguments = normalized(arguments);
         tool.arguments.check(&arguments).map_err(Refusal::Arguments)?;
         if let Some(limit) = tool.rate {
-            let taken = tool.state.windows.take(session, limit);
+            let taken = tool.state.windows.take(counted_as, limit);
             taken.map_err(|wait| Refusal::RateLimited { tool: name.to_owned(), wait })?;
         }
         Ok((tool, arguments))

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agent_pod_core::agent::Turn;
-use agent_pod_core::event::{RunAnswer, Step, TurnEvent};
+use agent_pod_core::access::Caller;
+use agent_pod_core::agent::{ToolRequest, Turn};
+use agent_pod_core::error::ErrorCode;
+use agent_pod_core::event::{RunAnswer, Step, TurnEvent, TurnRequest};
 use agent_pod_core::message::ToolCall;
 use agent_pod_core::model::{ModelError, ModelEvent};
 use agent_pod_core::service::RunOptions;
@@ -158,6 +160,47 @@ async fn a_session_that_calls_too_often_is_told_when_it_may_again() {
     let (answer, _) = run(tools, vec![calls(&[order("c1"), order("c2")]), done()]).await;
     assert!(answer.steps[0].ok);
     assert_eq!(answer.steps[1].result, "the rate limit of the tool `get_order` is used up; call it again in 60 s");
+}
+
+fn caller(service_account: &str) -> Option<Caller> {
+    Some(Caller { namespace: "shop".to_owned(), service_account: service_account.to_owned() })
+}
+
+#[rstest]
+#[case::one_caller(&[(None, caller("ada")), (None, caller("ada"))], &[true, false])]
+#[case::two_callers(&[(None, caller("ada")), (None, caller("bob"))], &[true, true])]
+#[case::nobody_known(&[(None, None), (None, None)], &[true, false])]
+#[case::a_session_of_its_own(&[(None, caller("ada")), (Some("s"), caller("ada")), (Some("s"), caller("bob"))], &[true, true, false])]
+#[case::a_session_named_like_a_caller(&[(None, caller("ada")), (Some("caller:shop/ada"), None)], &[true, true])]
+#[tokio::test(start_paused = true)]
+async fn without_a_session_the_calls_of_a_caller_count(
+    #[case] asked: &[(Option<&str>, Option<Caller>)],
+    #[case] expected: &[bool],
+    #[values(true, false)] in_runs: bool,
+) {
+    let count = Arc::default();
+    let rate = Some(RateLimit { window: Duration::from_secs(60), calls_max: 1 });
+    let tools = set([Registered { rate, ..registered(Does::Answers("x"), &count) }]);
+    let model = ScriptedModel::new(asked.iter().flat_map(|_| [calls(&[order("c1")]), done()]));
+    let agent = Fixture::new([("openai", model)]).tool_set(tools).agent();
+    for ((session, caller), expected) in asked.iter().zip(expected) {
+        let session_id = session.map(ToOwned::to_owned);
+        let options = RunOptions { caller: caller.clone(), ..RunOptions::default() };
+        let ok = if in_runs {
+            let request = TurnRequest { session_id, ..ask("Where?") };
+            Arc::clone(&agent).start(request, options, ()).answer().await.unwrap().steps[0].ok
+        } else {
+            let (tool, arguments) = ("get_order".to_owned(), json!({"id": 7}));
+            match agent.execute(ToolRequest { tool, arguments, session_id }, options).await {
+                Ok(executed) => executed.outcome.ok,
+                Err(error) => {
+                    assert_eq!(error.code, ErrorCode::RateLimited);
+                    false
+                }
+            }
+        };
+        assert_eq!(ok, *expected, "{session:?} {caller:?}");
+    }
 }
 
 #[rstest]
