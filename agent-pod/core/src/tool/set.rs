@@ -232,12 +232,13 @@ impl Registered {
         self.state.breaker.circuit() == Circuit::Open
     }
 
-    /// Calls the tool with arguments that have been admitted.
+    /// Calls the tool with arguments that have been admitted. One that does not work is booked as missing.
     pub async fn run(&self, port: &dyn Tool, arguments: &Value, turn: &Turn<'_>) -> Outcome {
         let name = &self.spec.name;
         let permit = match self.state.breaker.acquire() {
             Ok(permit) => permit,
             Err(wait) => {
+                turn.ledger.degrade(name);
                 return Outcome::failed(format!(
                     "the tool `{name}` has failed too often and is left alone for another {} s; go on without it",
                     seconds(wait)
@@ -253,6 +254,7 @@ impl Registered {
                 Outcome { ok: true, result, truncated: false }
             }
             Ok(Err(error)) if error.broken => {
+                turn.ledger.degrade(name);
                 if permit.failure() {
                     tracing::warn!(tool = %name, cause = %error, "a tool is left alone after failures in a row");
                 }
@@ -264,8 +266,11 @@ impl Registered {
             }
             Err(_elapsed) => {
                 // A caller in a hurry proves nothing of the tool.
-                if deadline == own && permit.failure() {
-                    tracing::warn!(tool = %name, "a tool is left alone after it was too slow in a row");
+                if deadline == own {
+                    turn.ledger.degrade(name);
+                    if permit.failure() {
+                        tracing::warn!(tool = %name, "a tool is left alone after it was too slow in a row");
+                    }
                 }
                 Outcome::failed(format!("the tool `{name}` did not answer within {:?}", self.timeout))
             }

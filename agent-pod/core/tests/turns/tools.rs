@@ -216,6 +216,44 @@ async fn a_failure_is_a_result_that_the_model_can_react_to(#[case] does: Does, #
     assert_eq!(model.requests()[1].messages.last().unwrap().content, answer.steps[0].result);
 }
 
+#[rstest]
+#[case::hangs(Does::Hangs, json!({"id": 7}), &["get_order"])]
+#[case::breaks(Does::Breaks, json!({"id": 7}), &["get_order"])]
+#[case::refuses(Does::Refuses, json!({"id": 7}), &[])]
+#[case::was_asked_wrongly(Does::Answers("x"), json!({"id": "seven"}), &[])]
+#[case::works(Does::Answers("x"), json!({"id": 7}), &[])]
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_does_not_work_is_named_once_as_missing(
+    #[case] does: Does,
+    #[case] arguments: Value,
+    #[case] degraded: &[&str],
+) {
+    let count = Arc::default();
+    let twice = [("c1", "get_order", arguments.clone()), ("c2", "get_order", arguments)];
+    let (answer, _) = run(set([registered(does, &count)]), vec![calls(&twice), done()]).await;
+    assert_eq!(answer.degraded, degraded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_is_left_alone_is_missing_too() {
+    let count = Arc::default();
+    let model =
+        ScriptedModel::new([calls(&[order("c1"), order("c2"), order("c3")]), done(), calls(&[order("c1")]), done()]);
+    let agent = Fixture::new([("openai", model)]).tool_set(set([registered(Does::Breaks, &count)])).agent();
+    for _ in 0..2 {
+        let answer = Arc::clone(&agent).start(ask("Where?"), RunOptions::default(), ()).answer().await.unwrap();
+        assert_eq!(answer.degraded, ["get_order"]);
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 3, "the last call is not made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_call_is_no_missing_tool() {
+    let count = Arc::default();
+    let (answer, _) = run(guarded(&count), vec![calls(&[order("c1")]), done()]).await;
+    assert_eq!((answer.steps.last().unwrap().ok, answer.degraded.len()), (false, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn ten_megabytes_are_cut_to_the_budget() {
     let count = Arc::default();
