@@ -31,7 +31,7 @@ pub(super) async fn run(
         }
         let last = index + 1 == stages.len();
         let role = format!("stage:{}", stage.name);
-        let job = Job { role: &role, conversation: std::mem::take(&mut conversation), iterations_max };
+        let job = Job { role: &role, conversation: std::mem::take(&mut conversation), iterations_max, answers: last };
         let end = tool_loop::run(if last { turn } else { &quiet }, job).await?;
         if !end.client_calls.is_empty() {
             return Ok(end);
