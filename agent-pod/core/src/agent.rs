@@ -6,6 +6,7 @@ mod baton;
 mod consult;
 mod execute;
 mod guard;
+mod identity;
 mod ledger;
 mod memory;
 mod recall;
@@ -41,6 +42,7 @@ pub use ask::Asking;
 pub(crate) use baton::{Baton, Passed};
 pub(crate) use consult::Voice;
 pub use execute::{Executed, ToolRequest};
+pub use identity::Identity;
 pub use ledger::{Booked, Ledger, Others};
 pub use memory::{AgentMemory, ConversationMemory, EpisodicMemory, SemanticMemory};
 
@@ -149,19 +151,6 @@ impl Events {
     }
 }
 
-/// Which run this is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// Id of the run.
-    pub run_id: String,
-    /// The session.
-    pub session_id: String,
-    /// Id of the trace.
-    pub trace_id: String,
-    /// How many agents have called each other to get here.
-    pub depth: u32,
-}
-
 /// A run under way, as its pattern sees it. Parts of it that go on at the same time share it.
 #[derive(Clone, Copy)]
 pub struct Turn<'a> {
@@ -196,12 +185,7 @@ impl Agent {
     /// agent sum up what it remembers of the session, which the next run else makes up for, and write what need not
     /// be written before.
     pub fn start<H: Send + 'static>(self: Arc<Self>, request: TurnRequest, options: RunOptions, held: H) -> Run {
-        let identity = Identity {
-            run_id: self.environment.fresh_id(),
-            session_id: request.session_id.clone().unwrap_or_else(|| self.environment.fresh_id()),
-            trace_id: options.trace_id.unwrap_or_else(|| self.environment.fresh_trace_id()),
-            depth: options.depth,
-        };
+        let identity = Identity::new(&*self.environment, request.session_id.clone(), &options);
         let desk = Arc::new(Desk::new(options.attended));
         let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));

@@ -21,6 +21,9 @@ const CALLS_MAX: usize = 64;
 /// The sort of most steps.
 const TOOL: &str = "tool";
 
+/// The sort of a step in which a person has decided.
+pub(super) const APPROVAL: &str = "approval";
+
 /// What became of one call.
 struct Done {
     call: ToolCall,
@@ -112,7 +115,7 @@ impl Turn<'_> {
     }
 
     async fn attempt(&self, call: &ToolCall) -> (Option<Step>, Outcome) {
-        let admitted = self.agent.tools.admit(&call.name, &call.arguments, &self.identity.session_id);
+        let admitted = self.agent.tools.admit(&call.name, &call.arguments, &self.identity.counted_as);
         // A client carries out what is announced to it: not before that is approved, and the desk is open.
         let by_client = admitted.as_ref().is_ok_and(|(tool, _)| tool.port.is_none());
         if !by_client {
@@ -171,7 +174,7 @@ impl Turn<'_> {
             reason: ruling.as_ref().and_then(|ruling| ruling.reason.clone()),
         };
         Step {
-            step_type: "approval",
+            step_type: APPROVAL,
             name: call.name.clone(),
             arguments: self.shown_json(&call.arguments),
             result: verdict(ruling.as_ref()),
@@ -212,7 +215,7 @@ impl Turn<'_> {
     }
 }
 
-fn verdict(ruling: Option<&Ruling>) -> String {
+pub(super) fn verdict(ruling: Option<&Ruling>) -> String {
     match ruling {
         None => "nobody decided in time".to_owned(),
         Some(Ruling { decision: Decision::Approve, reason, .. }) => reason.clone().unwrap_or_else(|| "approved".into()),

@@ -26,13 +26,15 @@ pub struct Asking<'a> {
     pub first: bool,
     /// What form the reply shall have, where the server can hold the model to it.
     pub format: Option<&'a ResponseFormat>,
+    /// Whether the reply is the run's answer, or may become it: only then it has the form that the caller wants.
+    pub answers: bool,
 }
 
 impl<'a> Asking<'a> {
     /// A call without tools.
     #[must_use]
     pub fn plain(role: &'a str, messages: &'a [Message]) -> Self {
-        Self { role, messages, tools: &[], first: false, format: None }
+        Self { role, messages, tools: &[], first: false, format: None, answers: false }
     }
 }
 
@@ -43,9 +45,9 @@ impl Turn<'_> {
     /// As [`crate::model::router::Router::complete`]; and when a guardrail has blocked the run, or blocks what is said.
     pub async fn ask(&self, asking: &Asking<'_>) -> Result<Reply, RunError> {
         self.may_ask()?;
-        let Asking { role, messages, tools, first, format } = *asking;
+        let Asking { role, messages, tools, first, format, answers } = *asking;
         let chat = self.request.chat.as_deref();
-        let wanted = chat.and_then(|chat| chat.response_format.as_ref());
+        let wanted = chat.filter(|_| answers).and_then(|chat| chat.response_format.as_ref());
         let ask = Ask {
             messages,
             tools,

@@ -10,13 +10,14 @@ use futures::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::act::{APPROVAL, verdict};
 use super::{Booked, Turn};
 use crate::access::Caller;
 use crate::error::{ErrorCode, RunError};
 use crate::event::{Attempt, RunAnswer, Step, TurnEvent, TurnRequest};
 use crate::peer::{Bill, DEPTH_MAX, Target};
 use crate::service::RunOptions;
-use crate::tool::Ruling;
+use crate::tool::{Decision, Ruling};
 use crate::usage::Usage;
 
 /// What becomes of the other agent's words.
@@ -53,7 +54,14 @@ impl Turn<'_> {
             return Err(RunError::new(ErrorCode::ValidationFailed, message));
         }
         self.may_ask()?;
-        let mut account = Account { turn: self, target, bill: Bill::default(), told: Vec::new(), open: HashMap::new() };
+        let mut account = Account {
+            turn: self,
+            target,
+            bill: Bill::default(),
+            told: Vec::new(),
+            open: HashMap::new(),
+            asked: HashMap::new(),
+        };
         let options = RunOptions {
             trace_id: Some(self.identity.trace_id.clone()),
             timeout: Some(self.deadline.saturating_duration_since(Instant::now())),
@@ -76,6 +84,7 @@ impl Turn<'_> {
                 Either::Left((Some(event), _)) => event,
                 Either::Left((None, _)) => break,
                 Either::Right(((id, ruling), _)) => {
+                    account.asked.insert(id.clone(), Some(ruling.clone()));
                     target.port.decide((&run.run_id, &run.desk), &id, ruling).await;
                     continue;
                 }
@@ -97,6 +106,7 @@ impl Turn<'_> {
                 TurnEvent::ApprovalRequired { id, name, arguments, expires_at } => {
                     // Whoever decides on this run decides on what is done for it; ids of two agents may be the same.
                     let own = format!("{}.{id}", target.name);
+                    account.asked.insert(id.clone(), None);
                     let mut waited = self.desk.approval(&own);
                     rulings.push(async move { (id, waited.answer().await) }.boxed());
                     let (name, arguments) = (self.shown(&name), self.shown_json(&arguments));
@@ -138,6 +148,8 @@ struct Account<'a> {
     told: Vec<(u32, Step)>,
     /// Arguments and beginning of its tool calls under way, by their ids.
     open: HashMap<String, (Value, Instant)>,
+    /// What was decided on those of them that wait for a person, by their ids.
+    asked: HashMap<String, Option<Ruling>>,
 }
 
 impl Account<'_> {
@@ -148,7 +160,24 @@ impl Account<'_> {
     async fn tool(&mut self, id: &str, name: String, ok: bool, result: String) {
         let (arguments, begun) = self.open.remove(id).unwrap_or_else(|| (Value::Null, Instant::now()));
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(ruling) = self.asked.remove(id) {
+            self.approval(&name, arguments.clone(), ruling.as_ref());
+        }
         self.tell(Step { step_type: "tool", name, arguments, result, ok, duration_ms, ..Step::default() }).await;
+    }
+
+    /// Keeps the place of an approval before its call, as in a run of the other agent's own: what it says of it comes last.
+    fn approval(&mut self, name: &str, arguments: Value, ruling: Option<&Ruling>) {
+        let step = Step {
+            step_type: APPROVAL,
+            name: name.to_owned(),
+            arguments,
+            result: verdict(ruling),
+            ok: ruling.is_some_and(|ruling| ruling.decision == Decision::Approve),
+            ..Step::default()
+        };
+        let index = self.turn.ledger.step(self.seen(step.clone()));
+        self.told.push((index, step));
     }
 
     async fn tell(&mut self, step: Step) {
@@ -217,7 +246,13 @@ impl Account<'_> {
 
 /// Whether two accounts are of one step.
 fn same_call(a: &Step, b: &Step) -> bool {
-    a.name == b.name && a.result == b.result && a.ok == b.ok
+    let approvals = [a, b].map(|step| step.step_type == APPROVAL);
+    match approvals {
+        // Who has decided may stand in the result of one of them.
+        [true, true] => a.name == b.name && a.arguments == b.arguments && a.ok == b.ok,
+        [false, false] => a.name == b.name && a.result == b.result && a.ok == b.ok,
+        [true, false] | [false, true] => false,
+    }
 }
 
 /// A run that was given up half way has used something too.

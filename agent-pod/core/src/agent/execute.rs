@@ -17,7 +17,7 @@ pub struct ToolRequest {
     pub tool: String,
     /// Its arguments.
     pub arguments: Value,
-    /// The session, whose rate limits hold; absent: a fresh one.
+    /// The session, whose calls count together against rate limits; absent: a fresh one, and the caller's calls do.
     pub session_id: Option<String>,
 }
 
@@ -39,12 +39,7 @@ impl Agent {
     /// `tool_not_found`, `tool_forbidden`, `rate_limited`.
     pub async fn execute(&self, request: ToolRequest, options: RunOptions) -> Result<Executed, RunError> {
         let ToolRequest { tool: name, arguments, session_id } = request;
-        let identity = Identity {
-            run_id: self.environment.fresh_id(),
-            session_id: session_id.unwrap_or_else(|| self.environment.fresh_id()),
-            trace_id: options.trace_id.unwrap_or_else(|| self.environment.fresh_trace_id()),
-            depth: options.depth,
-        };
+        let identity = Identity::new(&*self.environment, session_id, &options);
         let started = Instant::now();
         let deadline = started + options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let (ledger, events, desk) = (Ledger::default(), Events::silent(), Desk::default());
@@ -79,7 +74,7 @@ impl Agent {
                 Err(RunError::new(ErrorCode::RateLimited, refusal.to_string()).retry_after(wait))
             }
         };
-        let (tool, arguments) = match self.tools.admit(name, arguments, &turn.identity.session_id) {
+        let (tool, arguments) = match self.tools.admit(name, arguments, &turn.identity.counted_as) {
             Ok(admitted) => admitted,
             Err(refusal) => return refused(refusal),
         };

@@ -104,9 +104,6 @@ fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) ->
     };
     let chat = turn.request.chat.as_deref();
     chat.iter().flat_map(|chat| &chat.system).for_each(|text| add(text));
-    if let Some(schema) = &turn.agent.output {
-        add(&schema.instruction());
-    }
     memory.notes(&turn.agent.prompts).for_each(|note| add(&note));
     let handed_over = turn.request.handoff.as_deref();
     handed_over.iter().for_each(|handoff| add(&handoff.introduction()));

@@ -51,6 +51,11 @@ impl FanOut<'_> {
         }
     }
 
+    /// Whether the text of a branch is the answer where it wins, and not material for it.
+    fn answers(&self) -> bool {
+        self.merge != Merge::Synthesize
+    }
+
     /// One branch, from its question to its answer. A failed one does not sink the others.
     async fn branch(&self, quiet: &Turn<'_>, conversation: &[Message], (index, parts): (usize, &[Task])) -> Done {
         let started = Instant::now();
@@ -60,7 +65,7 @@ impl FanOut<'_> {
                 (title, self.same_question(quiet, conversation, branch).await)
             }
             (None, Some(task)) => {
-                let result = plan::work(quiet, conversation, self.iterations_max, (task, &[])).await;
+                let result = plan::work(quiet, conversation, self.iterations_max, (task, &[]), self.answers()).await;
                 (task.title.clone(), result)
             }
             (None, None) => (String::new(), Ok(String::new())),
@@ -79,7 +84,8 @@ impl FanOut<'_> {
         if let (Some(template), Some(system)) = (&branch.prompt, conversation.first_mut()) {
             system.content = format!("{}\n\n{}", system.content, quiet.render(template, &[])?);
         }
-        let job = Job { role: &branch.role, conversation, iterations_max: self.iterations_max };
+        let job =
+            Job { role: &branch.role, conversation, iterations_max: self.iterations_max, answers: self.answers() };
         Ok(tool_loop::run(quiet, job).await?.answer)
     }
 }

@@ -31,12 +31,15 @@ pub(super) async fn run(
         }
         let last = index + 1 == stages.len();
         let role = format!("stage:{}", stage.name);
-        let job = Job { role: &role, conversation: std::mem::take(&mut conversation), iterations_max };
+        let job = Job { role: &role, conversation: std::mem::take(&mut conversation), iterations_max, answers: last };
         let end = tool_loop::run(if last { turn } else { &quiet }, job).await?;
-        if last || !end.client_calls.is_empty() {
+        if !end.client_calls.is_empty() {
             return Ok(end);
         }
         turn.took_step("stage", &stage.name, Ok(&end.answer), started).await;
+        if last {
+            return Ok(end);
+        }
         input = end.answer;
     }
     // A pipeline has at least one stage: the last one has returned.

@@ -67,7 +67,7 @@ pub(super) async fn run(
     for _ in 0..steps_max {
         let Some(task) = plan.pop_front() else { break };
         let started = Instant::now();
-        let result = work(&quiet, conversation, iterations_max, (&task, &done)).await;
+        let result = work(&quiet, conversation, iterations_max, (&task, &done), false).await;
         turn.took_step("plan", &task.title, result.as_deref(), started).await;
         let failed = result.is_err();
         if let Err(error) = &result
@@ -123,12 +123,13 @@ fn how_to_plan(steps_max: u32) -> String {
     )
 }
 
-/// Has a task carried out. One that does not come to its end has failed.
+/// Has a task carried out. One that does not come to its end has failed. `answers`: as [`Job::answers`].
 pub(super) async fn work(
     quiet: &Turn<'_>,
     conversation: &[Message],
     iterations_max: u32,
     (task, done): (&Task, &[Done]),
+    answers: bool,
 ) -> Result<String, RunError> {
     let mut text = format!("The question as a whole: {}\n\n", quiet.request.query);
     if !done.is_empty() {
@@ -136,7 +137,7 @@ pub(super) async fn work(
     }
     text.push_str(&format!("Carry out this step, and nothing else: {}", task.task));
     let conversation = conversation.first().cloned().into_iter().chain([Message::new(Role::User, text)]).collect();
-    let end = tool_loop::run(quiet, Job { role: "worker", conversation, iterations_max }).await?;
+    let end = tool_loop::run(quiet, Job { role: "worker", conversation, iterations_max, answers }).await?;
     match end.finish {
         Finish::Stop | Finish::Blocked | Finish::Handoff => Ok(end.answer),
         Finish::StepLimit => Err(RunError::new(
@@ -166,8 +167,9 @@ pub(super) async fn synthesize(
             results(done)
         ));
     }
+    tool_loop::say_form(turn, &mut messages);
     let format = turn.agent.output.as_ref().map(OutputSchema::format);
-    let reply = turn.ask(&Asking { format, ..Asking::plain("synthesizer", &messages) }).await?;
+    let reply = turn.ask(&Asking { format, answers: true, ..Asking::plain("synthesizer", &messages) }).await?;
     let message = Message::new(Role::Assistant, reply.content.clone());
     Ok(PatternEnd {
         answer: reply.content,

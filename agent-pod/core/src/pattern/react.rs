@@ -14,5 +14,5 @@ pub(super) async fn run(
     conversation: Vec<Message>,
     iterations_max: u32,
 ) -> Result<PatternEnd, RunError> {
-    tool_loop::run(turn, Job { role, conversation, iterations_max }).await
+    tool_loop::run(turn, Job { role, conversation, iterations_max, answers: true }).await
 }

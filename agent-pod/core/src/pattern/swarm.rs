@@ -61,8 +61,8 @@ impl Swarm {
     }
 
     async fn own_loop(&self, turn: &Turn<'_>, conversation: Vec<Message>) -> Result<PatternEnd, RunError> {
-        let mut end =
-            tool_loop::run(turn, Job { role: ROLE, conversation, iterations_max: self.iterations_max }).await?;
+        let job = Job { role: ROLE, conversation, iterations_max: self.iterations_max, answers: true };
+        let mut end = tool_loop::run(turn, job).await?;
         if end.finish == Finish::Stop && turn.ledger.refused_to_pass() {
             end.finish = Finish::StepLimit;
         }

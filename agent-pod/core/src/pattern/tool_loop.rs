@@ -26,20 +26,34 @@ pub(super) struct Job<'a> {
     pub(super) conversation: Vec<Message>,
     /// The most model calls with tools.
     pub(super) iterations_max: u32,
+    /// Whether its text is the run's answer, or may become it: then it has the form that answers have.
+    pub(super) answers: bool,
+}
+
+/// Tells a model in words what form the answer has.
+pub(super) fn say_form(turn: &Turn<'_>, conversation: &mut [Message]) {
+    if let (Some(schema), Some(system)) = (&turn.agent.output, conversation.first_mut()) {
+        system.content.push_str(PARAGRAPH);
+        system.content.push_str(&schema.instruction());
+    }
 }
 
 /// Does a job, with the agent's tools and those of the caller.
 pub(super) async fn run(turn: &Turn<'_>, job: Job<'_>) -> Result<PatternEnd, RunError> {
-    let Job { role, mut conversation, iterations_max } = job;
+    let Job { role, mut conversation, iterations_max, answers } = job;
+    if answers {
+        say_form(turn, &mut conversation);
+    }
     let question = conversation.len();
     let tools = tools(turn)?;
     // Servers refuse to hold a model to a schema and to let it ask for tools at once.
-    let format = turn.agent.output.as_ref().filter(|_| tools.is_empty()).map(OutputSchema::format);
+    let format = turn.agent.output.as_ref().filter(|_| answers && tools.is_empty()).map(OutputSchema::format);
     let mut answer = String::new();
     for iteration in 0..iterations_max {
         let first = iteration == 0;
         let offered = turn.ledger.offered(turn.agent, &tools);
-        let reply = turn.ask(&Asking { role, messages: &conversation, tools: &offered, first, format }).await?;
+        let reply =
+            turn.ask(&Asking { role, messages: &conversation, tools: &offered, first, format, answers }).await?;
         let truncated = reply.finish == FinishReason::Length;
         let mut calls = take_in(reply, &mut conversation, &mut answer);
         let client_calls = client_calls(turn, &mut calls);
@@ -58,7 +72,7 @@ pub(super) async fn run(turn: &Turn<'_>, job: Job<'_>) -> Result<PatternEnd, Run
         }
     }
     conversation.push(Message::new(Role::User, LAST_CALL));
-    let reply = turn.ask(&Asking::plain(role, &conversation)).await?;
+    let reply = turn.ask(&Asking { answers, ..Asking::plain(role, &conversation) }).await?;
     conversation.pop();
     let truncated = reply.finish == FinishReason::Length;
     take_in(Reply { tool_calls: Vec::new(), ..reply }, &mut conversation, &mut answer);

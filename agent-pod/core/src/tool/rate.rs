@@ -1,4 +1,4 @@
-//! How often a session may call a tool: a sliding window.
+//! How often a session, or a caller that names none, may call a tool: a sliding window.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};

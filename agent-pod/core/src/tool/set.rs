@@ -44,7 +44,7 @@ pub struct ToolSettings {
     pub kind: ToolKind,
     /// The schema of its arguments, compiled.
     pub arguments: Arguments,
-    /// How often a session may call it; absent: as often as it likes.
+    /// How often a session, or a caller without one, may call it; absent: as often as it likes.
     pub rate: Option<RateLimit>,
     /// How long one call may take.
     pub timeout: Duration,
@@ -94,7 +94,7 @@ pub enum Refusal {
     /// The agent's permissions exclude it.
     #[error("the agent may not use the tool `{0}`")]
     Forbidden(String),
-    /// The session has called it too often of late.
+    /// The session, or the caller without one, has called it too often of late.
     #[error("the rate limit of the tool `{tool}` is used up; call it again in {} s", seconds(*.wait))]
     RateLimited {
         /// Its name.
@@ -190,11 +190,12 @@ impl ToolSet {
         self.tools.get(name)?.port.as_ref()?.target()
     }
 
-    /// The tool that a call is for, and the arguments that it means, if it may be made. Counts the call.
+    /// The tool that a call is for, and the arguments that it means, if it may be made. Counts the call
+    /// among those of `counted_as`.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(&self, name: &str, arguments: &Value, session: &str) -> Result<(&Registered, Value), Refusal> {
+    pub fn admit(&self, name: &str, arguments: &Value, counted_as: &str) -> Result<(&Registered, Value), Refusal> {
         let tool = self.tools.get(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
         if !self.permissions.permit(name) {
             return Err(Refusal::Forbidden(name.to_owned()));
@@ -202,7 +203,7 @@ impl ToolSet {
         let arguments = normalized(arguments);
         tool.arguments.check(&arguments).map_err(Refusal::Arguments)?;
         if let Some(limit) = tool.rate {
-            let taken = tool.state.windows.take(session, limit);
+            let taken = tool.state.windows.take(counted_as, limit);
             taken.map_err(|wait| Refusal::RateLimited { tool: name.to_owned(), wait })?;
         }
         Ok((tool, arguments))
@@ -231,12 +232,13 @@ impl Registered {
         self.state.breaker.circuit() == Circuit::Open
     }
 
-    /// Calls the tool with arguments that have been admitted.
+    /// Calls the tool with arguments that have been admitted. One that does not work is booked as missing.
     pub async fn run(&self, port: &dyn Tool, arguments: &Value, turn: &Turn<'_>) -> Outcome {
         let name = &self.spec.name;
         let permit = match self.state.breaker.acquire() {
             Ok(permit) => permit,
             Err(wait) => {
+                turn.ledger.degrade(name);
                 return Outcome::failed(format!(
                     "the tool `{name}` has failed too often and is left alone for another {} s; go on without it",
                     seconds(wait)
@@ -252,6 +254,7 @@ impl Registered {
                 Outcome { ok: true, result, truncated: false }
             }
             Ok(Err(error)) if error.broken => {
+                turn.ledger.degrade(name);
                 if permit.failure() {
                     tracing::warn!(tool = %name, cause = %error, "a tool is left alone after failures in a row");
                 }
@@ -263,8 +266,11 @@ impl Registered {
             }
             Err(_elapsed) => {
                 // A caller in a hurry proves nothing of the tool.
-                if deadline == own && permit.failure() {
-                    tracing::warn!(tool = %name, "a tool is left alone after it was too slow in a row");
+                if deadline == own {
+                    turn.ledger.degrade(name);
+                    if permit.failure() {
+                        tracing::warn!(tool = %name, "a tool is left alone after it was too slow in a row");
+                    }
                 }
                 Outcome::failed(format!("the tool `{name}` did not answer within {:?}", self.timeout))
             }

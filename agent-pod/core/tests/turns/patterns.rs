@@ -147,9 +147,11 @@ async fn each_stage_is_fed_by_the_one_before() {
     let agent = with_roles(pipeline(), [("stage:draft", &draft), ("stage:polish", &polish)]);
     let seen = events(Arc::clone(&agent).start(ask("Where?"), streamed(), ())).await;
     let names: Vec<_> = seen.iter().map(TurnEvent::name).collect();
-    assert_eq!(names, ["status", "step", "token", "done"]);
+    assert_eq!(names, ["status", "step", "token", "step", "done"]);
     let TurnEvent::Done(answer) = seen.last().unwrap() else { panic!("{seen:?}") };
-    assert_eq!((answer.answer.as_str(), told(&answer.steps)), ("By the water.", vec![("stage", "draft", true)]));
+    assert_eq!(answer.answer, "By the water.");
+    assert_eq!(told(&answer.steps), [("stage", "draft", true), ("stage", "polish", true)]);
+    assert_eq!(answer.steps[1].result, answer.answer);
     let sent = &polish.requests()[0].messages;
     let texts: Vec<_> = sent.iter().map(|message| message.content.as_str()).collect();
     assert_eq!(texts, ["Be kind.\n\nPolish this: by the watter (asked: Where?)", "by the watter"]);

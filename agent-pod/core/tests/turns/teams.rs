@@ -288,6 +288,13 @@ async fn whoever_decides_on_the_run_decides_on_what_its_workers_do() {
     assert_eq!(answer.answer, "Done.");
     let approval = answer.steps.iter().find_map(|step| step.approval.as_ref()).unwrap();
     assert_eq!((approval.decision, approval.by.as_deref()), ("approve", Some("ada")));
+    let order: Vec<_> = answer.steps.iter().map(|step| (step.index, step.step_type, step.agent.as_deref())).collect();
+    let of_worker = Some("billing");
+    assert_eq!(
+        order,
+        [(1, "approval", of_worker), (2, "tool", of_worker), (3, "delegate", None)],
+        "as in a run of the worker's own"
+    );
     assert_eq!(team.called(), ["billing", "helper"]);
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agent_pod_core::agent::Turn;
-use agent_pod_core::event::{RunAnswer, Step, TurnEvent};
+use agent_pod_core::access::Caller;
+use agent_pod_core::agent::{ToolRequest, Turn};
+use agent_pod_core::error::ErrorCode;
+use agent_pod_core::event::{RunAnswer, Step, TurnEvent, TurnRequest};
 use agent_pod_core::message::ToolCall;
 use agent_pod_core::model::{ModelError, ModelEvent};
 use agent_pod_core::service::RunOptions;
@@ -160,6 +162,47 @@ async fn a_session_that_calls_too_often_is_told_when_it_may_again() {
     assert_eq!(answer.steps[1].result, "the rate limit of the tool `get_order` is used up; call it again in 60 s");
 }
 
+fn caller(service_account: &str) -> Option<Caller> {
+    Some(Caller { namespace: "shop".to_owned(), service_account: service_account.to_owned() })
+}
+
+#[rstest]
+#[case::one_caller(&[(None, caller("ada")), (None, caller("ada"))], &[true, false])]
+#[case::two_callers(&[(None, caller("ada")), (None, caller("bob"))], &[true, true])]
+#[case::nobody_known(&[(None, None), (None, None)], &[true, false])]
+#[case::a_session_of_its_own(&[(None, caller("ada")), (Some("s"), caller("ada")), (Some("s"), caller("bob"))], &[true, true, false])]
+#[case::a_session_named_like_a_caller(&[(None, caller("ada")), (Some("caller:shop/ada"), None)], &[true, true])]
+#[tokio::test(start_paused = true)]
+async fn without_a_session_the_calls_of_a_caller_count(
+    #[case] asked: &[(Option<&str>, Option<Caller>)],
+    #[case] expected: &[bool],
+    #[values(true, false)] in_runs: bool,
+) {
+    let count = Arc::default();
+    let rate = Some(RateLimit { window: Duration::from_secs(60), calls_max: 1 });
+    let tools = set([Registered { rate, ..registered(Does::Answers("x"), &count) }]);
+    let model = ScriptedModel::new(asked.iter().flat_map(|_| [calls(&[order("c1")]), done()]));
+    let agent = Fixture::new([("openai", model)]).tool_set(tools).agent();
+    for ((session, caller), expected) in asked.iter().zip(expected) {
+        let session_id = session.map(ToOwned::to_owned);
+        let options = RunOptions { caller: caller.clone(), ..RunOptions::default() };
+        let ok = if in_runs {
+            let request = TurnRequest { session_id, ..ask("Where?") };
+            Arc::clone(&agent).start(request, options, ()).answer().await.unwrap().steps[0].ok
+        } else {
+            let (tool, arguments) = ("get_order".to_owned(), json!({"id": 7}));
+            match agent.execute(ToolRequest { tool, arguments, session_id }, options).await {
+                Ok(executed) => executed.outcome.ok,
+                Err(error) => {
+                    assert_eq!(error.code, ErrorCode::RateLimited);
+                    false
+                }
+            }
+        };
+        assert_eq!(ok, *expected, "{session:?} {caller:?}");
+    }
+}
+
 #[rstest]
 #[case::hangs(Does::Hangs, "did not answer within 30s")]
 #[case::breaks(Does::Breaks, "the service is down")]
@@ -171,6 +214,44 @@ async fn a_failure_is_a_result_that_the_model_can_react_to(#[case] does: Does, #
     assert_eq!(answer.answer, "Done.");
     assert!(!answer.steps[0].ok && answer.steps[0].result.contains(said), "{:?}", answer.steps[0]);
     assert_eq!(model.requests()[1].messages.last().unwrap().content, answer.steps[0].result);
+}
+
+#[rstest]
+#[case::hangs(Does::Hangs, json!({"id": 7}), &["get_order"])]
+#[case::breaks(Does::Breaks, json!({"id": 7}), &["get_order"])]
+#[case::refuses(Does::Refuses, json!({"id": 7}), &[])]
+#[case::was_asked_wrongly(Does::Answers("x"), json!({"id": "seven"}), &[])]
+#[case::works(Does::Answers("x"), json!({"id": 7}), &[])]
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_does_not_work_is_named_once_as_missing(
+    #[case] does: Does,
+    #[case] arguments: Value,
+    #[case] degraded: &[&str],
+) {
+    let count = Arc::default();
+    let twice = [("c1", "get_order", arguments.clone()), ("c2", "get_order", arguments)];
+    let (answer, _) = run(set([registered(does, &count)]), vec![calls(&twice), done()]).await;
+    assert_eq!(answer.degraded, degraded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_is_left_alone_is_missing_too() {
+    let count = Arc::default();
+    let model =
+        ScriptedModel::new([calls(&[order("c1"), order("c2"), order("c3")]), done(), calls(&[order("c1")]), done()]);
+    let agent = Fixture::new([("openai", model)]).tool_set(set([registered(Does::Breaks, &count)])).agent();
+    for _ in 0..2 {
+        let answer = Arc::clone(&agent).start(ask("Where?"), RunOptions::default(), ()).answer().await.unwrap();
+        assert_eq!(answer.degraded, ["get_order"]);
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 3, "the last call is not made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_call_is_no_missing_tool() {
+    let count = Arc::default();
+    let (answer, _) = run(guarded(&count), vec![calls(&[order("c1")]), done()]).await;
+    assert_eq!((answer.steps.last().unwrap().ok, answer.degraded.len()), (false, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,8 +46,7 @@ impl Tool for TextSummarize {
         // What the caller wants of the answer is not wanted of a summary, and its text is no part of the answer.
         let (request, events) = (TurnRequest::default(), Events::silent());
         let inner = Turn { request: &request, events: &events, ..*turn };
-        let reply =
-            inner.ask(&Asking { role: ROLE, messages: &messages, tools: &[], first: false, format: None }).await;
+        let reply = inner.ask(&Asking::plain(ROLE, &messages)).await;
         reply.map(|reply| reply.content).map_err(|error| ToolError::broken(error.message))
     }
 }
