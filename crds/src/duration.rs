@@ -28,6 +28,9 @@ impl From<&str> for DurationString {
     }
 }
 
+/// What a duration looks like to the API server.
+pub(crate) const DURATION_PATTERN: &str = r"^([0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h)){1,4}$";
+
 impl JsonSchema for DurationString {
     fn schema_name() -> Cow<'static, str> {
         "DurationString".into()
@@ -41,7 +44,7 @@ impl JsonSchema for DurationString {
         json_schema!({
             "type": "string",
             "maxLength": 20,
-            "pattern": "^([0-9]{1,9}(\\.[0-9]{1,3})?(ms|s|m|h)){1,4}$",
+            "pattern": DURATION_PATTERN,
         })
     }
 }

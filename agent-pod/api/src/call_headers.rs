@@ -72,11 +72,14 @@ pub(crate) fn of_handshake(headers: &HeaderMap) -> Result<RunOptions, RunError> 
     Ok(RunOptions { trace_id: trace_id(headers), timeout, streaming: true, attended: true, ..RunOptions::default() })
 }
 
-/// Absent and null mean the same, therefore neither counts.
+/// Absent and null mean the same, and so do both names of the session, and no word of a stream and none wanted.
 fn fingerprint(body: &Value) -> [u8; 32] {
     let mut canonical = body.clone();
     if let Value::Object(fields) = &mut canonical {
-        fields.retain(|_name, value| !value.is_null());
+        fields.retain(|name, value| !value.is_null() && !(name == "stream" && *value == Value::Bool(false)));
+        if let Some(session_id) = fields.remove("session_id") {
+            fields.entry("sessionId").or_insert(session_id);
+        }
     }
     canonical.sort_all_objects();
     Sha256::digest(canonical.to_string()).into()

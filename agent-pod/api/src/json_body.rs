@@ -34,8 +34,18 @@ pub(crate) async fn read_json(headers: &HeaderMap, body: Body, bytes_max: usize)
     }
     let bytes = tokio::time::timeout(BODY_TIMEOUT, read(body, bytes_max)).await.map_err(|_elapsed| too_slow())??;
     let value = serde_json::from_slice(&bytes)
-        .map_err(|error| RunError::new(ErrorCode::InvalidJson, format!("the body is not JSON: {error}")))?;
+        .map_err(|error| RunError::new(ErrorCode::InvalidJson, no_json("body", &error)))?;
     Ok(JsonBody { value, bytes: bytes.len() })
+}
+
+/// Why a `what` could not be read.
+pub(crate) fn no_json(what: &str, error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    // The reader has no code for it.
+    if said.starts_with("recursion limit exceeded") {
+        return format!("the {what} is nested too deeply; lists and objects stand in each other up to 127 deep");
+    }
+    format!("the {what} is not JSON: {said}")
 }
 
 /// No content type at all is taken for JSON: the original system's clients leave it out.

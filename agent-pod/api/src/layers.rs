@@ -13,6 +13,7 @@ use tracing::Span;
 use uuid::Uuid;
 
 use crate::error::ApiError;
+use crate::openai::error::ChatError;
 
 /// The routes within the layers; call it when all routes are there.
 pub(crate) fn surround(routes: Router) -> Router {
@@ -36,9 +37,14 @@ async fn no_route(uri: Uri) -> ApiError {
     RunError::new(ErrorCode::NotFound, message).into()
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+async fn wrong_method(method: Method, uri: Uri) -> Response {
     let message = format!("{} does not take {method}; the header `Allow` names what it takes", uri.path());
-    RunError::new(ErrorCode::MethodNotAllowed, message).into()
+    let error = RunError::new(ErrorCode::MethodNotAllowed, message);
+    let path = uri.path();
+    if path == "/v1/chat/completions" || path == "/v1/models" || path.starts_with("/v1/models/") {
+        return ChatError::from(error).into_response();
+    }
+    ApiError::from(error).into_response()
 }
 
 /// The panic's message stays here: it may hold anything.

@@ -6,6 +6,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use crate::model::ResponseFormat;
+use crate::tool::schema_fault;
 
 /// Problems that a model is told of; one usually explains the others.
 const PROBLEMS_MAX: usize = 5;
@@ -30,7 +31,7 @@ impl OutputSchema {
     /// When it is none.
     pub fn compile(name: &str, schema: Value) -> Result<Self, SchemaError> {
         let validator =
-            jsonschema::draft202012::options().build(&schema).map_err(|error| SchemaError(error.to_string()))?;
+            jsonschema::draft202012::options().build(&schema).map_err(|error| SchemaError(schema_fault(&error)))?;
         let format = ResponseFormat::JsonSchema { name: name.to_owned(), schema: schema.clone(), strict: None };
         Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), format: Arc::new(format) })
     }

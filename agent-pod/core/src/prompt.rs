@@ -6,6 +6,8 @@ use std::sync::Arc;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
+mod names;
+
 /// Steps that one rendering may take: far more than any prompt needs, and an end to a loop that never would.
 const FUEL: u64 = 1_000_000;
 
@@ -25,7 +27,7 @@ pub struct Prompts {
 /// A template that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
-    /// It does not compile.
+    /// It does not compile, or names a filter, test, function or template that there is not.
     #[error("line {line}: {reason}")]
     Syntax {
         /// Line of the template, counting from 1.
@@ -65,6 +67,7 @@ impl Prompts {
                 variables.insert(name.to_owned(), template.undeclared_variables(true));
             }
         }
+        names::check(&environment)?;
         Ok(Self { environment: Arc::new(environment), literal: Arc::new(literal), variables: Arc::new(variables) })
     }
 
@@ -152,7 +155,9 @@ mod tests {
 
     #[test]
     fn a_template_reaches_no_other_file() {
-        let prompts = Prompts::compile([(SYSTEM, "{% include '/etc/passwd' %}")]).unwrap();
-        assert!(prompts.render(SYSTEM, Map::new).is_err());
+        assert!(Prompts::compile([(SYSTEM, "{% include '/etc/passwd' %}")]).is_err());
+        let prompts = Prompts::compile([(SYSTEM, "{% include file %}")]).unwrap();
+        let variables = || Map::from_iter([("file".to_owned(), json!("/etc/passwd"))]);
+        assert!(prompts.render(SYSTEM, variables).is_err());
     }
 }

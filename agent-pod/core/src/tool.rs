@@ -13,6 +13,7 @@ mod desk;
 pub mod internal;
 mod permissions;
 mod rate;
+mod schema_fault;
 mod set;
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use budget::cut;
 pub use desk::{Decision, Desk, DeskError, Ruling};
 pub use permissions::Permissions;
 pub use rate::RateLimit;
+pub(crate) use schema_fault::schema_fault;
 pub use set::{Limits, Outcome, Refusal, Registered, ToolSet, ToolSettings, ToolState, any_object};
 
 /// A tool as the model sees it.

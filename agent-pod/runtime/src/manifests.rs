@@ -37,6 +37,8 @@ pub struct Manifests {
     pub declared: BTreeMap<String, String>,
     /// Files that could not be read as YAML: what they declare is unknown.
     pub unreadable: BTreeSet<String>,
+    /// Files that hold nothing.
+    pub empty: BTreeSet<String>,
     /// Everything that is wrong, with its file.
     pub problems: Vec<ManifestProblem>,
 }
@@ -71,7 +73,12 @@ pub fn read(files: &[PathBuf]) -> Manifests {
     for file in files {
         let name = file.display().to_string();
         match read_file(file) {
-            Ok(objects) => objects.into_iter().for_each(|object| manifests.add(&name, object)),
+            Ok(objects) => {
+                if objects.iter().all(Value::is_null) {
+                    manifests.empty.insert(name.clone());
+                }
+                objects.into_iter().for_each(|object| manifests.add(&name, object));
+            }
             Err(message) => {
                 manifests.unreadable.insert(name.clone());
                 manifests.problems.push(ManifestProblem::of_file(&name, message));

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use agent_pod_core::prompt::{Prompts, SYSTEM};
+use agent_pod_core::prompt::{CONTEXT, Prompts, SYSTEM};
+use astromesh_crds::v1alpha1;
 
 use crate::Runtime;
 use crate::manifests::{self, ManifestProblem};
@@ -26,10 +27,14 @@ pub struct Report {
 #[must_use]
 pub fn validate(paths: &[PathBuf]) -> Report {
     let mut files = Vec::new();
+    let mut of_path = Vec::new();
     let mut problems = Vec::new();
     for path in paths {
         match manifests::files(path) {
-            Ok(found) => files.extend(found),
+            Ok(found) => {
+                of_path.push((path.display().to_string(), found.clone()));
+                files.extend(found);
+            }
             Err(error) => {
                 let message = format!("cannot be read: {error}");
                 problems.push(ManifestProblem::of_file(&path.display().to_string(), message));
@@ -37,11 +42,19 @@ pub fn validate(paths: &[PathBuf]) -> Report {
         }
     }
     let read = manifests::read(&files);
+    problems.extend(of_path.iter().filter_map(|(path, found)| nothing_found(path, found, &read)));
     let (document, found) = compile_manifests(&read);
     problems.extend(found);
     problems.extend(build_problems(&document, &read));
     problems.extend(template_problems(&document, &read));
     Report { agents: document.agents.len(), providers: read.providers.len(), problems }
+}
+
+/// A path without a single manifest is most likely the wrong one.
+fn nothing_found(path: &str, files: &[PathBuf], read: &manifests::Manifests) -> Option<ManifestProblem> {
+    let message = "no manifest was found; name a file, or a folder that has *.yaml, *.yml or *.json files in it itself";
+    let empty = files.iter().all(|file| read.empty.contains(&file.display().to_string()));
+    empty.then(|| ManifestProblem::of_file(path, message.to_owned()))
 }
 
 /// Broken templates of agents that are not in the document for another reason.
@@ -50,16 +63,26 @@ fn template_problems(document: &agent_pod_config::Document, read: &manifests::Ma
     let agents = read.agents.iter().filter(|(_, agent)| left_out(agent.metadata.name.as_deref().unwrap_or_default()));
     agents
         .filter_map(|(file, agent)| {
-            let (_, error) = Prompts::compile([(SYSTEM, agent.spec.prompts.system.as_deref()?)]).err()?;
+            let (field, message) = template_problem(&agent.spec.prompts)?;
             Some(ManifestProblem {
                 file: file.clone(),
                 kind: "Agent".to_owned(),
                 name: agent.metadata.name.clone().unwrap_or_default(),
-                path: "spec.prompts.system".to_owned(),
-                message: error.to_string(),
+                path: format!("spec.prompts.{field}"),
+                message,
             })
         })
         .collect()
+}
+
+/// The field of the broken template, and what is wrong with it. All are compiled together: they include each other.
+fn template_problem(prompts: &v1alpha1::Prompts) -> Option<(String, String)> {
+    let system = prompts.system.iter().map(|text| (SYSTEM, text.as_str()));
+    let context = prompts.context.iter().map(|text| (CONTEXT, text.as_str()));
+    let templates = prompts.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let (name, error) = Prompts::compile(system.chain(context).chain(templates)).err()?;
+    let field = if [SYSTEM, CONTEXT].contains(&name.as_str()) { name } else { format!("templates.{name}") };
+    Some((field, error.to_string()))
 }
 
 /// What only building finds, for example a broken template.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use rstest::rstest;
+
 use crate::harness::Folder;
 
 fn validate(paths: &[&Path]) -> (Option<i32>, String) {
@@ -50,6 +52,41 @@ fn all_problems_of_all_files_are_reported_with_their_fields() {
     assert!(out.contains("broken.yaml: Agent/broken: spec.prompts.system: line 1:"), "{out}");
 }
 
+#[rstest]
+#[case::filter("{{ query | nofilter }}", "", "prompts.system: line 1: there is no filter `nofilter`")]
+#[case::function("{{ nope() }}", "", "prompts.system: line 1: there is no function `nope`")]
+#[case::include("{% include 'nope' %}", "", "prompts.system: line 1: there is no template `nope`")]
+#[case::stage(
+    "fine",
+    "  orchestration: {pattern: pipeline, stages: [{name: one, prompt: fine}, {name: two, prompt: '{{ oops'}]}\n",
+    "orchestration.stages[1].prompt: line 1:"
+)]
+fn what_a_template_names_and_is_not_there_is_a_problem(
+    #[case] prompt: &str,
+    #[case] more: &str,
+    #[case] expected: &str,
+) {
+    let folder = Folder::new();
+    folder.provider("http://127.0.0.1:1", "");
+    folder.agent("broken", prompt, more);
+    let (code, out) = validate(&[folder.path()]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains(&format!("broken.yaml: Agent/broken: spec.{expected}")), "{out}");
+}
+
+#[test]
+fn templates_of_an_agent_that_is_left_out_include_each_other() {
+    let folder = Folder::new();
+    let spec = "  model: {candidates: [{providerRef: {name: nobody}}]}\n  prompts: {system: \"{% include 'greeting' %}\", templates: {greeting: Hello}}\n";
+    folder.write(
+        "orphan.yaml",
+        &format!("apiVersion: astromesh.io/v1alpha1\nkind: Agent\nmetadata: {{name: orphan}}\nspec:\n{spec}"),
+    );
+    let (code, out) = validate(&[folder.path()]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("there is no Provider `nobody`") && out.trim_end().ends_with("\n1 problem"), "{out}");
+}
+
 #[test]
 fn a_prompt_is_looked_for_in_the_config_maps_of_the_files() {
     let verdict = |config_map: &str| {
@@ -91,6 +128,31 @@ fn a_prompt_is_looked_for_in_the_config_maps_of_the_files() {
         let out = verdict(config_map);
         assert!(out.contains(&expected), "`{expected}` is missing in:\n{out}");
     }
+}
+
+#[test]
+fn where_no_manifest_is_found_that_is_the_problem() {
+    let folder = Folder::new();
+    folder.write("foreign.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n");
+    assert_eq!(validate(&[folder.path()]), (Some(0), "valid: 0 agents, 0 providers\n".to_owned()));
+    let empty = Folder::new();
+    let within = empty.path().join("within");
+    std::fs::create_dir(&within).unwrap();
+    empty.write("README.md", "hello");
+    for (name, text) in [
+        ("provider.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n"),
+        ("empty.yaml", ""),
+        ("comment.yaml", "# later\n---\n"),
+    ] {
+        std::fs::write(within.join(name), text).unwrap();
+    }
+    for path in ["", "within/empty.yaml", "within/comment.yaml"] {
+        let path = empty.path().join(path);
+        let (code, out) = validate(&[folder.path(), &path]);
+        assert_eq!(code, Some(1), "{out}");
+        assert!(out.starts_with(&format!("{}: no manifest was found;", path.display())), "{out}");
+    }
+    assert_eq!(validate(&[&within]).0, Some(0));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::{fmt, sync::LazyLock};
 use kube::core::cel::Validator as CelValidator;
 use serde_json::{Value, json};
 
+mod messages;
+
 const UNKNOWN_FIELD: &str = "unknown field; check its spelling and its place";
 
 /// Something wrong with an object, and where.
@@ -195,7 +197,7 @@ fn schema_problems(error: &jsonschema::ValidationError<'_>) -> Vec<Problem> {
         let field = property.as_str().unwrap_or_default();
         return vec![Problem { path: join(&path, field), message: "required, but missing".into() }];
     }
-    vec![Problem { path, message: error.to_string() }]
+    vec![Problem { path, message: messages::of(error) }]
 }
 
 fn rule_problems(schema: &Value, object: &Value) -> Vec<Problem> {

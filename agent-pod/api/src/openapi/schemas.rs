@@ -264,8 +264,11 @@ pub struct AgentTool {
 pub struct ToolRequest {
     /// Name of the agent.
     pub agent: String,
-    /// Name of the tool.
-    pub tool: String,
+    /// Name of the tool; required, here or as `tool_name`.
+    pub tool: Option<String>,
+    /// The same under the name that the original system used; `tool` wins.
+    #[serde(rename = "tool_name")]
+    pub tool_original: Option<String>,
     /// Its arguments; absent: none.
     pub arguments: Option<Map<String, Value>>,
     /// The session, whose rate limits hold; absent: a fresh one.

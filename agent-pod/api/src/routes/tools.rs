@@ -103,13 +103,28 @@ pub(crate) async fn execute(
     Ok(Json(ToolAnswer { tool, ok: outcome.ok, result, error, duration_ms, truncated: outcome.truncated }))
 }
 
+/// The original system called it `tool_name`.
+fn tool_name(fields: &mut Fields) -> Option<String> {
+    let original = fields.take("tool_name");
+    let (name, value) = match (fields.take("tool"), original) {
+        (None, Some(original)) => ("tool_name", Some(original)),
+        (tool, _) => ("tool", tool),
+    };
+    match value {
+        Some(Value::String(tool)) => return Some(tool),
+        Some(_no_text) => fields.refuse(name, "must be a string"),
+        None => fields.refuse(name, "is required: the name of the tool"),
+    }
+    None
+}
+
 fn tool_request(body: Value) -> Result<(String, ToolRequest), RunError> {
     let Value::Object(object) = body else {
         return Err(validation_failed(vec![problem("", "must be an object with `agent`, `tool` and `arguments`")]));
     };
     let mut fields = Fields::new(object, "");
     let agent = fields.required_text("agent", "the agent that has the tool");
-    let tool = fields.required_text("tool", "the name of the tool");
+    let tool = tool_name(&mut fields);
     let arguments = fields.object("arguments", "must be an object").unwrap_or_default();
     let (named, original) = (fields.text("sessionId"), fields.text("session_id"));
     let session_id = named.or(original);

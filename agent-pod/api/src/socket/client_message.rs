@@ -6,6 +6,7 @@ use agent_pod_core::tool::Ruling;
 use serde_json::Value;
 
 use crate::fields::{Fields, faulty, problem};
+use crate::json_body::no_json;
 use crate::rulings::ruling;
 use crate::turn_request::parse_turn;
 
@@ -38,7 +39,7 @@ impl ClientMessage {
     /// `invalid_message`, with every problem of a query.
     pub(super) fn parse(text: &str) -> Result<Self, RunError> {
         let message: Value = serde_json::from_str(text)
-            .map_err(|error| RunError::new(ErrorCode::InvalidMessage, format!("the message is not JSON: {error}")))?;
+            .map_err(|error| RunError::new(ErrorCode::InvalidMessage, no_json("message", &error)))?;
         match message.get("type") {
             None | Some(Value::Null) => Self::query(message),
             Some(Value::String(name)) if name == "query" => Self::query(message),

@@ -31,6 +31,19 @@ async fn a_wrong_method_is_405_in_the_error_shape_and_names_the_right_ones() {
     }
 }
 
+#[rstest]
+#[case(get("/v1/chat/completions"), "POST")]
+#[case(post("/v1/models", ""), "GET,HEAD")]
+#[case(post("/v1/models/support", ""), "GET,HEAD")]
+#[tokio::test]
+async fn a_wrong_method_at_the_doors_of_openai_has_their_error(#[case] request: Request<Body>, #[case] allowed: &str) {
+    let answer = call(&FakeAgents::support(), request).await;
+    assert_eq!(answer.failure(), (405, "method_not_allowed".to_owned()));
+    assert_eq!(answer.header("allow"), Some(allowed));
+    let error = &answer.json()["error"];
+    assert_eq!((&error["type"], error.get("param")), (&json!("invalid_request_error"), Some(&json!(null))));
+}
+
 #[tokio::test]
 async fn an_unknown_agent_is_404_in_the_error_shape() {
     for request in [get("/v1/agents/nobody"), post("/v1/agents/nobody/run", "{}"), get("/v1/ws/agent/nobody")] {

@@ -220,6 +220,43 @@ async fn bodies_that_mean_the_same_have_one_fingerprint() {
 }
 
 #[rstest]
+#[case::names(r#"{"query": "q", "session_id": "s"}"#, r#"{"query": "q", "sessionId": "s"}"#, true)]
+#[case::both_names(
+    r#"{"query": "q", "session_id": "t", "sessionId": "s"}"#,
+    r#"{"query": "q", "sessionId": "s"}"#,
+    true
+)]
+#[case::null(r#"{"query": "q", "session_id": null, "context": null}"#, r#"{"query": "q"}"#, true)]
+#[case::no_stream(r#"{"query": "q", "stream": false}"#, r#"{"query": "q"}"#, true)]
+#[case::stream(r#"{"query": "q", "stream": true}"#, r#"{"query": "q"}"#, false)]
+#[case::another_session(r#"{"query": "q", "session_id": "t"}"#, r#"{"query": "q", "sessionId": "s"}"#, false)]
+#[case::a_session(r#"{"query": "q", "session_id": "t"}"#, r#"{"query": "q"}"#, false)]
+#[tokio::test]
+async fn what_a_body_leaves_out_or_spells_otherwise_is_the_same_call(
+    #[case] one: &'static str,
+    #[case] other: &'static str,
+    #[case] same: bool,
+) {
+    let (one, other) = (options(keyed("k", one)).await.idempotency, options(keyed("k", other)).await.idempotency);
+    assert!(one.is_some());
+    assert_eq!(one == other, same);
+}
+
+#[tokio::test]
+async fn a_body_that_is_nested_too_deeply_is_told_so() {
+    let body = |depth: usize| {
+        format!("{{\"query\": \"q\", \"context\": {{\"a\": {}{}}}}}", "[".repeat(depth), "]".repeat(depth))
+    };
+    let agents = FakeAgents::support();
+    agents.play([done("ok")]);
+    assert_eq!(call(&agents, post(RUN, body(125))).await.status, 200);
+    let answer = call(&agents, post(RUN, body(126))).await;
+    assert_eq!(answer.failure(), (400, "invalid_json".to_owned()));
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("the body is nested too deeply") && !message.contains("recursion"), "{message}");
+}
+
+#[rstest]
 #[case::one("k", true)]
 #[case::longest(&"k".repeat(255), true)]
 #[case::any_visible("!~#-_=:/", true)]

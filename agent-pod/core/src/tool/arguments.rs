@@ -3,6 +3,8 @@
 use jsonschema::Validator;
 use serde_json::{Map, Value};
 
+use super::schema_fault::schema_fault;
+
 /// The most problems that are told of one call: enough to mend it.
 const PROBLEMS_MAX: usize = 8;
 
@@ -24,10 +26,7 @@ impl Arguments {
     /// With the place in the schema.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
         let options = jsonschema::draft202012::options().with_pattern_options(jsonschema::PatternOptions::regex());
-        options.build(schema).map(Self).map_err(|error| {
-            let place = error.instance_path().to_string();
-            SchemaError(if place.is_empty() { error.to_string() } else { format!("{place}: {error}") })
-        })
+        options.build(schema).map(Self).map_err(|error| SchemaError(schema_fault(&error)))
     }
 
     /// Checks arguments.
@@ -103,10 +102,21 @@ mod tests {
     #[rstest]
     #[case(json!({"type": "objekt"}))]
     #[case(json!({"properties": 7}))]
-    #[case(json!({"$ref": "https://example.com/schema.json"}))]
-    #[case(json!({"$ref": "file:///etc/passwd"}))]
-    fn a_broken_schema_or_one_of_elsewhere_is_refused(#[case] schema: Value) {
+    #[case(json!({"$ref": "#/$defs/nothing"}))]
+    fn a_broken_schema_is_refused(#[case] schema: Value) {
         assert!(Arguments::compile(&schema).is_err());
+    }
+
+    #[rstest]
+    #[case("https://example.com/schema.json")]
+    #[case("file:///etc/passwd")]
+    #[case("other.json#/$defs/address")]
+    fn a_reference_to_elsewhere_is_refused_in_the_words_of_the_schema(#[case] reference: &str) {
+        let schema = json!({"type": "object", "properties": {"address": {"$ref": reference}}});
+        let said = Arguments::compile(&schema).unwrap_err().to_string();
+        let document = reference.split('#').next().unwrap_or_default();
+        assert!(said.contains(document) && said.contains("references must be within the schema"), "{said}");
+        assert!(!said.contains("resolve-"), "{said}");
     }
 
     #[rstest]

@@ -26,13 +26,16 @@ pub(super) fn compile(agent: &AgentDocument, path: &str) -> Result<Prompts, Reje
         .chain(branches)
         .collect();
     Prompts::compile(all.iter().map(|(name, text)| (name.as_str(), text.as_str())))
-        .map_err(|(name, error)| problem(format!("{path}.{}", field(&name)), error.to_string()))
+        .map_err(|(name, error)| problem(format!("{path}.{}", field(agent, &name)), error.to_string()))
 }
 
 /// The path of the field that a template comes from.
-fn field(name: &str) -> String {
+fn field(agent: &AgentDocument, name: &str) -> String {
     match name.split_once(':') {
-        Some(("stage", stage)) => format!("orchestration.stages.{stage}.prompt"),
+        Some(("stage", stage)) => {
+            let index = agent.orchestration.stages.iter().position(|one| one.name == stage).unwrap_or_default();
+            format!("orchestration.stages[{index}].prompt")
+        }
         Some((_, index)) => format!("orchestration.branches[{index}].prompt"),
         None if name == SYSTEM || name == CONTEXT => format!("prompts.{name}"),
         None => format!("prompts.templates.{name}"),

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::agent::Turn;
 use crate::tool::{Tool, ToolError, ToolSpec};
 
+mod powers;
+
 /// Steps that one expression may take.
 const FUEL: u64 = 10_000;
 
@@ -44,7 +46,7 @@ impl Tool for Calculator {
 fn evaluate(expression: &str) -> Result<String, String> {
     let environment = environment();
     // The sign of a power in most calculators; the expressions know no exclusive or.
-    let expression = expression.replace('^', "**");
+    let expression = powers::grouped(&expression.replace('^', "**"))?;
     let value = environment
         .compile_expression_owned(expression)
         .and_then(|compiled| compiled.eval(()))
@@ -108,6 +110,19 @@ mod tests {
     #[case("10 / 4", "2.5")]
     #[case("10 / 5", "2")]
     #[case("2 ^ 10", "1024")]
+    #[case("-2**2", "-4")]
+    #[case("-2 ^ 2", "-4")]
+    #[case("(-2)**2", "4")]
+    #[case("2 - 2**2", "-2")]
+    #[case("-2**2 * 3", "-12")]
+    #[case("2**-1", "0.5")]
+    #[case("-2**-2", "-0.25")]
+    #[case("2**3**2", "512")]
+    #[case("(2**3)**2", "64")]
+    #[case("2 ** -1 ** 2", "0.5")]
+    #[case("-sqrt(4)**2 + abs(-3**2)", "5")]
+    #[case("--2**2", "4")]
+    #[case("1e3**2", "1000000")]
     #[case("7 % 3", "1")]
     #[case("-3 * -3", "9")]
     #[case("round(pi * 100)", "314")]

@@ -1,0 +1,31 @@
+//! What a schema's refusals say.
+
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind;
+use serde_json::Value;
+
+use crate::duration::DURATION_PATTERN;
+
+/// What is wrong with a value, with what would be right.
+pub(super) fn of(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::Enum { options } => {
+            format!("{} is not one of {}", error.instance(), listed(options))
+        }
+        ValidationErrorKind::Pattern { pattern } if pattern == DURATION_PATTERN => {
+            format!("{} is not a duration: use a number with ms, s, m or h, such as 30s, 5m or 1h30m", error.instance())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Every permitted value, as it has to be written. Null stands for an absent field.
+fn listed(options: &Value) -> String {
+    let options: Vec<String> =
+        options.as_array().into_iter().flatten().filter(|option| !option.is_null()).map(Value::to_string).collect();
+    match options.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [others @ .., last] => format!("{} or {last}", others.join(", ")),
+    }
+}
