@@ -349,4 +349,9 @@ async fn tools_are_listed_and_executed_as_in_a_run() {
     assert_eq!(execute("once", json!({})).await.0, 200);
     let (status, retry, answer) = execute("once", json!({})).await;
     assert_eq!((status, retry, &answer["error"]["code"]), (429, true, &json!("rate_limited")));
+    for status in [200, 429] {
+        let body = json!({"agent": "a", "tool": "once", "arguments": {}});
+        let answer = pod.http.post(format!("{}/v1/tools/execute", pod.api)).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), status, "calls without a session count together");
+    }
 }

@@ -62,20 +62,7 @@ impl Turn<'_> {
             open: HashMap::new(),
             asked: HashMap::new(),
         };
-        let options = RunOptions {
-            trace_id: Some(self.identity.trace_id.clone()),
-            timeout: Some(self.deadline.saturating_duration_since(Instant::now())),
-            caller: Some(Caller {
-                namespace: self.agent.namespace.clone(),
-                service_account: format!("{}-agent", self.agent.name),
-            }),
-            streaming: self.events.streaming,
-            quiet: voice == Voice::Inner,
-            depth: self.identity.depth + 1,
-            tokens_max: self.tokens_left(),
-            bill: Some(account.bill.clone()),
-            ..RunOptions::default()
-        };
+        let options = self.options_of_other(voice, account.bill.clone());
         // After the account, so that it is dropped before: then the bill is there.
         let mut run = target.port.start(request, options).await?;
         let mut rulings: Rulings<'_> = FuturesUnordered::new();
@@ -118,6 +105,24 @@ impl Turn<'_> {
             }
         }
         Err(RunError::new(ErrorCode::Internal, "the run ended without an answer"))
+    }
+
+    /// What another agent's run gets of this one: its trace, and what is left of it.
+    fn options_of_other(&self, voice: Voice, bill: Bill) -> RunOptions {
+        RunOptions {
+            trace_id: Some(self.identity.trace_id.clone()),
+            timeout: Some(self.deadline.saturating_duration_since(Instant::now())),
+            caller: Some(Caller {
+                namespace: self.agent.namespace.clone(),
+                service_account: format!("{}-agent", self.agent.name),
+            }),
+            streaming: self.events.streaming,
+            quiet: voice == Voice::Inner,
+            depth: self.identity.depth + 1,
+            tokens_max: self.tokens_left(),
+            bill: Some(bill),
+            ..RunOptions::default()
+        }
     }
 }
 
