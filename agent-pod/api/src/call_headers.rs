@@ -76,7 +76,8 @@ pub(crate) fn of_handshake(headers: &HeaderMap) -> Result<RunOptions, RunError> 
 fn fingerprint(body: &Value) -> [u8; 32] {
     let mut canonical = body.clone();
     if let Value::Object(fields) = &mut canonical {
-        fields.retain(|name, value| !value.is_null() && !(name == "stream" && *value == Value::Bool(false)));
+        let unsaid = |name: &str, value: &Value| value.is_null() || (name == "stream" && *value == Value::Bool(false));
+        fields.retain(|name, value| !unsaid(name, value));
         if let Some(session_id) = fields.remove("session_id") {
             fields.entry("sessionId").or_insert(session_id);
         }

@@ -56,28 +56,24 @@ fn unknown(
 ) -> Option<String> {
     let named = |what: &str, name: &str| Some(format!("there is no {what} `{name}`; check its spelling"));
     let mut state = environment.empty_state();
-    match instruction {
-        Instruction::ApplyFilter(name, ..) => {
-            let missing = is(state.apply_filter(name, &[]), ErrorKind::UnknownFilter);
-            missing.then(|| named("filter", name))?
-        }
-        Instruction::PerformTest(name, ..) => {
-            let missing = is(state.perform_test(name, &[]), ErrorKind::UnknownTest);
-            missing.then(|| named("test", name))?
-        }
-        Instruction::CallFunction(name, _) => {
-            let there = SPECIAL.contains(name) || set.contains(*name) || state.lookup(name).is_some();
-            (!there).then(|| named("function", name))?
-        }
-        Instruction::Include(false) | Instruction::LoadBlocks => {
-            // A name that is only known when it renders is not looked for.
-            let Some(Instruction::LoadConst(name)) = instructions.get(index.checked_sub(1)?) else { return None };
-            let choices = choices(name);
-            let there = choices.is_empty() || choices.iter().any(|name| environment.get_template(name).is_ok());
-            (!there).then(|| format!("there is no template `{}`; add it to `templates`", choices.join("`, `")))
-        }
-        _ => None,
+    if let Instruction::ApplyFilter(name, ..) = instruction {
+        return if is(state.apply_filter(name, &[]), ErrorKind::UnknownFilter) { named("filter", name) } else { None };
     }
+    if let Instruction::PerformTest(name, ..) = instruction {
+        return if is(state.perform_test(name, &[]), ErrorKind::UnknownTest) { named("test", name) } else { None };
+    }
+    if let Instruction::CallFunction(name, _) = instruction {
+        let there = SPECIAL.contains(name) || set.contains(*name) || state.lookup(name).is_some();
+        return if there { None } else { named("function", name) };
+    }
+    if !matches!(instruction, Instruction::Include(false) | Instruction::LoadBlocks) {
+        return None;
+    }
+    // A name that is only known when it renders is not looked for.
+    let Some(Instruction::LoadConst(name)) = instructions.get(index.checked_sub(1)?) else { return None };
+    let choices = choices(name);
+    let there = choices.is_empty() || choices.iter().any(|name| environment.get_template(name).is_ok());
+    (!there).then(|| format!("there is no template `{}`; add it to `templates`", choices.join("`, `")))
 }
 
 /// The templates that an include may take: the one, or the first of a list that is there.

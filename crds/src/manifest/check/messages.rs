@@ -8,15 +8,16 @@ use crate::duration::DURATION_PATTERN;
 
 /// What is wrong with a value, with what would be right.
 pub(super) fn of(error: &ValidationError<'_>) -> String {
-    match error.kind() {
-        ValidationErrorKind::Enum { options } => {
-            format!("{} is not one of {}", error.instance(), listed(options))
-        }
-        ValidationErrorKind::Pattern { pattern } if pattern == DURATION_PATTERN => {
-            format!("{} is not a duration: use a number with ms, s, m or h, such as 30s, 5m or 1h30m", error.instance())
-        }
-        _ => error.to_string(),
+    let value = error.instance();
+    if let ValidationErrorKind::Enum { options } = error.kind() {
+        return format!("{value} is not one of {}", listed(options));
     }
+    if let ValidationErrorKind::Pattern { pattern } = error.kind()
+        && pattern == DURATION_PATTERN
+    {
+        return format!("{value} is not a duration: use a number with ms, s, m or h, such as 30s, 5m or 1h30m");
+    }
+    error.to_string()
 }
 
 /// Every permitted value, as it has to be written. Null stands for an absent field.
