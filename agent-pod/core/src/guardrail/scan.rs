@@ -184,7 +184,8 @@ impl Stage {
             return passed;
         }
         let held = if last { self.glyphs.len() } else { self.held() };
-        let end_byte = self.glyphs.get(held).map_or(self.begun.unwrap_or(self.pending.len()), |glyph| glyph.start);
+        let end_byte =
+            self.glyphs.get(held).map_or_else(|| self.begun.unwrap_or(self.pending.len()), |glyph| glyph.start);
         passed.text.push_str(self.written(self.out, end_byte));
         self.forget(held, end_byte);
         passed
