@@ -69,7 +69,7 @@ def streams_are_as_documented(_context, response, case):
     if "text/event-stream" not in response.headers.get("content-type", [""])[0]:
         return
     frames = [frame for frame in response.text.split("\n\n") if frame and not frame.startswith(":")]
-    lines = [dict(line.split(": ", 1) for line in frame.splitlines()) for frame in frames]
+    lines = [dict(line.split(": ", 1) for line in frame.split("\n")) for frame in frames]
     data = [line["data"] for line in lines]
     if "chat" in case.operation.path:
         assert data[-1] == "[DONE]" or "error" in json.loads(data[-1]), f"no end in {data[-1]}"
