@@ -44,7 +44,7 @@ pub struct Tool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "free_form_schema")]
     pub parameters: Option<serde_json::Map<String, serde_json::Value>>,
-    /// How often one session may call it, per pod; absent: as often as it likes.
+    /// How often one session may call it, per pod; calls without a session count together for their caller. Absent: as often as it likes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<ToolRateLimit>,
     /// How long one call may take.

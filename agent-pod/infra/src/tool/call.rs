@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use agent_pod_core::agent::Turn;
 use agent_pod_core::tool::ToolError;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 use url::{Host, Url};
 
@@ -15,7 +16,7 @@ use super::ToolSetupError;
 use crate::http::reach::Reach;
 use crate::http::{AddressForbidden, Client, ConnectTimeout, HttpError, NameNotFound};
 
-/// The most bytes of an answer.
+/// The most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// How much of a failed answer the model gets to see, in characters.
@@ -78,15 +79,22 @@ pub(super) fn run_headers(turn: &Turn<'_>) -> HeaderMap {
 pub(super) async fn send(client: &Client, request: Request<Full<Bytes>>) -> Result<Answer, ToolError> {
     let response = client.send(request).await.map_err(|error| ToolError::broken(unanswered(&error)))?;
     let (head, body) = response.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            ToolError::refused(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes; ask for less"))
-        } else {
-            ToolError::broken("the answer broke off")
-        }
-    })?;
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    let text = beginning(body).await.map_err(|_broken_off| ToolError::broken("the answer broke off"))?;
     Ok(Answer { status: head.status, headers: head.headers, text })
+}
+
+/// The body as text; of one that is too long the beginning, with a marker. The rest is not read.
+async fn beginning(mut body: Incoming) -> Result<String, hyper::Error> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        bytes.extend_from_slice(&frame?.into_data().unwrap_or_default());
+        if bytes.len() > ANSWER_BYTES_MAX {
+            bytes.truncate(ANSWER_BYTES_MAX);
+            let text = String::from_utf8_lossy(&bytes);
+            return Ok(format!("{text}… [cut: the answer is longer than {ANSWER_BYTES_MAX} bytes]"));
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The text of a success; a failure names the status and the beginning of what was said.
