@@ -58,8 +58,15 @@ impl Pod {
         Self { api: format!("http://{api}"), admin: format!("http://{admin}"), child, http, log }
     }
 
+    /// On a folder, which has been read.
     pub(crate) async fn on_folder(folder: &Folder, variables: &[(&str, &str)]) -> Self {
-        Self::start(&["--manifests", folder.path().to_str().unwrap()], variables).await
+        let pod = Self::start(&["--manifests", folder.path().to_str().unwrap()], variables).await;
+        let end = Instant::now() + DEADLINE;
+        while !pod.ready().await {
+            assert!(Instant::now() < end, "the folder was never read");
+            sleep(Duration::from_millis(5)).await;
+        }
+        pod
     }
 
     pub(crate) async fn state(&self) -> Value {
