@@ -9,4 +9,6 @@ mod episodes;
 #[cfg(test)]
 mod meanings;
 #[cfg(test)]
+mod newer;
+#[cfg(test)]
 mod places;

@@ -1,6 +1,7 @@
 //! Places for stores: real servers, each test in a corner of its own, and a proxy that cuts the way to them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use agent_pod_infra::memory::{
 use agent_pod_infra::secret::{SecretHandle, SecretId, SecretStore};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
@@ -63,7 +65,17 @@ impl Folder {
     }
 
     fn file(&self) -> Arc<SqliteFile> {
-        Arc::new(SqliteFile::new(self.0.path().join("memory.db")))
+        Arc::new(SqliteFile::new(self.path()))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("memory.db")
+    }
+
+    /// Leaves the trace of a migration that this release does not know.
+    pub(crate) async fn migrate_further(&self) {
+        let mut connection = SqliteConnection::connect(self.path().to_str().unwrap()).await.unwrap();
+        connection.execute(AssertSqlSafe(newer("_sqlx_migrations"))).await.unwrap();
     }
 }
 
@@ -110,6 +122,13 @@ pub(crate) async fn redis() -> Option<Place> {
     Some(Place { kind: Kind::Redis, url, address: address_of(&server) })
 }
 
+fn newer(table: &str) -> String {
+    format!(
+        "insert into {table} (version, description, success, checksum, execution_time)
+         select 9999, 'newer', success, checksum, execution_time from {table} limit 1"
+    )
+}
+
 fn address_of(url: &str) -> SocketAddr {
     let (_, rest) = url.split_once("://").unwrap();
     let host = rest.split('/').next().unwrap();
@@ -121,6 +140,12 @@ fn id() -> SecretId {
 }
 
 impl Place {
+    /// Leaves the trace of a migration that this release does not know.
+    pub(crate) async fn migrate_further(&self) {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        connection.execute(AssertSqlSafe(newer("astromesh_migrations"))).await.unwrap();
+    }
+
     fn at(url: &str) -> (SecretStore, SecretHandle) {
         let secrets = SecretStore::in_memory();
         let handle = secrets.handle(&id());

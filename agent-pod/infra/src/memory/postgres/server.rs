@@ -72,6 +72,8 @@ async fn migrate(
     table_name: &'static str,
 ) -> Result<(), StoreError> {
     migrator.dangerous_set_table_name(table_name);
+    // Those of a newer release: while it is rolled out, pods of this one go on. Migrations only add.
+    migrator.set_ignore_missing(true);
     let mut connection = PgConnection::connect_with(options).await.map_err(|error| failed(&error))?;
     let migrated = migrator.run_direct(None, &mut connection, false).await;
     migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;

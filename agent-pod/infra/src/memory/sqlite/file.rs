@@ -43,7 +43,9 @@ impl SqliteFile {
                 .max_connections(CONNECTIONS_MAX)
                 .acquire_timeout(OPERATION_WAIT)
                 .connect_lazy_with(self.options.clone());
-            let migrator: Migrator = sqlx::migrate!("migrations/sqlite");
+            let mut migrator: Migrator = sqlx::migrate!("migrations/sqlite");
+            // Those of a newer release, before it was rolled back: migrations only add.
+            migrator.set_ignore_missing(true);
             let migrated = migrator.run(&pool).await;
             migrated.map_err(|error| StoreError(format!("the tables could not be made: {error}")))?;
             Ok(pool)
