@@ -23,7 +23,7 @@ pub(crate) fn handoff(fields: &mut Fields) -> Option<Handoff> {
     let value = fields.take("handoff")?;
     let mut inner = fields.nested("handoff", value)?;
     let handoff = Handoff {
-        from: bounded(&mut inner, "from", NAME_CHARS_MAX, true).unwrap_or_default(),
+        from: from(&mut inner),
         note: bounded(&mut inner, "note", NOTE_CHARS_MAX, false),
         transcript: transcript(&mut inner),
         left: left(&mut inner),
@@ -31,6 +31,15 @@ pub(crate) fn handoff(fields: &mut Fields) -> Option<Handoff> {
     };
     fields.absorb(inner);
     Some(handoff)
+}
+
+/// A name, and nothing else: it stands in what the agent is told.
+fn from(fields: &mut Fields) -> String {
+    let name = bounded(fields, "from", NAME_CHARS_MAX, true).unwrap_or_default();
+    if !name.chars().all(|char| char.is_ascii_alphanumeric() || "-._/".contains(char)) {
+        fields.refuse("from", "must be the name of an agent");
+    }
+    name
 }
 
 fn bounded(fields: &mut Fields, name: &str, chars_max: usize, required: bool) -> Option<String> {

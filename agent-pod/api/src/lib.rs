@@ -20,6 +20,7 @@
 mod routes;
 mod state;
 
+mod authority;
 mod call_headers;
 mod credentials;
 mod fields;

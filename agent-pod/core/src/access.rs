@@ -11,6 +11,24 @@ pub struct Caller {
     pub service_account: String,
 }
 
+/// What the names of agents' service accounts end with: the operator gives each agent one of its own, `<name>-agent`.
+const AGENT_SUFFIX: &str = "-agent";
+
+impl Caller {
+    /// The service account of an agent.
+    #[must_use]
+    pub fn agent(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), service_account: format!("{name}{AGENT_SUFFIX}") }
+    }
+
+    /// Whether it is the service account of an agent, by its name: what only agents may say of a run is taken from these
+    /// alone. Whoever may create pods in a namespace can run them under such an account, as under any other.
+    #[must_use]
+    pub fn is_agent(&self) -> bool {
+        self.service_account.strip_suffix(AGENT_SUFFIX).is_some_and(|name| !name.is_empty())
+    }
+}
+
 /// How a call arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
@@ -102,4 +120,29 @@ fn forbidden(caller: &Caller) -> RunError {
             caller.service_account, caller.namespace
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("support-agent", true)]
+    #[case("agent", false)]
+    #[case("-agent", false)]
+    #[case("support-agents", false)]
+    #[case("agent-support", false)]
+    #[case("support-Agent", false)]
+    #[case("default", false)]
+    fn an_agent_is_known_by_its_service_account(#[case] service_account: &str, #[case] expected: bool) {
+        let caller = Caller { namespace: "shop".to_owned(), service_account: service_account.to_owned() };
+        assert_eq!(caller.is_agent(), expected);
+    }
+
+    #[test]
+    fn the_account_of_an_agent_is_one() {
+        assert!(Caller::agent("shop", "support").is_agent());
+    }
 }

@@ -102,8 +102,10 @@ pub enum TurnEvent {
     },
     /// A call waits for a person to agree.
     ApprovalRequired {
-        /// Id of the call.
+        /// Id of the approval, which is told here alone.
         id: String,
+        /// Id of the call.
+        call_id: String,
         /// Name of the tool.
         name: String,
         /// Its arguments.
@@ -336,8 +338,8 @@ impl TurnEvent {
             Self::Token(content) => Body::Token { content },
             Self::ToolCall { id, name, arguments } => Body::ToolCall { id, name, arguments },
             Self::ToolResult { id, name, ok, result } => Body::ToolResult { id, name, ok: *ok, result },
-            Self::ApprovalRequired { id, name, arguments, expires_at } => {
-                Body::ApprovalRequired { id, name, arguments, expires_at }
+            Self::ApprovalRequired { id, call_id, name, arguments, expires_at } => {
+                Body::ApprovalRequired { id, call_id, name, arguments, expires_at }
             }
             Self::Step(step) => Body::Step {
                 index: step.index,
@@ -375,6 +377,7 @@ enum Body<'a> {
     #[serde(rename_all = "camelCase")]
     ApprovalRequired {
         id: &'a str,
+        call_id: &'a str,
         name: &'a str,
         arguments: &'a Value,
         expires_at: &'a str,

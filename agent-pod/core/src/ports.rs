@@ -23,6 +23,8 @@ pub trait Environment: Send + Sync {
     fn fresh_id(&self) -> String;
     /// A fresh trace id: 32 hexadecimal digits (W3C trace context).
     fn fresh_trace_id(&self) -> String;
+    /// A fresh id that nobody can guess: 32 random hexadecimal digits.
+    fn fresh_secret(&self) -> String;
 }
 
 /// Told of every run that ends, however it ends.

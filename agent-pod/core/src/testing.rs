@@ -170,7 +170,18 @@ pub fn router(role: &str, strategy: Strategy, candidates: Vec<Candidate>) -> Rou
 
 /// A clock that stands still, and ids that count.
 #[derive(Default)]
-pub struct FixedEnvironment(Mutex<u64>);
+pub struct FixedEnvironment {
+    ids: Mutex<u64>,
+    secrets: Mutex<u64>,
+}
+
+impl FixedEnvironment {
+    fn next(of: &Mutex<u64>) -> u64 {
+        let mut count = of.lock().unwrap_or_else(PoisonError::into_inner);
+        *count += 1;
+        *count
+    }
+}
 
 impl Environment for FixedEnvironment {
     fn timestamp(&self) -> String {
@@ -182,13 +193,15 @@ impl Environment for FixedEnvironment {
     }
 
     fn fresh_id(&self) -> String {
-        let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *count += 1;
-        format!("id-{count}")
+        format!("id-{}", Self::next(&self.ids))
     }
 
     fn fresh_trace_id(&self) -> String {
         "0123456789abcdef0123456789abcdef".to_owned()
+    }
+
+    fn fresh_secret(&self) -> String {
+        format!("secret-{}", Self::next(&self.secrets))
     }
 }
 
@@ -221,6 +234,10 @@ impl Environment for SteppedEnvironment {
 
     fn fresh_trace_id(&self) -> String {
         self.ids.fresh_trace_id()
+    }
+
+    fn fresh_secret(&self) -> String {
+        self.ids.fresh_secret()
     }
 }
 

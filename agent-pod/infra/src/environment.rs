@@ -23,10 +23,19 @@ impl Environment for SystemEnvironment {
     }
 
     fn fresh_trace_id(&self) -> String {
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-        hex::encode(bytes)
+        random_digits()
     }
+
+    fn fresh_secret(&self) -> String {
+        random_digits()
+    }
+}
+
+/// 128 bits of the operating system's.
+fn random_digits() -> String {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    hex::encode(bytes)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const DECISION_WAIT: Duration = Duration::from_secs(5);
 
 /// The most bytes of an answer that comes as one document.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const X_RUN_ID: HeaderName = HeaderName::from_static("x-run-id");
 
@@ -171,7 +171,8 @@ impl Peer for Remote {
         let call = self.request(&request, &options).await?;
         let response = self.reach(&call).await.map_err(|error| self.unreached(&error))?;
         let (head, body) = response.into_parts();
-        let run_id = head.headers.get(X_RUN_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let run_id = head.headers.get(X_RUN_ID).and_then(|id| id.to_str().ok());
+        let run_id = run_id.filter(|id| id.len() <= wire::RUN_ID_BYTES_MAX).unwrap_or_default().to_owned();
         if !head.status.is_success() {
             let body = whole(body).await.unwrap_or_default();
             return Err(wire::refusal(&self.name, head.status, &body));
@@ -208,17 +209,17 @@ async fn whole(body: Incoming) -> Option<Bytes> {
 fn events(body: Incoming, name: String) -> BoxStream<'static, TurnEvent> {
     let bytes = body.into_data_stream().map(|piece| piece.map_err(|_| malformed("the answer broke off")));
     let frames = SseStream::from_bytes_stream(split(bytes.boxed()).boxed());
-    stream::unfold(Some((frames, name)), |state| async move {
-        let (mut frames, name) = state?;
+    stream::unfold(Some((frames, name, wire::Reader::default())), |state| async move {
+        let (mut frames, name, mut reader) = state?;
         loop {
             let Some(Ok(frame)) = frames.next().await else {
                 return Some((TurnEvent::Error(Box::new(broken_off(&name))), None));
             };
             let Some(data) = frame.data else { continue };
-            return Some(match wire::event(&data) {
+            return Some(match reader.event(&data) {
                 Some(Some(event)) if event.is_end() => (event, None),
-                Some(Some(event)) => (event, Some((frames, name))),
-                // An event of a newer release.
+                Some(Some(event)) => (event, Some((frames, name, reader))),
+                // An event of a newer release, or one too many.
                 Some(None) => continue,
                 None => (TurnEvent::Error(Box::new(not_understood(&name))), None),
             });

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_core::access::Caller;
+use agent_pod_core::agent::Executed;
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{RunAnswer, Status, TurnEvent};
 use agent_pod_core::service::{IdempotencyKey, Run};
@@ -26,9 +27,20 @@ const KEPT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What an answer takes beside its text, about.
 const ANSWER_BYTES: usize = 1024;
 
+/// Where a key has come: keys of runs and of tools' calls are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// A run.
+    Run,
+    /// A call of a tool outside a run.
+    Tool,
+}
+
 /// Whose key, at which agent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
+    /// Where it has come.
+    pub door: Door,
     /// `namespace/name` of the agent.
     pub agent: String,
     /// The caller; absent where nobody is asked who they are.
@@ -44,7 +56,14 @@ pub struct Idempotency(Arc<Inner>);
 
 struct Inner {
     under_way: Mutex<HashMap<Key, (Fingerprint, watch::Receiver<()>)>>,
-    answered: Cache<Key, (Fingerprint, Arc<RunAnswer>)>,
+    answered: Cache<Key, (Fingerprint, Kept)>,
+}
+
+/// What a call has ended with.
+#[derive(Clone)]
+enum Kept {
+    Run(Arc<RunAnswer>),
+    Tool(Arc<Executed>),
 }
 
 /// What is to be done with a call.
@@ -54,7 +73,15 @@ enum Claim {
     /// Wait until the one under way has ended.
     Wait(watch::Receiver<()>),
     /// Give the answer again.
-    Replay(Arc<RunAnswer>),
+    Replay(Kept),
+}
+
+/// What is to be done with a call, once none of its key is under way.
+enum Settled {
+    /// Carry it out.
+    Mine(Claimed),
+    /// Give this again.
+    Kept(Kept),
 }
 
 /// The right to carry out the call of a key; given back when it is dropped.
@@ -68,8 +95,12 @@ struct Claimed {
 
 impl Default for Idempotency {
     fn default() -> Self {
-        let weigh = |_: &Key, (_, answer): &(Fingerprint, Arc<RunAnswer>)| {
-            u32::try_from(answer.answer.len() + ANSWER_BYTES).unwrap_or(u32::MAX)
+        let weigh = |_: &Key, (_, kept): &(Fingerprint, Kept)| {
+            let text = match kept {
+                Kept::Run(answer) => &answer.answer,
+                Kept::Tool(executed) => &executed.outcome.result,
+            };
+            u32::try_from(text.len() + ANSWER_BYTES).unwrap_or(u32::MAX)
         };
         let answered = Cache::builder()
             .max_capacity(KEPT_BYTES_MAX)
@@ -99,12 +130,45 @@ impl Idempotency {
         deadline: Instant,
         begin: impl FnOnce() -> F,
     ) -> Result<Run, RunError> {
+        match self.settled(scope, key, deadline).await? {
+            Settled::Mine(claimed) => Ok(claimed.follow(begin().await?)),
+            Settled::Kept(Kept::Run(answer)) => Ok(replay(&answer)),
+            Settled::Kept(Kept::Tool(_)) => Err(mismatch()),
+        }
+    }
+
+    /// The same for a call of a tool outside a run. One that fails is not kept.
+    ///
+    /// # Errors
+    /// As [`Self::once`].
+    pub async fn once_executed<F: Future<Output = Result<Executed, RunError>>>(
+        &self,
+        scope: Scope,
+        key: IdempotencyKey,
+        deadline: Instant,
+        call: impl FnOnce() -> F,
+    ) -> Result<Executed, RunError> {
+        match self.settled(scope, key, deadline).await? {
+            Settled::Mine(claimed) => {
+                let executed = call().await?;
+                if executed.outcome.ok {
+                    claimed.keep(Kept::Tool(Arc::new(executed.clone())));
+                }
+                Ok(executed)
+            }
+            Settled::Kept(Kept::Tool(executed)) => Ok(Executed::clone(&executed)),
+            Settled::Kept(Kept::Run(_)) => Err(mismatch()),
+        }
+    }
+
+    /// Waits for a call of the same key that is under way.
+    async fn settled(&self, scope: Scope, key: IdempotencyKey, deadline: Instant) -> Result<Settled, RunError> {
         let IdempotencyKey { key, fingerprint } = key;
         let key = (scope, key);
         loop {
             match self.claim(&key, fingerprint)? {
-                Claim::CarryOut(claimed) => return Ok(claimed.follow(begin().await?)),
-                Claim::Replay(answer) => return Ok(replay(&answer)),
+                Claim::CarryOut(claimed) => return Ok(Settled::Mine(claimed)),
+                Claim::Replay(kept) => return Ok(Settled::Kept(kept)),
                 Claim::Wait(mut under_way) => {
                     // It never changes; an error says that its sender has gone.
                     if timeout_at(deadline, under_way.changed()).await.is_err() {
@@ -133,13 +197,16 @@ impl Idempotency {
 }
 
 impl Claimed {
+    fn keep(&self, kept: Kept) {
+        self.calls.0.answered.insert(self.key.clone(), (self.fingerprint, kept));
+    }
+
     /// The same run; its answer is kept before anybody reads it.
     fn follow(self, run: Run) -> Run {
         let Run { run_id, events, desk } = run;
         let events = events.map(move |event| {
             if let TurnEvent::Done(answer) = &event {
-                let kept = (self.fingerprint, Arc::new(RunAnswer::clone(answer)));
-                self.calls.0.answered.insert(self.key.clone(), kept);
+                self.keep(Kept::Run(Arc::new(RunAnswer::clone(answer))));
             }
             event
         });

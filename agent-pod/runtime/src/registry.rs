@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::afterwork;
 use crate::desks::Desks;
 use crate::discovery::Endpoint;
-use crate::idempotency::{Idempotency, Scope};
+use crate::idempotency::{Door, Idempotency, Scope};
 
 /// An agent that serves, with what its doors need.
 pub struct Entry {
@@ -193,11 +193,11 @@ impl AgentService for Registry {
             return entry.begin(request, options, deadline, within).await;
         };
         let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
-        let scope = Scope { agent, caller: options.caller.clone() };
+        let scope = Scope { door: Door::Run, agent, caller: options.caller.clone() };
         self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline, within)).await
     }
 
-    async fn execute(&self, agent: &str, request: ToolRequest, options: RunOptions) -> Result<Executed, RunError> {
+    async fn execute(&self, agent: &str, request: ToolRequest, mut options: RunOptions) -> Result<Executed, RunError> {
         let snapshot = self.snapshot.load_full();
         let entry =
             snapshot.as_ref().and_then(|snapshot| snapshot.entries.get(agent)).ok_or_else(|| not_found(agent))?;
@@ -206,10 +206,16 @@ impl AgentService for Registry {
         }
         let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
         let deadline = Instant::now() + limit;
-        let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
-        let _place = entry.gate.enter(lane, deadline).await?;
-        let timeout = Some(deadline.saturating_duration_since(Instant::now()));
-        entry.agent.execute(request, RunOptions { timeout, ..options }).await
+        let (key, caller) = (options.idempotency.take(), options.caller.clone());
+        let call = async || {
+            let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
+            let _place = entry.gate.enter(lane, deadline).await?;
+            let timeout = Some(deadline.saturating_duration_since(Instant::now()));
+            entry.agent.execute(request, RunOptions { timeout, ..options }).await
+        };
+        let Some(key) = key else { return call().await };
+        let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
+        self.idempotency.once_executed(Scope { door: Door::Tool, agent, caller }, key, deadline, call).await
     }
 
     fn agent_of_run(&self, run_id: &str) -> Option<String> {

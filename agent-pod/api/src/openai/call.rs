@@ -11,6 +11,7 @@ use axum::http::HeaderMap;
 use super::answer::Head;
 use super::models::{admit, callable};
 use super::request::{ParsedChat, parse_chat};
+use crate::authority::Authority;
 use crate::call_headers::CallHeaders;
 use crate::credentials::{Admitted, Credentials};
 use crate::fields::validation_failed;
@@ -57,7 +58,9 @@ impl ChatCall {
         if body.bytes > agent.body_bytes_max {
             return Err(too_large(agent.body_bytes_max));
         }
-        let options = RunOptions { caller, ..called.options(fingerprint, stream) };
+        let authority = Authority { credentials, agents, caller: caller.as_ref() };
+        let options = authority.options(called.options(fingerprint, stream));
+        let options = RunOptions { caller, ..options };
         Ok(Self { model, turn, options, include_usage })
     }
 

@@ -1,14 +1,15 @@
 //! The events of a run as the chunks of a chat completion.
 
-use std::future::ready;
+use std::time::Duration;
 
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{RunAnswer, TurnEvent};
 use agent_pod_core::service::Run;
 use axum::response::Response;
 use axum::response::sse::Event;
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use serde::Serialize;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::answer::{AssistantRole, ChatFinish, ChatToolCall, ChatUsage, Head, finish, tool_call, usage};
@@ -76,31 +77,42 @@ pub(crate) struct ChatDelta {
     pub(crate) tool_calls: Option<Vec<ChatToolCall>>,
 }
 
-/// Answers with the chunks of the run. The head of the answer waits for the run's first word, so that a failure before
-/// it is an answer of its own; the caller that leaves takes the run along.
+/// How long the head of an answer waits for the run's first word. A failure until then is an answer with a status of its
+/// own, which clients know how to repeat; a run that works longer than that has its head, so that nobody on the way takes
+/// the connection for dead.
+const HEAD_WAIT: Duration = Duration::from_secs(1);
+
+/// Answers with the chunks of the run. The head of the answer waits for the run's first word, and no longer than
+/// [`HEAD_WAIT`]; from then on a failure is told in the stream. The caller that leaves takes the run along.
 ///
 /// # Errors
-/// As the run's `error` event, if it has said nothing before.
+/// As the run's `error` event, if it comes before the head.
 pub(crate) async fn respond(run: Run, mut chunks: Chunks) -> Result<Response, RunError> {
     let run_id = run.run_id.clone();
     let mut events = until_end(run);
-    let first = loop {
-        match events.next().await {
-            Some(TurnEvent::Error(error)) => return Err(error.in_run(&run_id)),
-            Some(event @ (TurnEvent::Token(_) | TurnEvent::Done(_))) => break event,
-            Some(
-                TurnEvent::Status(_)
-                | TurnEvent::ToolCall { .. }
-                | TurnEvent::ToolResult { .. }
-                | TurnEvent::ApprovalRequired { .. }
-                | TurnEvent::Step(_),
-            ) => {}
-            None => return Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&run_id)),
-        }
+    let first = match timeout(HEAD_WAIT, first_word(&mut events)).await {
+        Ok(Some(TurnEvent::Error(error))) => return Err(error.in_run(&run_id)),
+        Ok(None) => return Err(RunError::new(ErrorCode::Internal, "the run ended without an answer").in_run(&run_id)),
+        Ok(first @ Some(_)) => first,
+        Err(_elapsed) => None,
     };
-    let told = stream::once(ready(first)).chain(events).inspect(report_failure);
+    let told = stream::iter(first).chain(events).inspect(report_failure);
     let frames = told.flat_map(move |event| stream::iter(chunks.of(&event))).map(|data| Event::default().data(data));
     Ok(event_stream(run_id, frames))
+}
+
+/// The first event that chunks tell of. Nothing of it is lost when the wait for it is dropped.
+async fn first_word(events: &mut BoxStream<'static, TurnEvent>) -> Option<TurnEvent> {
+    loop {
+        match events.next().await? {
+            event @ (TurnEvent::Token(_) | TurnEvent::Done(_) | TurnEvent::Error(_)) => return Some(event),
+            TurnEvent::Status(_)
+            | TurnEvent::ToolCall { .. }
+            | TurnEvent::ToolResult { .. }
+            | TurnEvent::ApprovalRequired { .. }
+            | TurnEvent::Step(_) => {}
+        }
+    }
 }
 
 /// Makes chunks of events.

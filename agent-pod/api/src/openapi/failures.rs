@@ -48,7 +48,10 @@ const OF_TOOL: &[ErrorCode] = &[
     ErrorCode::ToolNotFound,
     ErrorCode::ToolForbidden,
     ErrorCode::RateLimited,
+    ErrorCode::IdempotencyInProgress,
+    ErrorCode::IdempotencyMismatch,
     ErrorCode::Overloaded,
+    ErrorCode::BudgetExceeded,
     ErrorCode::Suspended,
     ErrorCode::DeadlineExceeded,
 ];

@@ -452,8 +452,10 @@ pub enum RunEvent {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRequired {
-    /// Id of the call.
+    /// Id of the approval: whoever decides names it. Nobody can guess it.
     pub id: String,
+    /// Id of the call, as in `tool_call`.
+    pub call_id: String,
     /// Name of the tool.
     pub name: String,
     /// Its arguments.

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
 use super::AgentName;
+use crate::authority::Authority;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::{ApiError, X_RUN_ID};
 use crate::events::{server_sent_events, whole_answer};
@@ -63,8 +64,8 @@ pub(crate) async fn show(
         ("name" = String, Path, description = "Name of the agent."),
         ("X-Request-Timeout-Ms" = Option<u64>, Header, minimum = 1, description = "Deadline of the run; the shorter one of it and the agent's holds."),
         ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The call is carried out once for this key, for 24 hours; a repeated call gets the stored answer."),
-        ("X-Astromesh-Depth" = Option<u32>, Header, maximum = 8, description = "How many agents have called each other to get here; agents set it when they call one."),
-        ("X-Astromesh-Tokens-Left" = Option<u64>, Header, description = "What the agents that have called each other to get here may still use, in tokens; agents set it when they call one."),
+        ("X-Astromesh-Depth" = Option<u32>, Header, maximum = 8, description = "How many agents have called each other to get here; agents set it when they call one; taken from their tokens only."),
+        ("X-Astromesh-Tokens-Left" = Option<u64>, Header, description = "What the agents that have called each other to get here may still use, in tokens; agents set it when they call one; taken from their tokens only."),
         ("traceparent" = Option<String>, Header, description = "The caller's trace, as in W3C trace context."),
     ),
     request_body = schemas::RunRequest,
@@ -87,6 +88,9 @@ pub(crate) async fn run(
     let Admitted { agent, caller } = credentials.agent(&*state.agents, &name)?;
     let (parts, body) = request.into_parts();
     let RunCall { turn, options } = RunCall::read(&parts.headers, body, agent.body_bytes_max).await?;
+    let authority = Authority { credentials: &credentials, agents: &*state.agents, caller: caller.as_ref() };
+    authority.check(&turn)?;
+    let options = authority.options(options);
     let streaming = options.streaming;
     let run = state.agents.start(&name, turn, RunOptions { caller, ..options }).await?;
     if streaming { Ok(server_sent_events(run)) } else { Ok(answer(run).await?) }

@@ -1,7 +1,7 @@
 //! `/v1/tools`: what agents can do, and a call of it; and the approvals that runs wait for.
 
 use agent_pod_core::agent::{Executed, ToolRequest};
-use agent_pod_core::error::{ErrorCode, RunError};
+use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
 use agent_pod_core::service::{RunOptions, ToolSummary};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -9,6 +9,7 @@ use axum::extract::{Path, Query, Request, State};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::authority::Authority;
 use crate::call_headers::CallHeaders;
 use crate::credentials::{Admitted, Credentials, name_of};
 use crate::error::ApiError;
@@ -73,11 +74,18 @@ pub(crate) struct ToolAnswer {
     truncated: bool,
 }
 
-/// Carries out a call of a tool outside a run: with the permissions, rate limits, validation and bounds of one.
+/// Carries out a call of a tool outside a run: with the permissions, rate limits, validation, guardrails and bounds of one.
 #[utoipa::path(
     post,
     path = "/v1/tools/execute",
     tag = "tools",
+    params(
+        ("X-Request-Timeout-Ms" = Option<u64>, Header, minimum = 1, description = "Deadline of the call; the shortest one of it, the tool's and the agent's holds."),
+        ("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The call is carried out once for this key, for 24 hours; a repeated call gets the stored result. Calls that fail are not stored."),
+        ("X-Astromesh-Depth" = Option<u32>, Header, maximum = 8, description = "How many agents have called each other to get here; taken from agents' tokens only."),
+        ("X-Astromesh-Tokens-Left" = Option<u64>, Header, description = "What the agents that have called each other to get here may still use, in tokens; taken from agents' tokens only."),
+        ("traceparent" = Option<String>, Header, description = "The caller's trace, as in W3C trace context."),
+    ),
     request_body = schemas::ToolRequest,
     responses((status = 200, description = "How the call ended.", body = schemas::ToolAnswer), ExecuteFailures),
 )]
@@ -92,12 +100,15 @@ pub(crate) async fn execute(
     let (parts, body) = request.into_parts();
     let called = CallHeaders::read(&parts.headers);
     let body = read_json(&parts.headers, body, bytes_max).await?;
-    let (name, request) = tool_request(body.value)?;
+    let fingerprint = called.fingerprint(&body.value);
+    let (name, request) = tool_request(body.value, &called.problems)?;
     let Admitted { agent, caller } = credentials.agent(&*state.agents, &name)?;
     if body.bytes > agent.body_bytes_max {
         return Err(crate::json_body::too_large(agent.body_bytes_max).into());
     }
-    let options = RunOptions { caller, ..called.options(None, false) };
+    let authority = Authority { credentials: &credentials, agents: &*state.agents, caller: caller.as_ref() };
+    let options = authority.options(called.options(fingerprint, false));
+    let options = RunOptions { caller, ..options };
     let Executed { tool, outcome, duration_ms } = state.agents.execute(&name, request, options).await?;
     let (result, error) = if outcome.ok { (Some(outcome.result), None) } else { (None, Some(outcome.result)) };
     Ok(Json(ToolAnswer { tool, ok: outcome.ok, result, error, duration_ms, truncated: outcome.truncated }))
@@ -118,9 +129,11 @@ fn tool_name(fields: &mut Fields) -> Option<String> {
     None
 }
 
-fn tool_request(body: Value) -> Result<(String, ToolRequest), RunError> {
+/// Reads the body; `of_headers` is what is wrong beside it.
+fn tool_request(body: Value, of_headers: &[FieldProblem]) -> Result<(String, ToolRequest), RunError> {
     let Value::Object(object) = body else {
-        return Err(validation_failed(vec![problem("", "must be an object with `agent`, `tool` and `arguments`")]));
+        let of_body = problem("", "must be an object with `agent`, `tool` and `arguments`");
+        return Err(validation_failed([of_body].into_iter().chain(of_headers.iter().cloned()).collect()));
     };
     let mut fields = Fields::new(object, "");
     let agent = fields.required_text("agent", "the agent that has the tool");
@@ -130,6 +143,7 @@ fn tool_request(body: Value) -> Result<(String, ToolRequest), RunError> {
     let session_id = named.or(original);
     let bad_session = session_id.as_deref().and_then(|session| session_id_problem("sessionId", session));
     fields.problems.extend(bad_session);
+    fields.problems.extend_from_slice(of_headers);
     match (agent, tool, fields.problems.is_empty()) {
         (Some(agent), Some(tool), true) => {
             Ok((agent, ToolRequest { tool, arguments: Value::Object(arguments), session_id }))
@@ -153,7 +167,7 @@ pub(crate) struct Decided {
     tag = "tools",
     params(
         ("runId" = String, Path, description = "Id of the run."),
-        ("id" = String, Path, description = "Id of the call, as the event `approval_required` names it."),
+        ("id" = String, Path, description = "Id of the approval, as the event `approval_required` names it."),
     ),
     request_body = schemas::ApprovalRequest,
     responses((status = 200, description = "It is decided.", body = schemas::Decided), ApprovalFailures),

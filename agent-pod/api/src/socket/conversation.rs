@@ -13,6 +13,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
 
 use super::client_message::ClientMessage;
+use crate::authority::Authority;
 use crate::credentials::{Admitted, Credentials, name_of};
 use crate::error::report;
 use crate::events::{report_failure, until_end};
@@ -122,6 +123,8 @@ impl Conversation {
             return Err(RunError::new(ErrorCode::Busy, message));
         }
         let Admitted { agent: _, caller } = self.credentials.agent(&*self.agents, &self.agent)?;
+        let (credentials, agents) = (&self.credentials, &*self.agents);
+        Authority { credentials, agents, caller: caller.as_ref() }.check(&request)?;
         request.session_id = request.session_id.or_else(|| self.session_id.clone());
         let founds_session = request.session_id.is_none();
         let (agents, agent) = (Arc::clone(&self.agents), self.agent.clone());

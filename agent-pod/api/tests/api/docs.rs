@@ -125,7 +125,8 @@ async fn what_is_sent_is_what_is_documented() {
         TurnEvent::ToolCall { id: "1".to_owned(), name: "n".to_owned(), arguments: json!({}) },
         TurnEvent::ToolResult { id: "1".to_owned(), name: "n".to_owned(), ok: true, result: "r".to_owned() },
         TurnEvent::ApprovalRequired {
-            id: "1".to_owned(),
+            id: "s".to_owned(),
+            call_id: "1".to_owned(),
             name: "n".to_owned(),
             arguments: json!({}),
             expires_at: "2026-01-02T03:04:05.000Z".to_owned(),

@@ -105,13 +105,18 @@ impl Turn<'_> {
             self.announce(&call).await;
             (None, Outcome::failed(format!("a reply may ask for at most {CALLS_MAX} tools; ask again for the others")))
         };
+        let (outcome, shown) = self.screened(outcome);
+        let (id, name) = (call.id.clone(), call.name.clone());
+        self.events.send(TurnEvent::ToolResult { id, name, ok: outcome.ok, result: shown.clone() }).await;
+        Done { call, approval, outcome, shown, duration: started.elapsed() }
+    }
+
+    /// What the model gets to see of how a call ended, and what callers get to see of that.
+    pub(super) fn screened(&self, outcome: Outcome) -> (Outcome, String) {
         let Outcome { result, ok, truncated } = outcome.within(self.agent.tools.limits());
         let (result, ok) = self.tool_result(result, ok);
         let shown = self.shown(&result);
-        let told = TurnEvent::ToolResult { id: call.id.clone(), name: call.name.clone(), ok, result: shown.clone() };
-        self.events.send(told).await;
-        let outcome = Outcome { result, ok, truncated };
-        Done { call, approval, outcome, shown, duration: started.elapsed() }
+        (Outcome { result, ok, truncated }, shown)
     }
 
     async fn attempt(&self, call: &ToolCall) -> (Option<Step>, Outcome) {
@@ -152,12 +157,15 @@ impl Turn<'_> {
         self.events.send(announced).await;
     }
 
-    /// Waits for a person. Time that runs out denies.
+    /// Waits for a person. Time that runs out denies. Its id is told to those who follow the run and to nobody else: the
+    /// model's own id of the call is one that anybody can guess, and so could approve.
     async fn approve(&self, call: &ToolCall, settings: ApprovalSettings) -> Step {
         let started = Instant::now();
-        let mut waited = self.desk.approval(&call.id);
+        let id = self.agent.environment.fresh_secret();
+        let mut waited = self.desk.approval(&id);
         let required = TurnEvent::ApprovalRequired {
-            id: call.id.clone(),
+            id,
+            call_id: call.id.clone(),
             name: call.name.clone(),
             arguments: self.shown_json(&call.arguments),
             expires_at: self.time_after(settings.timeout.min(self.deadline.saturating_duration_since(started))),

@@ -111,13 +111,17 @@ impl TurnRequest {
 }
 
 impl Handoff {
-    /// What the agent is told that gets the conversation.
+    /// What the agent is told that gets the conversation: words of ours, and a name.
     pub(super) fn introduction(&self) -> String {
-        let from = &self.from;
-        let said = format!("The agent `{from}` has handed this conversation over to you. Answer the user yourself.");
+        format!("The agent `{}` has handed this conversation over to you. Answer the user yourself.", self.from)
+    }
+
+    /// The question with the note before it. A note is what another model has said, with results of tools inside: it
+    /// stands among what is said to the agent, and not in its instructions.
+    pub(super) fn noted(&self, question: &str) -> String {
         match &self.note {
-            Some(note) => format!("{said}\n\n{note}"),
-            None => said,
+            Some(note) => format!("Note of the agent `{}`:\n{note}\n\nThe user says:\n{question}", self.from),
+            None => question.to_owned(),
         }
     }
 }

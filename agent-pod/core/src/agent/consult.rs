@@ -70,8 +70,8 @@ impl Turn<'_> {
             let event = match select(run.events.next(), pin!(next_of(&mut rulings))).await {
                 Either::Left((Some(event), _)) => event,
                 Either::Left((None, _)) => break,
-                Either::Right(((id, ruling), _)) => {
-                    account.asked.insert(id.clone(), Some(ruling.clone()));
+                Either::Right((((id, call_id), ruling), _)) => {
+                    account.asked.insert(call_id, Some(ruling.clone()));
                     target.port.decide((&run.run_id, &run.desk), &id, ruling).await;
                     continue;
                 }
@@ -90,14 +90,16 @@ impl Turn<'_> {
                     return Err(*error);
                 }
                 TurnEvent::Status(_) | TurnEvent::Token(_) => {}
-                TurnEvent::ApprovalRequired { id, name, arguments, expires_at } => {
+                TurnEvent::ApprovalRequired { id, call_id, name, arguments, expires_at } => {
                     // Whoever decides on this run decides on what is done for it; ids of two agents may be the same.
                     let own = format!("{}.{id}", target.name);
-                    account.asked.insert(id.clone(), None);
+                    account.asked.insert(call_id.clone(), None);
                     let mut waited = self.desk.approval(&own);
-                    rulings.push(async move { (id, waited.answer().await) }.boxed());
+                    let asked = (id, call_id.clone());
+                    rulings.push(async move { (asked, waited.answer().await) }.boxed());
                     let (name, arguments) = (self.shown(&name), self.shown_json(&arguments));
-                    self.events.send(TurnEvent::ApprovalRequired { id: own, name, arguments, expires_at }).await;
+                    let required = TurnEvent::ApprovalRequired { id: own, call_id, name, arguments, expires_at };
+                    self.events.send(required).await;
                 }
                 TurnEvent::ToolCall { id, name: _, arguments } => account.begun(id, arguments),
                 TurnEvent::ToolResult { id, name, ok, result } => account.tool(&id, name, ok, result).await,
@@ -112,10 +114,7 @@ impl Turn<'_> {
         RunOptions {
             trace_id: Some(self.identity.trace_id.clone()),
             timeout: Some(self.deadline.saturating_duration_since(Instant::now())),
-            caller: Some(Caller {
-                namespace: self.agent.namespace.clone(),
-                service_account: format!("{}-agent", self.agent.name),
-            }),
+            caller: Some(Caller::agent(&self.agent.namespace, &self.agent.name)),
             streaming: self.events.streaming,
             quiet: voice == Voice::Inner,
             depth: self.identity.depth + 1,
@@ -126,14 +125,14 @@ impl Turn<'_> {
     }
 }
 
-/// Approvals that another agent waits for, by its own ids.
-type Rulings<'a> = FuturesUnordered<BoxFuture<'a, (String, Option<Ruling>)>>;
+/// Approvals that another agent waits for, by its own ids of them and of their calls.
+type Rulings<'a> = FuturesUnordered<BoxFuture<'a, ((String, String), Option<Ruling>)>>;
 
 /// The next ruling; for ever, where nothing is waited for.
-async fn next_of(rulings: &mut Rulings<'_>) -> (String, Ruling) {
+async fn next_of(rulings: &mut Rulings<'_>) -> ((String, String), Ruling) {
     loop {
         match rulings.next().await {
-            Some((id, Some(ruling))) => return (id, ruling),
+            Some((ids, Some(ruling))) => return (ids, ruling),
             Some((_, None)) => {}
             None => std::future::pending().await,
         }
@@ -153,7 +152,7 @@ struct Account<'a> {
     told: Vec<(u32, Step)>,
     /// Arguments and beginning of its tool calls under way, by their ids.
     open: HashMap<String, (Value, Instant)>,
-    /// What was decided on those of them that wait for a person, by their ids.
+    /// What was decided on those of them that wait for a person, by the ids of the calls.
     asked: HashMap<String, Option<Ruling>>,
 }
 

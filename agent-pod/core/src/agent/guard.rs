@@ -51,10 +51,9 @@ pub(super) fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledger) ->
         }
     };
     screen(Subject::Message, &mut request.query);
-    for message in request.handoff.iter_mut().flat_map(|handoff| &mut handoff.transcript) {
-        if message.role == Role::User {
-            screen(Subject::History, &mut message.content);
-        }
+    if let Some(handoff) = request.handoff.as_deref_mut() {
+        handoff.note.iter_mut().for_each(|note| screen(Subject::Message, note));
+        handoff.transcript.iter_mut().for_each(|message| screen(Subject::History, &mut message.content));
     }
     if let Some(chat) = request.chat.as_deref_mut() {
         chat.system.iter_mut().for_each(|text| screen(Subject::Message, text));
@@ -108,6 +107,14 @@ impl Turn<'_> {
         let Some(block) = block else { return Ok(()) };
         self.ledger.blocked_by(Some(block));
         Err(blocked())
+    }
+
+    /// What a caller gives to a tool without a model in between: held against the rules as a question is.
+    pub(super) fn given(&self, mut arguments: Value) -> Value {
+        if self.agent.guardrails.screens(Subject::Message) {
+            self.ledger.guarded(self.agent.guardrails.screen_json(Subject::Message, &mut arguments));
+        }
+        arguments
     }
 
     /// What the model gets to see of a tool's result, and whether it still counts as a success.

@@ -113,7 +113,11 @@ fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) ->
         None => {
             conversation.extend(memory.history(&turn.agent.prompts));
             conversation.extend(handed_over.iter().flat_map(|handoff| handoff.transcript.iter().cloned()));
-            conversation.push(question.clone());
+            let mut asked = question.clone();
+            if let Some(handoff) = handed_over {
+                asked.content = handoff.noted(&asked.content);
+            }
+            conversation.push(asked);
         }
     }
     if turn.agent.prompts.has(CONTEXT) {

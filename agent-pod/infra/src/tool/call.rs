@@ -55,7 +55,7 @@ pub(super) fn within(url: &Url, reach: Reach) -> bool {
     literal(url).is_none_or(|address| reach.permits(address))
 }
 
-/// What every call tells of its run.
+/// What the service of an agent's author is told of the run.
 pub(super) fn run_headers(turn: &Turn<'_>) -> HeaderMap {
     let left = turn.deadline.saturating_duration_since(Instant::now()).as_millis();
     let trace = &turn.identity.trace_id;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::ToolSetupError;
-use super::call::{Answer, checked_url, run_headers, send, within};
+use super::call::{Answer, checked_url, send, within};
 use crate::http::reach::Reach;
 use crate::http::{Client, TlsSettings, USER_AGENT};
 
@@ -94,7 +94,8 @@ impl Tool for HttpRequest {
         }
     }
 
-    async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError> {
+    /// Nothing of the run goes along: the host is one that a model has chosen.
+    async fn call(&self, arguments: &Value, _turn: &Turn<'_>) -> Result<String, ToolError> {
         let text = |field: &str| arguments.get(field).and_then(Value::as_str);
         let url = self.url(text("url").unwrap_or_default())?;
         let method = text("method").unwrap_or("GET").parse().unwrap_or(Method::GET);
@@ -119,7 +120,6 @@ impl Tool for HttpRequest {
             let value = HeaderValue::from_str(value.as_str().unwrap_or_default()).map_err(|_| refused())?;
             headers.insert(name.parse::<HeaderName>().map_err(|_| refused())?, value);
         }
-        headers.extend(run_headers(turn));
         let client = if url.scheme() == "https" { &self.secure } else { &self.plain };
         // A server that fails says nothing of this tool, which calls many.
         let sent = send(client, request).await.map_err(|error| ToolError::refused(error.sentence))?;

@@ -11,7 +11,7 @@ fn answer(text: &str) -> RunAnswer {
 
 fn scope(caller: &str) -> Scope {
     let caller = Caller { namespace: "shop".to_owned(), service_account: caller.to_owned() };
-    Scope { agent: "shop/support".to_owned(), caller: Some(caller) }
+    Scope { door: Door::Run, agent: "shop/support".to_owned(), caller: Some(caller) }
 }
 
 fn key(body: u8) -> IdempotencyKey {
