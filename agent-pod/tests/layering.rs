@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("agent-pod-import", &["agent-pod-config", "agent-pod-core", "astromesh-crds"]),
     ("agent-pod-infra", &["agent-pod-core", "astromesh-egress"]),
     ("agent-pod-runtime", &["agent-pod-config", "agent-pod-core", "agent-pod-infra", "astromesh-crds"]),
-    ("agent-pod-api", &["agent-pod-core"]),
+    ("agent-pod-api", &["agent-pod-core", "astromesh-egress"]),
     ("agent-pod", &["agent-pod-api", "agent-pod-import", "agent-pod-runtime"]),
     ("astromesh-operator", &["agent-pod-config", "astromesh-crds", "astromesh-egress"]),
     ("astromesh-e2e", &["astromesh-crds"]),

@@ -27,12 +27,14 @@ use tokio::task::JoinSet;
 #[derive(Clone)]
 struct Said {
     status: u16,
+    location: String,
     pieces: Vec<String>,
     asked: Arc<Mutex<Vec<(http::HeaderMap, String, Value)>>>,
 }
 
 struct Server {
     said: Said,
+    url: String,
     remote: Remote,
     token: std::path::PathBuf,
     _folder: TempDir,
@@ -46,14 +48,18 @@ async fn answer(State(said): State<Said>, request: Request) -> Response {
     said.asked.lock().unwrap().push((parts.headers, parts.uri.path().to_owned(), body));
     let pieces = said.pieces.into_iter().map(|piece| Ok::<_, std::convert::Infallible>(Bytes::from(piece)));
     let body = Body::from_stream(futures::stream::iter(pieces));
-    Response::builder().status(said.status).header("x-run-id", "r-1").body(body).unwrap()
+    Response::builder().status(said.status).header("x-run-id", "r-1").header("location", said.location).body(body).unwrap()
 }
 
 impl Server {
     async fn start(status: u16, pieces: &[&str]) -> Self {
+        Self::at(status, "/", pieces).await
+    }
+
+    async fn at(status: u16, location: &str, pieces: &[&str]) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
-        let said = Said { status, pieces, asked: Arc::default() };
+        let said = Said { status, location: location.to_owned(), pieces, asked: Arc::default() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(said.clone());
@@ -63,7 +69,7 @@ impl Server {
         let token = folder.path().join("token");
         fs::write(&token, "first\n").unwrap();
         let remote = Remote::new(&base, "billing", token.clone()).unwrap();
-        Self { said, remote, token, _folder: folder, _task: task }
+        Self { said, url: base, remote, token, _folder: folder, _task: task }
     }
 
     /// The events of a run, or why there is none.
@@ -242,4 +248,80 @@ async fn an_agent_that_cannot_be_reached_yet_is_tried_again() {
     task.spawn(async move { axum::serve(listener, router).await.unwrap() });
     assert_ne!(run.await.err().unwrap().code, ErrorCode::Draining);
     assert_eq!(said.asked.lock().unwrap().len(), 1);
+}
+
+/// An answer that no run has: each field beyond every bound.
+fn lies() -> Value {
+    let counts = json!({"calls": u64::MAX, "tokensIn": 1_u64 << 63, "tokensOut": u64::MAX, "tokensCached": u64::MAX,
+        "cost": "79000000000000000000000000000"});
+    let mut of_model = counts.clone();
+    of_model["provider"] = json!("p");
+    of_model["model"] = json!("m");
+    let mut usage = counts;
+    usage["byModel"] = json!(vec![of_model; 100]);
+    let step = json!({"type": "tool", "name": "t", "arguments": [0, 0, 0, 0], "result": "r", "ok": true});
+    let large = json!({"type": "tool", "name": "large", "arguments": vec![0; 140_000], "result": "r", "ok": true});
+    let attempt = json!({"provider": "p", "model": "m", "outcome": "ok"});
+    json!({"type": "done", "answer": "Trust me.", "usage": usage, "steps": [vec![large], vec![step; 2000]].concat(),
+        "attempts": vec![attempt; 2000], "degraded": vec!["x"; 5000], "handoff": {"agent": "shop/x", "note": "n".repeat(100_000)}})
+}
+
+#[rstest]
+#[case::whole(false)]
+#[case::as_events(true)]
+#[tokio::test]
+async fn what_another_pod_says_of_itself_is_bounded(#[case] streaming: bool) {
+    let text = if streaming { format!("data: {}\n\n", lies()) } else { lies().to_string() };
+    let events = Server::start(200, &[&text]).await.run(streaming).await.unwrap();
+    let [TurnEvent::Done(answer)] = &events[..] else { panic!("{events:?}") };
+    let usage = &answer.usage;
+    let trillion = 1_000_000_000_000;
+    assert_eq!((usage.tokens_in, usage.tokens_out, usage.tokens_cached), (trillion, trillion, trillion));
+    assert_eq!((usage.cost.to_string().as_str(), usage.by_model.len()), ("1000000", 64));
+    assert_eq!((usage.by_model[0].calls, usage.by_model[0].tokens_in), (trillion, trillion));
+    assert_eq!((answer.steps.len(), answer.attempts.len(), answer.degraded.len()), (1024, 1024, 64));
+    assert_eq!((&answer.steps[0].arguments, &answer.steps[1].arguments), (&Value::Null, &json!([0, 0, 0, 0])));
+    assert_eq!(answer.handoff.as_ref().unwrap().note.as_ref().unwrap().len(), 32_000);
+}
+
+#[tokio::test]
+async fn a_flood_of_events_is_taken_up_to_a_bound() {
+    let step = json!({"type": "step", "stepType": "tool", "name": "t", "ok": true, "result": "x".repeat(10_000)});
+    let frames = std::iter::repeat_n(step, 2000).chain([done()]);
+    let text: String = frames.map(|frame| format!("data: {frame}\n\n")).collect();
+    let events = Server::start(200, &[&text]).await.run(true).await.unwrap();
+    assert_eq!(events.len(), 1025);
+    let told: usize = events
+        .iter()
+        .map(|event| if let TurnEvent::Step(step) = event { step.result.len() } else { 0 })
+        .sum();
+    assert_eq!(told, 4 * 1024 * 1024);
+    assert!(matches!(events.last(), Some(TurnEvent::Done(_))));
+}
+
+#[tokio::test]
+async fn an_approval_of_a_release_before_this_one_is_known_by_its_call() {
+    let required = |more: Value| {
+        let mut event = json!({"type": "approval_required", "id": "a", "name": "refund", "arguments": {}, "expiresAt": "t"});
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        format!("data: {event}\n\n")
+    };
+    let text = required(json!({})) + &required(json!({"callId": "c"})) + &format!("data: {}\n\n", done());
+    let events = Server::start(200, &[&text]).await.run(true).await.unwrap();
+    let ids: Vec<_> = events
+        .iter()
+        .filter_map(|event| {
+            if let TurnEvent::ApprovalRequired { id, call_id, .. } = event { Some((id.as_str(), call_id.as_str())) } else { None }
+        })
+        .collect();
+    assert_eq!(ids, [("a", "a"), ("a", "c")]);
+}
+
+#[tokio::test]
+async fn a_redirect_takes_the_token_nowhere() {
+    let elsewhere = Server::start(200, &[&done().to_string()]).await;
+    let server = Server::at(307, &elsewhere.url, &[""]).await;
+    let error = server.run(false).await.unwrap_err();
+    assert!(error.message.contains("answered 307"), "{error}");
+    assert!(elsewhere.said.asked.lock().unwrap().is_empty());
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod callers;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod import;
@@ -26,6 +28,8 @@ mod stop;
 mod stores;
 #[cfg(test)]
 mod teams;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod tools;
 #[cfg(test)]

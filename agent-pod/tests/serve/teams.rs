@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::harness::{Folder, Pod};
+use crate::tokens;
 
 /// A few words of an agent's system prompt, and what its model says.
 type Replies = (String, VecDeque<Value>);
@@ -240,7 +241,8 @@ async fn agents_in_a_circle_are_reported_with_file_and_path_and_the_others_serve
 }
 
 /// A pod on a document of this agent, and the folder that holds it.
-async fn pod_of(agent: Value, peers: &[Value], model: &str, replace: &[(&str, &str)]) -> (Pod, TempDir) {
+pub(crate) async fn pod_of(agent: Value, peers: &[Value], model: &str, replace: &[(&str, &str)]) -> (Pod, TempDir) {
+    let account = format!("{}-agent", agent["metadata"]["name"].as_str().unwrap());
     let provider = serde_json::from_value(json!({
         "apiVersion": "astromesh.io/v1alpha1", "kind": "Provider", "metadata": {"name": "m", "namespace": "shop"},
         "spec": {"type": "openai_compat", "endpoint": model, "models": [{"name": "m"}]},
@@ -266,16 +268,18 @@ async fn pod_of(agent: Value, peers: &[Value], model: &str, replace: &[(&str, &s
         text = text.replace(from, to);
     }
     let folder = tempfile::tempdir().unwrap();
-    let (document, token) = (folder.path().join("document.json"), folder.path().join("token"));
+    let [document, trust, token] = ["document.json", "trust.json", "token"].map(|name| folder.path().join(name));
     fs::write(&document, text).unwrap();
-    fs::write(&token, "t0ken\n").unwrap();
-    let arguments = ["--document", document.to_str().unwrap(), "--token-file", token.to_str().unwrap()];
+    fs::write(&trust, tokens::trust()).unwrap();
+    fs::write(&token, tokens::token("shop", &account)).unwrap();
+    let [document, trust, token] = [&document, &trust, &token].map(|path| path.to_str().unwrap());
+    let arguments = ["--document", document, "--trust", trust, "--token-file", token];
     let pod = Pod::start(&arguments, &[]).await;
     pod.await_state("a revision", |state| state["revision"].is_string()).await;
     (pod, folder)
 }
 
-fn manifest(name: &str, prompt: &str, more: Value) -> Value {
+pub(crate) fn manifest(name: &str, prompt: &str, more: Value) -> Value {
     let mut spec = json!({"model": {"candidates": [{"providerRef": {"name": "m"}}]}, "prompts": {"system": prompt}, "access": {"mode": "none"}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     json!({"apiVersion": "astromesh.io/v1alpha1", "kind": "Agent", "metadata": {"name": name, "namespace": "shop"}, "spec": spec})

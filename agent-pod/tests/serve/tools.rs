@@ -216,14 +216,19 @@ async fn an_approval_by_rest_lets_the_call_go_or_not(#[case] decision: &str, #[c
     };
     let mut stream = run.bytes_stream();
     let mut text = String::new();
-    while !text.contains("approval_required") {
+    while !text.contains("approval_required") || !text.ends_with("\n\n") {
         text.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
     }
-    assert!(text.contains("\"expiresAt\":\"20"), "{text}");
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let asked = events.into_iter().find(|event| event["type"] == "approval_required").unwrap();
+    let id = asked["id"].as_str().unwrap();
+    assert!(asked["callId"] == "call_1" && asked["expiresAt"].as_str().unwrap().starts_with("20"), "{asked}");
     assert_eq!(running.world.called.lock().unwrap().len(), 0, "it did not wait");
-    assert_eq!(approve("other", json!({"decision": "approve"})).await.unwrap().status(), 404);
-    assert_eq!(approve("call_1", json!({"decision": "perhaps"})).await.unwrap().status(), 422);
-    assert_eq!(approve("call_1", json!({"decision": decision})).await.unwrap().status(), 200);
+    for guessed in ["other", "call_1", run_id.as_str()] {
+        assert_eq!(approve(guessed, json!({"decision": "approve"})).await.unwrap().status(), 404);
+    }
+    assert_eq!(approve(id, json!({"decision": "perhaps"})).await.unwrap().status(), 422);
+    assert_eq!(approve(id, json!({"decision": decision})).await.unwrap().status(), 200);
     while let Some(chunk) = stream.next().await {
         text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
     }
@@ -240,7 +245,7 @@ async fn an_approval_by_rest_lets_the_call_go_or_not(#[case] decision: &str, #[c
         (&json!(decision), &json!("anonymous"))
     );
     assert_eq!(running.world.called.lock().unwrap().len(), called);
-    let late = approve("call_1", json!({"decision": "approve"})).await.unwrap();
+    let late = approve(id, json!({"decision": "approve"})).await.unwrap();
     assert_eq!(late.status(), 409);
     assert_eq!(late.json::<Value>().await.unwrap()["error"]["code"], "already_decided");
 }

@@ -118,9 +118,10 @@ async fn answers_end_at_texts(#[case] stop: Value, #[case] expected: &[&str]) {
     &["messages[0].content", "messages[1].content[0]", "messages[1].content[1].text", "messages[1].content[2].type"])]
 #[case::images(request(&json!({"messages": [{"role": "user", "content": [
         {"type": "image_url"}, {"type": "image_url", "image_url": {}}, {"type": "image_url", "image_url": {"url": "file:///x"}},
-        {"type": "image_url", "image_url": "x"}]}]})),
+        {"type": "image_url", "image_url": "x"}, {"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest/meta-data/"}},
+        {"type": "image_url", "image_url": "http://localhost:6379/"}]}]})),
     &["messages[0].content[0].image_url", "messages[0].content[1].image_url.url", "messages[0].content[2].image_url.url",
-      "messages[0].content[3].image_url"])]
+      "messages[0].content[3].image_url", "messages[0].content[4].image_url.url", "messages[0].content[5].image_url"])]
 #[case::assistant(request(&json!({"messages": [{"role": "assistant"}, {"role": "assistant", "tool_calls": [{}]}]})),
     &["messages[0].content", "messages[1].tool_calls[0].id", "messages[1].tool_calls[0].function"])]
 #[case::tool(request(&json!({"messages": [{"role": "tool"}]})), &["messages[0].tool_call_id", "messages[0].content"])]

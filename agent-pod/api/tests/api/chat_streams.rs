@@ -127,6 +127,34 @@ async fn the_head_waits_for_the_first_word() {
     control.dropped().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_run_that_works_in_silence_has_its_head_within_a_second_and_comments_after() {
+    let agents = FakeAgents::support();
+    let control = agents.script();
+    let began = tokio::time::Instant::now();
+    let answer = send(router(state(agents.clone())), ask(false)).await;
+    assert_eq!((answer.status().as_u16(), began.elapsed().as_secs()), (200, 1));
+    assert_eq!(answer.headers()["x-run-id"], "run-1");
+    let mut chunks = answer.into_body().into_data_stream();
+    let comment = chunks.next().await.unwrap().unwrap();
+    assert!(comment.starts_with(b":") && began.elapsed().as_secs() <= 16, "{comment:?} after {:?}", began.elapsed());
+    control.emit(token("It "));
+    assert_eq!(next(&mut chunks).await["choices"][0]["delta"]["role"], "assistant");
+    assert_eq!(next(&mut chunks).await["choices"][0]["delta"]["content"], "It ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_after_the_head_is_told_in_the_stream() {
+    let agents = FakeAgents::support();
+    let control = agents.script();
+    let answer = send(router(state(agents.clone())), ask(false)).await;
+    assert_eq!(answer.status(), 200);
+    control.emit(failed(ErrorCode::AllProvidersFailed));
+    let mut chunks = answer.into_body().into_data_stream();
+    assert_eq!(next(&mut chunks).await["error"]["code"], "all_providers_failed");
+    assert!(chunks.next().await.is_none(), "no end mark follows");
+}
+
 #[tokio::test]
 async fn a_caller_that_leaves_before_the_first_word_takes_the_run_along() {
     let agents = FakeAgents::support();

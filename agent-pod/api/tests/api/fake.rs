@@ -30,6 +30,8 @@ pub(crate) struct FakeAgents {
     pub(crate) memory: Arc<TableStore>,
     pub(crate) meanings: Arc<TableMeanings>,
     pub(crate) rulings: Mutex<Vec<Ruling>>,
+    /// What the calls of tools carried beside their bodies.
+    pub(crate) executed: Mutex<Vec<RunOptions>>,
 }
 
 enum Script {
@@ -87,6 +89,7 @@ impl FakeAgents {
             scripts: Mutex::default(),
             starts: Mutex::default(),
             rulings: Mutex::default(),
+            executed: Mutex::default(),
             memory: Arc::default(),
             meanings: Arc::default(),
         })
@@ -180,7 +183,8 @@ impl AgentService for FakeAgents {
         self.agent(agent).map(|_| AgentHistory::new("shop", agent, stores))
     }
 
-    async fn execute(&self, _: &str, request: ToolRequest, _: RunOptions) -> Result<Executed, RunError> {
+    async fn execute(&self, _: &str, request: ToolRequest, options: RunOptions) -> Result<Executed, RunError> {
+        self.executed.lock().unwrap().push(options);
         if request.tool != "get_order" {
             return Err(RunError::new(ErrorCode::ToolNotFound, "there is no such tool"));
         }

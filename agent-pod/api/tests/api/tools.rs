@@ -65,6 +65,54 @@ async fn a_tool_is_executed_by_its_name(#[case] body: serde_json::Value, #[case]
     }
 }
 
+const CALL: &str = r#"{"agent": "support", "tool": "get_order"}"#;
+
+#[rstest]
+#[case::timeout("x-request-timeout-ms", "abc", "X-Request-Timeout-Ms")]
+#[case::no_time("x-request-timeout-ms", "0", "X-Request-Timeout-Ms")]
+#[case::depth("x-astromesh-depth", "99", "X-Astromesh-Depth")]
+#[case::tokens("x-astromesh-tokens-left", "-1", "X-Astromesh-Tokens-Left")]
+#[case::key("idempotency-key", "a b", "Idempotency-Key")]
+#[tokio::test]
+async fn a_header_that_makes_no_sense_is_422_as_of_a_run(
+    #[case] name: &'static str,
+    #[case] value: &str,
+    #[case] path: &str,
+) {
+    let agents = FakeAgents::support();
+    let answer = call(&agents, with_header(post("/v1/tools/execute", CALL), name, value)).await;
+    assert_eq!(answer.failure(), (422, "validation_failed".to_owned()));
+    assert_eq!(answer.json()["error"]["details"]["problems"][0]["path"], path);
+    let answer = call(&agents, with_header(post("/v1/tools/execute", "{}"), name, value)).await;
+    let problems = answer.json()["error"]["details"]["problems"].clone();
+    let named: Vec<_> = problems.as_array().unwrap().iter().map(|problem| problem["path"].as_str().unwrap()).collect();
+    assert_eq!(named, ["agent", "tool", path], "with what is wrong in the body");
+    assert!(agents.executed.lock().unwrap().is_empty());
+}
+
+#[rstest]
+#[case::an_agent("shop/lead-agent", 3, Some(50))]
+#[case::an_app("shop/web", 0, None)]
+#[tokio::test]
+async fn headers_of_a_run_hold_for_a_call_of_a_tool(#[case] account: &str, #[case] depth: u32, #[case] left: Option<u64>) {
+    let agents = FakeAgents::support();
+    let headers = [
+        ("authorization", format!("Bearer {account}")),
+        ("x-request-timeout-ms", "1500".to_owned()),
+        ("x-astromesh-depth", "3".to_owned()),
+        ("x-astromesh-tokens-left", "50".to_owned()),
+        ("idempotency-key", "k".to_owned()),
+    ];
+    let request = headers
+        .iter()
+        .fold(post("/v1/tools/execute", CALL), |request, (name, value)| with_header(request, name, value));
+    assert_eq!(call(&agents, request).await.status, 200);
+    let options = agents.executed.lock().unwrap().remove(0);
+    assert_eq!((options.depth, options.tokens_max), (depth, left));
+    assert_eq!(options.timeout, Some(std::time::Duration::from_millis(1500)));
+    assert_eq!(options.idempotency.unwrap().key, "k");
+}
+
 #[tokio::test]
 async fn tools_are_listed_for_those_who_may_call() {
     let agents = FakeAgents::new([agent("support", namespace("shop"))]);

@@ -7,6 +7,8 @@ mod chat;
 #[cfg(test)]
 mod episodes;
 #[cfg(test)]
+mod execute;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod guardrails;

@@ -270,8 +270,8 @@ async fn whoever_decides_on_the_run_decides_on_what_its_workers_do() {
     let mut run = Arc::clone(&lead).start(ask("?"), streamed(), ());
     let answer = loop {
         match run.events.next().await.unwrap() {
-            TurnEvent::ApprovalRequired { id, name, .. } => {
-                assert_eq!((id.as_str(), name.as_str()), ("billing.call_0", "helper"));
+            TurnEvent::ApprovalRequired { id, call_id, name, .. } => {
+                assert_eq!((id.as_str(), call_id.as_str(), name.as_str()), ("billing.secret-1", "call_0", "helper"));
                 let ruling =
                     Ruling { decision: Decision::Approve, reason: Some("fine".to_owned()), by: "ada".to_owned() };
                 run.desk.decide(&id, ruling).unwrap();

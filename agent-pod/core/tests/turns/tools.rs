@@ -13,7 +13,7 @@ use agent_pod_core::model::{ModelError, ModelEvent};
 use agent_pod_core::service::RunOptions;
 use agent_pod_core::testing::{Scripted, ScriptedModel};
 use agent_pod_core::tool::{
-    ApprovalSettings, Arguments, Decision, Limits, Permissions, RateLimit, Registered, Ruling, Tool, ToolError,
+    ApprovalSettings, Arguments, Decision, DeskError, Limits, Permissions, RateLimit, Registered, Ruling, Tool, ToolError,
     ToolKind, ToolSet, ToolSpec,
 };
 use async_trait::async_trait;
@@ -329,11 +329,13 @@ async fn a_call_waits_for_a_person(
     let mut seen = Vec::new();
     while let Some(event) = run.events.next().await {
         seen.push(event.name());
-        if let TurnEvent::ApprovalRequired { id, name, expires_at, .. } = &event {
+        if let TurnEvent::ApprovalRequired { id, call_id, name, expires_at, .. } = &event {
             assert_eq!(
-                (id.as_str(), name.as_str(), expires_at.as_str()),
+                (call_id.as_str(), name.as_str(), expires_at.as_str()),
                 ("c1", "get_order", "2026-01-02T03:04:25.000Z")
             );
+            let guessed = Ruling { decision: Decision::Approve, reason: None, by: "anybody".to_owned() };
+            assert_eq!(run.desk.decide(call_id, guessed), Err(DeskError::Unknown), "the model's id approves nothing");
             assert_eq!(count.load(Ordering::SeqCst), 0, "it did not wait");
             if let Some(decision) = decision {
                 let by = "system:serviceaccount:shop:ada".to_owned();
@@ -415,15 +417,17 @@ async fn a_turn_that_is_dropped_stops_its_tools_and_approvals() {
     let count = Arc::default();
     let model = ScriptedModel::new([calls(&[order("c1")])]);
     let agent = Fixture::new([("openai", model)]).tool_set(guarded(&count)).agent();
+    let mut asked = String::new();
     let mut run = agent.start(ask("Refund."), streamed(), ());
     while let Some(event) = run.events.next().await {
-        if matches!(event, TurnEvent::ApprovalRequired { .. }) {
+        if let TurnEvent::ApprovalRequired { id, .. } = event {
+            asked = id;
             break;
         }
     }
     let desk = Arc::clone(&run.desk);
     drop(run);
     let ruling = Ruling { decision: Decision::Approve, reason: None, by: "late".to_owned() };
-    assert!(desk.decide("c1", ruling).is_err());
+    assert_eq!(desk.decide(&asked, ruling), Err(DeskError::Over));
     assert_eq!(count.load(Ordering::SeqCst), 0);
 }
