@@ -46,7 +46,9 @@ impl Authority<'_> {
             Some(caller) => caller.is_agent(),
             None => {
                 let token = self.credentials.token();
-                token.and_then(|token| self.agents.verifier().verify(token).ok()).is_some_and(|caller| caller.is_agent())
+                token
+                    .and_then(|token| self.agents.verifier().verify(token).ok())
+                    .is_some_and(|caller| caller.is_agent())
             }
         }
     }

@@ -48,7 +48,12 @@ async fn answer(State(said): State<Said>, request: Request) -> Response {
     said.asked.lock().unwrap().push((parts.headers, parts.uri.path().to_owned(), body));
     let pieces = said.pieces.into_iter().map(|piece| Ok::<_, std::convert::Infallible>(Bytes::from(piece)));
     let body = Body::from_stream(futures::stream::iter(pieces));
-    Response::builder().status(said.status).header("x-run-id", "r-1").header("location", said.location).body(body).unwrap()
+    Response::builder()
+        .status(said.status)
+        .header("x-run-id", "r-1")
+        .header("location", said.location)
+        .body(body)
+        .unwrap()
 }
 
 impl Server {
@@ -291,10 +296,8 @@ async fn a_flood_of_events_is_taken_up_to_a_bound() {
     let text: String = frames.map(|frame| format!("data: {frame}\n\n")).collect();
     let events = Server::start(200, &[&text]).await.run(true).await.unwrap();
     assert_eq!(events.len(), 1025);
-    let told: usize = events
-        .iter()
-        .map(|event| if let TurnEvent::Step(step) = event { step.result.len() } else { 0 })
-        .sum();
+    let told: usize =
+        events.iter().map(|event| if let TurnEvent::Step(step) = event { step.result.len() } else { 0 }).sum();
     assert_eq!(told, 4 * 1024 * 1024);
     assert!(matches!(events.last(), Some(TurnEvent::Done(_))));
 }
@@ -302,7 +305,8 @@ async fn a_flood_of_events_is_taken_up_to_a_bound() {
 #[tokio::test]
 async fn an_approval_of_a_release_before_this_one_is_known_by_its_call() {
     let required = |more: Value| {
-        let mut event = json!({"type": "approval_required", "id": "a", "name": "refund", "arguments": {}, "expiresAt": "t"});
+        let mut event =
+            json!({"type": "approval_required", "id": "a", "name": "refund", "arguments": {}, "expiresAt": "t"});
         event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         format!("data: {event}\n\n")
     };
@@ -311,7 +315,11 @@ async fn an_approval_of_a_release_before_this_one_is_known_by_its_call() {
     let ids: Vec<_> = events
         .iter()
         .filter_map(|event| {
-            if let TurnEvent::ApprovalRequired { id, call_id, .. } = event { Some((id.as_str(), call_id.as_str())) } else { None }
+            if let TurnEvent::ApprovalRequired { id, call_id, .. } = event {
+                Some((id.as_str(), call_id.as_str()))
+            } else {
+                None
+            }
         })
         .collect();
     assert_eq!(ids, [("a", "a"), ("a", "c")]);

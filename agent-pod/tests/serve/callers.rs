@@ -75,7 +75,10 @@ impl Running {
     fn sent(&self) -> Vec<String> {
         let asked = self.world.asked.lock().unwrap();
         let messages = asked.last().unwrap()["messages"].as_array().unwrap();
-        messages.iter().map(|m| format!("{}: {}", m["role"].as_str().unwrap(), m["content"].as_str().unwrap())).collect()
+        messages
+            .iter()
+            .map(|m| format!("{}: {}", m["role"].as_str().unwrap(), m["content"].as_str().unwrap()))
+            .collect()
     }
 }
 
@@ -120,7 +123,10 @@ async fn nobody_of_this_machine_hands_a_conversation_over() {
     let answer = pod.ask("a", &handed_over()).bearer_auth(token("shop", "x-agent")).send().await.unwrap();
     assert_eq!(answer.status(), 403);
     let body: Value = answer.json().await.unwrap();
-    assert_eq!((&body["error"]["code"], &body["error"]["details"]["problems"][0]["path"]), (&json!("forbidden"), &json!("handoff")));
+    assert_eq!(
+        (&body["error"]["code"], &body["error"]["details"]["problems"][0]["path"]),
+        (&json!("forbidden"), &json!("handoff"))
+    );
     assert!(running.world.asked.lock().unwrap().is_empty(), "no model has seen it");
 }
 
@@ -143,8 +149,8 @@ async fn in_a_cluster_an_agents_token_does(#[case] account: Option<(&str, &str)>
 }
 
 #[rstest]
-#[case::topics("topic_filter", json!({"type": "topic_filter", "topics": ["pirate"]}))]
-#[case::words("content_filter", json!({"type": "content_filter", "keywords": ["pirate"]}))]
+#[case::topics("topic_filter", json!({"type": "topic_filter", "action": "block", "topics": ["pirate"]}))]
+#[case::words("content_filter", json!({"type": "content_filter", "action": "block", "keywords": ["pirate"]}))]
 #[tokio::test]
 async fn what_an_agent_hands_over_is_held_against_the_rules(#[case] kind: &str, #[case] rule: Value) {
     let running = Running::start(&[]).await;
@@ -216,8 +222,10 @@ async fn told(call: reqwest::RequestBuilder) -> (u16, Value) {
 const WEBHOOKS: &str = "  tools:\n    - {name: t, type: webhook, webhook: {url: URL/contact}}\n    - {name: slow, type: webhook, webhook: {url: URL/slow}}\n";
 
 #[rstest]
-#[case::tool_results("  guardrails: {input: [{type: pii_detection, scope: [message, tool_results]}]}\n")]
-#[case::output("  guardrails: {output: [{type: pii_detection}]}\n")]
+#[case::tool_results(
+    "  guardrails: {input: [{type: pii_detection, action: redact, scope: [message, tool_results]}]}\n"
+)]
+#[case::output("  guardrails: {output: [{type: pii_detection, action: redact}]}\n")]
 #[tokio::test]
 async fn the_tool_door_is_held_against_the_rules(#[case] rules: &str) {
     let running = Running::start(&[]).await;
@@ -230,7 +238,8 @@ async fn the_tool_door_is_held_against_the_rules(#[case] rules: &str) {
 async fn a_keyed_call_of_a_tool_is_carried_out_once() {
     let running = Running::start(&[]).await;
     let (pod, _folder) = running.agent(WEBHOOKS).await;
-    let keyed = |tool: &str, arguments: &Value, key: &str| execute(&pod, tool, arguments).header("idempotency-key", key);
+    let keyed =
+        |tool: &str, arguments: &Value, key: &str| execute(&pod, tool, arguments).header("idempotency-key", key);
     let first = told(keyed("t", &json!({"a": 1}), "k")).await;
     assert_eq!((first.0, &first.1["ok"]), (200, &json!(true)));
     assert_eq!(told(keyed("t", &json!({"a": 1}), "k")).await, first, "the same answer again");
@@ -307,7 +316,10 @@ async fn a_stream_of_a_run_that_works_in_silence_has_its_head() {
     // The tool ends only when the head is here.
     let answer = pod.http.post(format!("{}/v1/chat/completions", pod.api)).json(&body).send();
     let answer = tokio::time::timeout(Duration::from_secs(10), answer).await.unwrap().unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()),
+        (200, "text/event-stream")
+    );
     running.world.gate.add_permits(1);
     let text = answer.text().await.unwrap();
     assert!(text.contains("\"content\":\"Done.\"") && text.ends_with("data: [DONE]\n\n"), "{text}");

