@@ -247,7 +247,7 @@ async fn an_agent_that_cannot_be_reached_yet_is_tried_again() {
     let mut run = Box::pin(remote.start(request, RunOptions::default()));
     assert!(tokio::time::timeout(Duration::from_millis(50), &mut run).await.is_err(), "it has given up at once");
     let listener = tokio::net::TcpListener::bind(free).await.unwrap();
-    let said = Said { status: 404, pieces: Vec::new(), asked: Arc::default() };
+    let said = Said { status: 404, location: "/".to_owned(), pieces: Vec::new(), asked: Arc::default() };
     let mut task = JoinSet::new();
     let router = Router::new().fallback(answer).with_state(said.clone());
     task.spawn(async move { axum::serve(listener, router).await.unwrap() });
@@ -266,8 +266,9 @@ fn lies() -> Value {
     usage["byModel"] = json!(vec![of_model; 100]);
     let step = json!({"type": "tool", "name": "t", "arguments": [0, 0, 0, 0], "result": "r", "ok": true});
     let large = json!({"type": "tool", "name": "large", "arguments": vec![0; 140_000], "result": "r", "ok": true});
+    let steps = [vec![large], vec![step; 2000]].concat();
     let attempt = json!({"provider": "p", "model": "m", "outcome": "ok"});
-    json!({"type": "done", "answer": "Trust me.", "usage": usage, "steps": [vec![large], vec![step; 2000]].concat(),
+    json!({"type": "done", "answer": "Trust me.", "usage": usage, "steps": steps,
         "attempts": vec![attempt; 2000], "degraded": vec!["x"; 5000], "handoff": {"agent": "shop/x", "note": "n".repeat(100_000)}})
 }
 
