@@ -15,6 +15,7 @@
 
 mod compile;
 mod document;
+mod pattern;
 mod state;
 mod trust;
 
@@ -23,5 +24,6 @@ pub use compile::{
     ProblemKind, Resources, agents_of, compile, permits, provider_problem,
 };
 pub use document::*;
+pub use pattern::{PATTERN_BYTES_MAX, PATTERN_PLACES_MAX, PatternBudget};
 pub use state::*;
 pub use trust::Trust;

@@ -620,3 +620,18 @@ fn a_regular_expression_that_cannot_be_used_is_named_with_its_path(#[case] patte
     assert_eq!((problem.path.as_str(), problem.kind), ("spec.guardrails.output[0].patterns[1]", ProblemKind::Invalid));
     assert!(problem.message.starts_with(message), "{}", problem.message);
 }
+
+#[test]
+fn regular_expressions_of_one_agent_have_one_budget() {
+    let rules: Vec<_> = (0..16)
+        .map(|rule| {
+            let patterns: Vec<_> = (0..64).map(|index| format!(r"\w{{1,256}}{rule}x{index}")).collect();
+            json!({"type": "content_filter", "patterns": patterns})
+        })
+        .collect();
+    let agent = guarded(json!({"input": rules.clone(), "output": rules}));
+    let compilation = compiled(&[agent], &[provider_value("openai"), provider_value("local")]);
+    let [problem] = compilation.problems.as_slice() else { panic!("{:?}", compilation.problems) };
+    assert_eq!((problem.path.as_str(), problem.kind), ("spec.guardrails.input[0].patterns[1]", ProblemKind::Invalid));
+    assert!(problem.message.contains("those of one agent may take 8 MiB together; use smaller counts"), "{problem}");
+}

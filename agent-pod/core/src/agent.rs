@@ -142,7 +142,10 @@ impl Events {
     pub async fn token(&self, text: String) -> bool {
         let goes_out = self.streaming && self.aloud;
         if goes_out {
-            let text = self.outgoing.as_ref().map_or_else(|| text.clone(), |outgoing| outgoing.feed(&text, false));
+            let text = match &self.outgoing {
+                Some(outgoing) => outgoing.feed(text, false).await,
+                None => text,
+            };
             if !text.is_empty() {
                 self.send(TurnEvent::Token(text)).await;
             }

@@ -12,17 +12,18 @@ mod phrase;
 mod pii;
 mod rule;
 mod scan;
+mod screening;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use flow::Flow;
 pub use pattern::PatternError;
 pub use pii::Entity;
 pub use rule::{CheckSettings, Rule, RuleSettings};
 pub use scan::WINDOW;
+pub use screening::ScreenedJson;
 
 /// Which way a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,7 +131,9 @@ pub struct Block {
 pub enum Subject {
     /// What the user says now.
     Message,
-    /// What was said before and is brought by the caller: it is redacted, but blocks nothing any more.
+    /// What the caller brings beside it: variables of the prompt, its own tools. How long it is has no bound here.
+    Context,
+    /// What was said before and is brought by the caller: a rule that blocks withholds it, and the run goes on.
     History,
     /// What a tool has said to the model.
     ToolResult,
@@ -165,7 +168,13 @@ impl Guardrails {
         Self { input: input.into(), output: output.into() }
     }
 
-    /// Holds a whole text against the rules.
+    /// Whether both are the same compiled rules, not only equal ones.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.input, &other.input) && Arc::ptr_eq(&self.output, &other.output)
+    }
+
+    /// Holds a whole text against the rules, at once: for texts that are known to be short.
     #[must_use]
     pub fn screen(&self, subject: Subject, text: &str) -> Screened {
         let mut flow = self.flow(subject);
@@ -174,38 +183,7 @@ impl Guardrails {
         Screened { text, hits, block }
     }
 
-    /// Holds every text within a JSON value against the rules, in place.
-    pub fn screen_json(&self, subject: Subject, value: &mut Value) -> Screened {
-        let mut all = Screened::default();
-        self.walk(subject, value, &mut all);
-        all
-    }
-
-    fn walk(&self, subject: Subject, value: &mut Value, all: &mut Screened) {
-        match value {
-            Value::String(text) => {
-                let screened = self.screen(subject, text);
-                *text = screened.text;
-                all.hits.extend(screened.hits);
-                all.block = all.block.take().or(screened.block);
-            }
-            // A number can be one of those that are looked for.
-            Value::Number(number) => {
-                let written = number.to_string();
-                let screened = self.screen(subject, &written);
-                if screened.text != written {
-                    *value = Value::String(screened.text);
-                }
-                all.hits.extend(screened.hits);
-                all.block = all.block.take().or(screened.block);
-            }
-            Value::Array(values) => values.iter_mut().for_each(|value| self.walk(subject, value, all)),
-            Value::Object(fields) => fields.values_mut().for_each(|value| self.walk(subject, value, all)),
-            Value::Null | Value::Bool(_) => {}
-        }
-    }
-
-    /// Whether there are rules for what goes out.
+    /// Whether there are rules for texts of this sort.
     #[must_use]
     pub fn screens(&self, subject: Subject) -> bool {
         let (_, rules) = self.rules(subject);
@@ -221,7 +199,9 @@ impl Guardrails {
 
     fn rules(&self, subject: Subject) -> (Direction, &Arc<[Rule]>) {
         match subject {
-            Subject::Message | Subject::History | Subject::ToolResult => (Direction::Input, &self.input),
+            Subject::Message | Subject::Context | Subject::History | Subject::ToolResult => {
+                (Direction::Input, &self.input)
+            }
             Subject::Answer | Subject::Step => (Direction::Output, &self.output),
         }
     }

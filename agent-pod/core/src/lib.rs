@@ -10,7 +10,8 @@
 //! - Everything that a turn learns from outside comes through a port: [`model::Model`], [`tool::Tool`],
 //!   [`memory::ConversationStore`], [`memory::episode::EpisodeStore`], [`memory::semantic::SemanticStore`],
 //!   [`embedding::Embedder`], [`ports::Environment`] (clock and ids). Between these a turn is deterministic.
-//! - A turn is one future. Dropping it stops everything that it does; nothing is spawned.
+//! - A turn is one future. Dropping it stops everything that it does; nothing is spawned but slices of work for the
+//!   processor ([`cpu`]), which end with it.
 //! - No HTTP, no files, no Kubernetes: this crate lists no I/O dependency, and a test keeps it so.
 //!
 //! Read in this order: [`agent`], [`pattern`], [`model`], [`memory`], [`service`].
@@ -28,6 +29,7 @@ pub mod prompt;
 pub mod tool;
 
 pub mod access;
+pub mod cpu;
 pub mod error;
 pub mod event;
 pub mod message;

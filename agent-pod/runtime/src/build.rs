@@ -45,6 +45,7 @@ pub struct Builder {
     observer: Arc<dyn RunObserver>,
     models: Models,
     tools: Tools,
+    guardrails: guardrails::Compiled,
     gates: HashMap<String, Gate>,
     book: Book,
 }
@@ -83,6 +84,7 @@ impl Builder {
             observer: ports.observer,
             tools: Tools::new(ports.secrets.clone(), Peers::new(ports.agents)),
             models: Models::new(ports.secrets),
+            guardrails: guardrails::Compiled::default(),
             gates: HashMap::new(),
             book: Book::default(),
         }
@@ -145,6 +147,7 @@ impl Builder {
             entry.gate.configure(entry.gate_settings);
         }
         self.gates.retain(|key, _| agents.contains(key));
+        self.guardrails.retain(|key| agents.contains(key));
         self.tools.take_over(&tools::named(&snapshot));
         self.models.take_over(servers, &models, &agents);
         snapshot
@@ -159,7 +162,7 @@ impl Builder {
     ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
         let prompts = prompts::compile(agent, &path)?;
-        let guardrails = guardrails::compile(agent, &path)?;
+        let guardrails = self.guardrails.of(within.agent, agent.guardrails.as_ref(), &path)?;
         let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
         let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
         let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;

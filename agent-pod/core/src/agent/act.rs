@@ -46,8 +46,8 @@ impl Turn<'_> {
     ) {
         let mut step = Step {
             step_type,
-            name: self.shown(name),
-            result: self.shown(&result.map_or_else(ToString::to_string, ToOwned::to_owned)),
+            name: self.shown(name).await,
+            result: self.shown(&result.map_or_else(ToString::to_string, ToOwned::to_owned)).await,
             ok: result.is_ok(),
             duration_ms: millis(started.elapsed()),
             ..Step::default()
@@ -73,7 +73,7 @@ impl Turn<'_> {
             let mut step = Step {
                 step_type,
                 name,
-                arguments: self.shown_json(&call.arguments),
+                arguments: self.shown_json(&call.arguments).await,
                 result: shown,
                 ok: outcome.ok,
                 duration_ms: millis(duration),
@@ -105,17 +105,17 @@ impl Turn<'_> {
             self.announce(&call).await;
             (None, Outcome::failed(format!("a reply may ask for at most {CALLS_MAX} tools; ask again for the others")))
         };
-        let (outcome, shown) = self.screened(outcome);
+        let (outcome, shown) = self.screened(outcome).await;
         let (id, name) = (call.id.clone(), call.name.clone());
         self.events.send(TurnEvent::ToolResult { id, name, ok: outcome.ok, result: shown.clone() }).await;
         Done { call, approval, outcome, shown, duration: started.elapsed() }
     }
 
     /// What the model gets to see of how a call ended, and what callers get to see of that.
-    pub(super) fn screened(&self, outcome: Outcome) -> (Outcome, String) {
+    pub(super) async fn screened(&self, outcome: Outcome) -> (Outcome, String) {
         let Outcome { result, ok, truncated } = outcome.within(self.agent.tools.limits());
-        let (result, ok) = self.tool_result(result, ok);
-        let shown = self.shown(&result);
+        let (result, ok) = self.tool_result(result, ok).await;
+        let shown = self.shown(&result).await;
         (Outcome { result, ok, truncated }, shown)
     }
 
@@ -152,7 +152,7 @@ impl Turn<'_> {
         let announced = TurnEvent::ToolCall {
             id: call.id.clone(),
             name: call.name.clone(),
-            arguments: self.shown_json(&call.arguments),
+            arguments: self.shown_json(&call.arguments).await,
         };
         self.events.send(announced).await;
     }
@@ -167,7 +167,7 @@ impl Turn<'_> {
             id,
             call_id: call.id.clone(),
             name: call.name.clone(),
-            arguments: self.shown_json(&call.arguments),
+            arguments: self.shown_json(&call.arguments).await,
             expires_at: self.time_after(settings.timeout.min(self.deadline.saturating_duration_since(started))),
         };
         self.events.send(required).await;
@@ -184,7 +184,7 @@ impl Turn<'_> {
         Step {
             step_type: APPROVAL,
             name: call.name.clone(),
-            arguments: self.shown_json(&call.arguments),
+            arguments: self.shown_json(&call.arguments).await,
             result: verdict(ruling.as_ref()),
             ok: record.decision == "approve",
             duration_ms: millis(started.elapsed()),

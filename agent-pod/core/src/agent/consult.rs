@@ -14,7 +14,7 @@ use super::act::{APPROVAL, verdict};
 use super::{Booked, Turn};
 use crate::access::Caller;
 use crate::error::{ErrorCode, RunError};
-use crate::event::{Attempt, RunAnswer, Step, TurnEvent, TurnRequest};
+use crate::event::{RunAnswer, Step, TurnEvent, TurnRequest};
 use crate::peer::{Bill, DEPTH_MAX, Target};
 use crate::service::RunOptions;
 use crate::tool::{Decision, Ruling};
@@ -82,11 +82,11 @@ impl Turn<'_> {
                     self.unless_silenced()?;
                 }
                 TurnEvent::Done(answer) => {
-                    account.settle_answer(&answer);
+                    account.settle_answer(&answer).await;
                     return Ok(*answer);
                 }
                 TurnEvent::Error(error) => {
-                    account.settle_failure(&error);
+                    account.settle_failure(&error).await;
                     return Err(*error);
                 }
                 TurnEvent::Status(_) | TurnEvent::Token(_) => {}
@@ -97,7 +97,7 @@ impl Turn<'_> {
                     let mut waited = self.desk.approval(&own);
                     let asked = (id, call_id.clone());
                     rulings.push(async move { (asked, waited.answer().await) }.boxed());
-                    let (name, arguments) = (self.shown(&name), self.shown_json(&arguments));
+                    let (name, arguments) = (self.shown(&name).await, self.shown_json(&arguments).await);
                     let required = TurnEvent::ApprovalRequired { id: own, call_id, name, arguments, expires_at };
                     self.events.send(required).await;
                 }
@@ -165,13 +165,13 @@ impl Account<'_> {
         let (arguments, begun) = self.open.remove(id).unwrap_or_else(|| (Value::Null, Instant::now()));
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(ruling) = self.asked.remove(id) {
-            self.approval(&name, arguments.clone(), ruling.as_ref());
+            self.approval(&name, arguments.clone(), ruling.as_ref()).await;
         }
         self.tell(Step { step_type: "tool", name, arguments, result, ok, duration_ms, ..Step::default() }).await;
     }
 
     /// Keeps the place of an approval before its call, as in a run of the other agent's own: what it says of it comes last.
-    fn approval(&mut self, name: &str, arguments: Value, ruling: Option<&Ruling>) {
+    async fn approval(&mut self, name: &str, arguments: Value, ruling: Option<&Ruling>) {
         let step = Step {
             step_type: APPROVAL,
             name: name.to_owned(),
@@ -180,7 +180,8 @@ impl Account<'_> {
             ok: ruling.is_some_and(|ruling| ruling.decision == Decision::Approve),
             ..Step::default()
         };
-        let index = self.turn.ledger.step(self.seen(step.clone()));
+        let seen = self.seen(step.clone()).await;
+        let index = self.turn.ledger.step(seen);
         self.told.push((index, step));
     }
 
@@ -192,58 +193,74 @@ impl Account<'_> {
         if matches!(step.step_type, "delegate" | "handoff")
             && let Some(index) = self.told.iter().find(twin).map(|(index, _)| *index)
         {
-            self.turn.ledger.amend(index, self.seen(step.clone()));
+            let seen = self.seen(step.clone()).await;
+            self.turn.ledger.amend(index, seen);
             self.told.iter_mut().filter(|(told, _)| *told == index).for_each(|(_, told)| *told = step.clone());
             return;
         }
-        let mut seen = self.seen(step.clone());
+        let mut seen = self.seen(step.clone()).await;
         seen.index = self.turn.ledger.step(seen.clone());
         self.told.push((seen.index, step));
         self.turn.events.send(TurnEvent::Step(Box::new(seen))).await;
     }
 
     /// The step as callers of this run see it.
-    fn seen(&self, step: Step) -> Step {
+    async fn seen(&self, step: Step) -> Step {
         Step {
-            name: self.turn.shown(&step.name),
+            name: self.turn.shown(&step.name).await,
             agent: step.agent.or_else(|| Some(self.target.name.clone())),
-            arguments: self.turn.shown_json(&step.arguments),
-            result: self.turn.shown(&step.result),
+            arguments: self.turn.shown_json(&step.arguments).await,
+            result: self.turn.shown(&step.result).await,
             ..step
         }
     }
 
-    fn settle_answer(&mut self, answer: &RunAnswer) {
+    /// The same where nobody can wait for it.
+    fn seen_at_once(&self, step: Step) -> Step {
+        let arguments = step.arguments.to_string();
+        let shown = self.turn.shown_at_once(&arguments);
+        Step {
+            name: self.turn.shown_at_once(&step.name),
+            agent: step.agent.or_else(|| Some(self.target.name.clone())),
+            arguments: if shown == arguments { step.arguments } else { Value::String(shown) },
+            result: self.turn.shown_at_once(&step.result),
+            ..step
+        }
+    }
+
+    async fn settle_answer(&mut self, answer: &RunAnswer) {
         drop(self.bill.take());
         for what in &answer.degraded {
             self.turn.ledger.degrade(&format!("{}/{what}", self.target.name));
         }
-        self.settle(&answer.usage, answer.attempts.clone(), answer.steps.clone());
+        // What it has used is booked before anything is waited for.
+        self.turn.ledger.used_by_other(&answer.usage, answer.attempts.clone());
+        self.settle_steps(answer.steps.clone()).await;
     }
 
-    fn settle_failure(&mut self, error: &RunError) {
+    async fn settle_failure(&mut self, error: &RunError) {
         // Within a process the bill says more.
-        if self.bill.take().map(|booked| self.settle_booked(booked)).is_none() {
-            self.settle(&Usage::default(), error.attempts.clone(), Vec::new());
+        let Some(booked) = self.bill.take().map(Booked::with_others) else {
+            self.turn.ledger.used_by_other(&Usage::default(), error.attempts.clone());
+            return;
+        };
+        self.turn.ledger.used_by_other(&booked.usage, booked.attempts);
+        self.settle_steps(booked.steps).await;
+    }
+
+    /// Steps that were told get their full form, the others follow them.
+    async fn settle_steps(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            let seen = self.seen(step.clone()).await;
+            self.settle_step(&step, seen);
         }
     }
 
-    fn settle_booked(&mut self, booked: Booked) {
-        let booked = booked.with_others();
-        self.settle(&booked.usage, booked.attempts, booked.steps);
-    }
-
-    /// Books the whole account: steps that were told get their full form, the others follow them.
-    fn settle(&mut self, usage: &Usage, attempts: Vec<Attempt>, steps: Vec<Step>) {
-        self.turn.ledger.used_by_other(usage, attempts);
-        for step in steps {
-            let place = self.told.iter().position(|(_, told)| same_call(told, &step) && told.agent == step.agent);
-            let told = place.map(|place| self.told.remove(place));
-            let seen = self.seen(step);
-            match told {
-                Some((index, _)) => self.turn.ledger.amend(index, seen),
-                None => drop(self.turn.ledger.step(seen)),
-            }
+    fn settle_step(&mut self, step: &Step, seen: Step) {
+        let place = self.told.iter().position(|(_, told)| same_call(told, step) && told.agent == step.agent);
+        match place.map(|place| self.told.remove(place)) {
+            Some((index, _)) => self.turn.ledger.amend(index, seen),
+            None => drop(self.turn.ledger.step(seen)),
         }
     }
 }
@@ -262,8 +279,11 @@ fn same_call(a: &Step, b: &Step) -> bool {
 /// A run that was given up half way has used something too.
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        if let Some(booked) = self.bill.take() {
-            self.settle_booked(booked);
+        let Some(booked) = self.bill.take().map(Booked::with_others) else { return };
+        self.turn.ledger.used_by_other(&booked.usage, booked.attempts);
+        for step in booked.steps {
+            let seen = self.seen_at_once(step.clone());
+            self.settle_step(&step, seen);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Agent {
 impl Turn<'_> {
     /// The call as its caller gets to see it.
     async fn execute(&self, name: &str, arguments: Value) -> Result<Outcome, RunError> {
-        let arguments = self.given(arguments);
+        let arguments = self.given(arguments).await;
         if let Some(block) = self.ledger.block() {
             return Ok(Outcome::failed(block.message));
         }
@@ -68,7 +68,7 @@ impl Turn<'_> {
         if !outcome.ok && Instant::now() >= self.deadline {
             return Err(deadline_exceeded());
         }
-        let (outcome, shown) = self.screened(outcome);
+        let (outcome, shown) = self.screened(outcome).await;
         // A rule that has blocked a model on the way has the words for it.
         Ok(self.ledger.block().map_or(Outcome { result: shown, ..outcome }, |block| Outcome::failed(block.message)))
     }

@@ -1,20 +1,23 @@
 //! A turn held against its guardrails: on the way in, on the way out, and in between.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::{Agent, Ledger, Turn};
+use crate::cpu::INLINE_BYTES;
 use crate::error::{ErrorCode, RunError};
 use crate::event::{Finish, TurnEvent, TurnRequest};
-use crate::guardrail::{Action, Block, Direction, Flow, Hit, Kind, Screened, Subject};
+use crate::guardrail::{Action, Block, Direction, Flow, Hit, Kind, Screened, ScreenedJson, Subject};
 use crate::message::{Message, Role};
+use crate::model::ResponseFormat;
 use crate::pattern::PatternEnd;
 
 /// The tokens of a run on their way to the caller.
 pub(super) struct Outgoing {
     flow: Mutex<Flow>,
+    block: OnceLock<Block>,
     blocked: Notify,
 }
 
@@ -22,52 +25,136 @@ impl Outgoing {
     /// Past these rules; none: there is nothing that tokens are held against.
     pub(super) fn of(agent: &Agent) -> Option<Arc<Self>> {
         let guardrails = &agent.guardrails;
-        guardrails
-            .screens(Subject::Answer)
-            .then(|| Arc::new(Self { flow: Mutex::new(guardrails.flow(Subject::Answer)), blocked: Notify::new() }))
+        guardrails.screens(Subject::Answer).then(|| {
+            let flow = Mutex::new(guardrails.flow(Subject::Answer));
+            Arc::new(Self { flow, block: OnceLock::new(), blocked: Notify::new() })
+        })
     }
 
     /// What can go out, now that this has come.
-    pub(super) fn feed(&self, text: &str, last: bool) -> String {
-        let mut flow = self.flow.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = flow.feed(text, last);
-        if flow.block().is_some() {
+    pub(super) async fn feed(&self, text: String, last: bool) -> String {
+        let mut flow = self.flow.lock().await;
+        let text = if flow.work_of(&text) <= INLINE_BYTES {
+            flow.feed(&text, last)
+        } else {
+            // Whoever gives up half way leaves one behind that lets nothing out.
+            let away = flow.away();
+            let (back, text) = std::mem::replace(&mut *flow, away).pass(text, last).await;
+            *flow = back;
+            text
+        };
+        if let Some(block) = flow.block() {
+            self.block.get_or_init(|| block.clone());
             self.blocked.notify_one();
         }
         text
     }
 
     fn block(&self) -> Option<Block> {
-        self.flow.lock().unwrap_or_else(PoisonError::into_inner).block().cloned()
+        self.block.get().cloned()
     }
 }
 
-/// Holds a request against the input rules, before anything else is done with it.
-pub(super) fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledger) -> TurnRequest {
-    let screen = |subject, text: &mut String| {
-        let guardrails = &agent.guardrails;
-        if guardrails.screens(subject) {
-            *text = ledger.guarded(guardrails.screen(subject, text));
-        }
-    };
-    screen(Subject::Message, &mut request.query);
-    if let Some(handoff) = request.handoff.as_deref_mut() {
-        handoff.note.iter_mut().for_each(|note| screen(Subject::Message, note));
-        handoff.transcript.iter_mut().for_each(|message| screen(Subject::History, &mut message.content));
+/// Holds all that a request brings to the model against the input rules, before anything else is done with it.
+pub(super) async fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledger) -> TurnRequest {
+    let guardrails = &agent.guardrails;
+    if ![Subject::Message, Subject::Context, Subject::History, Subject::ToolResult]
+        .into_iter()
+        .any(|subject| guardrails.screens(subject))
+    {
+        return request;
     }
-    if let Some(chat) = request.chat.as_deref_mut() {
-        chat.system.iter_mut().for_each(|text| screen(Subject::Message, text));
-        let newest = chat.messages.iter().rposition(|message| message.role == Role::User);
-        for (index, message) in chat.messages.iter_mut().enumerate() {
-            match message.role {
-                Role::User if Some(index) == newest => screen(Subject::Message, &mut message.content),
-                Role::User => screen(Subject::History, &mut message.content),
-                Role::Tool => screen(Subject::ToolResult, &mut message.content),
-                Role::System | Role::Assistant => {}
+    let mut said = Vec::new();
+    each_text(agent, &mut request, &mut |subject, text| said.push((subject, text.take())));
+    let mut screened = guardrails.screen_all(said).await.into_iter();
+    each_text(agent, &mut request, &mut |subject, text| {
+        let ScreenedJson { value, hits, block } = screened.next().unwrap_or_default();
+        let rest = Screened { text: String::new(), hits, block };
+        match (subject, rest.block.clone()) {
+            // What was blocked before must not end the conversation now, and must not come to the model either.
+            (Subject::History | Subject::ToolResult, Some(block)) => {
+                text.put(Value::String(withheld(&ledger.noted(rest, &block))));
+            }
+            (_, _) => {
+                ledger.guarded(rest);
+                text.put(value);
             }
         }
-    }
+    });
     request
+}
+
+/// A text of a request.
+enum Text<'a> {
+    Words(&'a mut String),
+    Data(&'a mut Value),
+    /// A name that servers take only in certain characters.
+    Name(&'a mut String),
+}
+
+impl Text<'_> {
+    fn take(self) -> Value {
+        match self {
+            Self::Words(text) | Self::Name(text) => Value::String(std::mem::take(text)),
+            Self::Data(value) => value.take(),
+        }
+    }
+
+    fn put(self, screened: Value) {
+        match (self, screened) {
+            (Self::Words(text), Value::String(screened)) => *text = screened,
+            (Self::Name(text), Value::String(screened)) => {
+                let fits = |reads: char| reads.is_ascii_alphanumeric() || matches!(reads, '_' | '-' | '.');
+                *text = screened.chars().map(|reads| if fits(reads) { reads } else { '_' }).collect();
+            }
+            (Self::Data(value), screened) => *value = screened,
+            // A text stays one.
+            (Self::Words(_) | Self::Name(_), _) => {}
+        }
+    }
+}
+
+/// Everything of a request that can come to the model as text, always in the same order.
+fn each_text(agent: &Agent, request: &mut TurnRequest, see: &mut dyn FnMut(Subject, Text<'_>)) {
+    see(Subject::Message, Text::Words(&mut request.query));
+    for (_, value) in request.context.iter_mut().filter(|(name, _)| agent.prompts.uses(name)) {
+        see(Subject::Context, Text::Data(value));
+    }
+    if let Some(handoff) = request.handoff.as_deref_mut() {
+        see(Subject::Context, Text::Name(&mut handoff.from));
+        handoff.note.iter_mut().for_each(|note| see(Subject::Context, Text::Words(note)));
+        handoff.transcript.iter_mut().for_each(|message| each_text_of(message, Subject::History, see));
+    }
+    let Some(chat) = request.chat.as_deref_mut() else { return };
+    chat.system.iter_mut().for_each(|text| see(Subject::Message, Text::Words(text)));
+    let newest = chat.messages.iter().rposition(|message| message.role == Role::User);
+    for (index, message) in chat.messages.iter_mut().enumerate() {
+        let subject = match message.role {
+            Role::User if Some(index) == newest => Subject::Message,
+            Role::System => Subject::Message,
+            Role::User | Role::Assistant => Subject::History,
+            Role::Tool => Subject::ToolResult,
+        };
+        each_text_of(message, subject, see);
+    }
+    for tool in &mut chat.tools {
+        see(Subject::Context, Text::Name(&mut tool.name));
+        see(Subject::Context, Text::Words(&mut tool.description));
+        see(Subject::Context, Text::Data(&mut tool.parameters));
+    }
+    if let Some(ResponseFormat::JsonSchema { name, schema, strict: _ }) = &mut chat.response_format {
+        see(Subject::Context, Text::Name(name));
+        see(Subject::Context, Text::Data(schema));
+    }
+}
+
+fn each_text_of(message: &mut Message, subject: Subject, see: &mut dyn FnMut(Subject, Text<'_>)) {
+    see(subject, Text::Words(&mut message.content));
+    message.reasoning.iter_mut().for_each(|thoughts| see(subject, Text::Words(thoughts)));
+    for call in &mut message.tool_calls {
+        see(subject, Text::Name(&mut call.name));
+        see(subject, Text::Data(&mut call.arguments));
+    }
 }
 
 impl Turn<'_> {
@@ -110,19 +197,21 @@ impl Turn<'_> {
     }
 
     /// What a caller gives to a tool without a model in between: held against the rules as a question is.
-    pub(super) fn given(&self, mut arguments: Value) -> Value {
-        if self.agent.guardrails.screens(Subject::Message) {
-            self.ledger.guarded(self.agent.guardrails.screen_json(Subject::Message, &mut arguments));
+    pub(super) async fn given(&self, arguments: Value) -> Value {
+        if !self.agent.guardrails.screens(Subject::Message) {
+            return arguments;
         }
-        arguments
+        let ScreenedJson { value, hits, block } = self.agent.guardrails.screen_json(Subject::Message, arguments).await;
+        self.ledger.guarded(Screened { text: String::new(), hits, block });
+        value
     }
 
     /// What the model gets to see of a tool's result, and whether it still counts as a success.
-    pub(super) fn tool_result(&self, result: String, ok: bool) -> (String, bool) {
+    pub(super) async fn tool_result(&self, result: String, ok: bool) -> (String, bool) {
         if !self.agent.guardrails.screens(Subject::ToolResult) {
             return (result, ok);
         }
-        let screened = self.agent.guardrails.screen(Subject::ToolResult, &result);
+        let screened = self.agent.guardrails.screen_text(Subject::ToolResult, result).await;
         match screened.block.clone() {
             Some(block) => (withheld(&self.ledger.noted(screened, &block)), false),
             None => (self.ledger.guarded(screened), ok),
@@ -130,12 +219,25 @@ impl Turn<'_> {
     }
 
     /// What callers get to see of a text on the way to the answer. One that a rule blocks is withheld; the run goes on.
-    #[must_use]
-    pub fn shown(&self, text: &str) -> String {
+    pub async fn shown(&self, text: &str) -> String {
         if !self.agent.guardrails.screens(Subject::Step) {
             return text.to_owned();
         }
-        let screened = self.agent.guardrails.screen(Subject::Step, text);
+        self.unless_blocked(self.agent.guardrails.screen_text(Subject::Step, text.to_owned()).await)
+    }
+
+    /// The same at once, where nobody can wait for it: a text that would take its time is withheld.
+    pub(super) fn shown_at_once(&self, text: &str) -> String {
+        if !self.agent.guardrails.screens(Subject::Step) {
+            return text.to_owned();
+        }
+        if self.agent.guardrails.flow(Subject::Step).work_of(text) > INLINE_BYTES {
+            return withheld("there was no time to read it");
+        }
+        self.unless_blocked(self.agent.guardrails.screen(Subject::Step, text))
+    }
+
+    fn unless_blocked(&self, screened: Screened) -> String {
         match screened.block.clone() {
             Some(block) => withheld(&self.ledger.noted(screened, &block)),
             None => self.ledger.guarded(screened),
@@ -143,18 +245,18 @@ impl Turn<'_> {
     }
 
     /// The same for the texts of a JSON value.
-    #[must_use]
-    pub fn shown_json(&self, value: &Value) -> Value {
+    pub async fn shown_json(&self, value: &Value) -> Value {
         if !self.agent.guardrails.screens(Subject::Step) {
             return value.clone();
         }
-        let mut shown = value.clone();
-        let screened = self.agent.guardrails.screen_json(Subject::Step, &mut shown);
-        match screened.block.clone() {
-            Some(block) => Value::String(withheld(&self.ledger.noted(screened, &block))),
+        let screened = self.agent.guardrails.screen_json(Subject::Step, value.clone()).await;
+        let ScreenedJson { value, hits, block } = screened;
+        let rest = Screened { text: String::new(), hits, block };
+        match rest.block.clone() {
+            Some(block) => Value::String(withheld(&self.ledger.noted(rest, &block))),
             None => {
-                self.ledger.guarded(screened);
-                shown
+                self.ledger.guarded(rest);
+                value
             }
         }
     }
@@ -163,7 +265,7 @@ impl Turn<'_> {
     /// rule's message.
     pub(super) async fn conclude(&self, end: Result<PatternEnd, RunError>) -> Result<PatternEnd, RunError> {
         if let Some(outgoing) = self.events.outgoing.as_ref().filter(|_| end.is_ok() && self.ledger.block().is_none()) {
-            let rest = outgoing.feed("", true);
+            let rest = outgoing.feed(String::new(), true).await;
             if !rest.is_empty() {
                 self.events.send(TurnEvent::Token(rest)).await;
             }
@@ -177,32 +279,38 @@ impl Turn<'_> {
         if !self.agent.guardrails.screens(Subject::Answer) {
             return Ok(end);
         }
-        let answer = self.ledger.guarded(self.agent.guardrails.screen(Subject::Answer, &end.answer));
-        let mut end = PatternEnd { answer, ..end };
+        let mut end = end;
+        let answer = std::mem::take(&mut end.answer);
+        end.answer = self.ledger.guarded(self.agent.guardrails.screen_text(Subject::Answer, answer).await);
         for call in &mut end.client_calls {
-            call.arguments = self.shown_json(&call.arguments);
+            call.arguments = self.shown_json(&call.arguments).await;
         }
-        end.transcript.iter_mut().for_each(|message| self.kept(message));
+        for message in &mut end.transcript {
+            self.kept(message).await;
+        }
         Ok(self.ledger.block().map_or(end, |block| refusal(&block)))
     }
 
     /// What the memory keeps of a message is what callers have seen of it.
-    fn kept(&self, message: &mut Message) {
-        let subject = if message.role == Role::Assistant { Subject::Answer } else { Subject::Step };
+    async fn kept(&self, message: &mut Message) {
+        let content = std::mem::take(&mut message.content);
         message.content = match message.role {
-            Role::Assistant => self.agent.guardrails.screen(subject, &message.content).text,
-            Role::System | Role::User | Role::Tool => self.shown(&message.content),
+            Role::Assistant => self.agent.guardrails.screen_text(Subject::Answer, content).await.text,
+            Role::System | Role::User | Role::Tool => self.shown(&content).await,
         };
-        message.reasoning = message.reasoning.take().map(|thoughts| self.shown(&thoughts));
+        if let Some(thoughts) = &mut message.reasoning {
+            *thoughts = self.shown(thoughts).await;
+        }
         for call in &mut message.tool_calls {
-            call.arguments = self.shown_json(&call.arguments);
+            call.arguments = self.shown_json(&call.arguments).await;
         }
     }
 
     /// Data that a model was asked for apart from the answer. What a rule blocks in it blocks the run.
-    pub(super) fn screened_data(&self, mut data: Value) -> Value {
-        self.ledger.guarded(self.agent.guardrails.screen_json(Subject::Answer, &mut data));
-        data
+    pub(super) async fn screened_data(&self, data: Value) -> Value {
+        let ScreenedJson { value, hits, block } = self.agent.guardrails.screen_json(Subject::Answer, data).await;
+        self.ledger.guarded(Screened { text: String::new(), hits, block });
+        value
     }
 }
 

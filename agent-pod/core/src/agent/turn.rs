@@ -36,14 +36,20 @@ pub(super) async fn run(
         outcome: "cancelled",
     };
     let Booking { identity, ledger, started, .. } = &booking;
-    let request = admit(agent, request, ledger);
-    let (request, events, memory, deadline) = (&request, &events, &Value::Null, *started + limit);
-    let turn = Turn { agent, request, identity, deadline, ledger, events, desk, memory };
+    let (events, memory, deadline) = (&events, &Value::Null, *started + limit);
     let mut unwritten = Unwritten::default();
-    let result = timeout_at(deadline, story(turn, &mut unwritten)).await.unwrap_or_else(|_| Err(deadline_exceeded()));
-    if let Err(error) = &result {
-        unwritten = Unwritten::of_failed(&turn, error);
-    }
+    let result = match timeout_at(deadline, admit(agent, request, ledger)).await {
+        Ok(request) => {
+            let turn = Turn { agent, request: &request, identity, deadline, ledger, events, desk, memory };
+            let told = timeout_at(deadline, story(turn, &mut unwritten)).await;
+            let result = told.unwrap_or_else(|_| Err(deadline_exceeded()));
+            if let Err(error) = &result {
+                unwritten = Unwritten::of_failed(&turn, error);
+            }
+            result
+        }
+        Err(_elapsed) => Err(deadline_exceeded()),
+    };
     booking.outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
@@ -78,7 +84,10 @@ async fn story(turn: Turn<'_>, unwritten: &mut Unwritten) -> Result<RunAnswer, R
         .as_ref()
         .filter(|_| end.client_calls.is_empty() && end.finish != Finish::Blocked && !turn.hands_on(&end))
     {
-        Some(schema) => Some(turn.data(&end.answer, schema).await.map(|data| turn.screened_data(data))),
+        Some(schema) => match turn.data(&end.answer, schema).await {
+            Ok(data) => Some(Ok(turn.screened_data(data).await)),
+            Err(problem) => Some(Err(problem)),
+        },
         None => None,
     };
     turn.ledger.affordable()?;

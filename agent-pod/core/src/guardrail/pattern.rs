@@ -5,7 +5,6 @@
 //! sooner where the expressions cannot match so much.
 
 use regex_automata::meta::{BuildError, Config, Regex};
-use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 
@@ -17,8 +16,19 @@ const FILTERED: &str = "[FILTERED]";
 /// Characters kept of what has gone out, for `\b` and its like.
 const BACK: usize = 8;
 
-/// The largest compiled form of all expressions of a rule.
-const COMPILED_BYTES_MAX: usize = 8 << 20;
+/// The largest compiled form of all expressions of a rule. Those of a whole agent are weighed before they come here; this
+/// stands behind it.
+const COMPILED_BYTES_MAX: usize = 16 << 20;
+
+/// In so many places at once a search costs no more than other rules.
+const PLACES_FREE: usize = 64;
+
+/// How much more is gone through of expressions whose matches can be longer than the window: they are tried again from
+/// each place where one may begin.
+const LONG_FACTOR: usize = 8;
+
+/// What a search may keep of its way, for each thread that searches.
+const CACHE_BYTES: usize = 1 << 20;
 
 /// A regular expression that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,17 +44,25 @@ pub struct PatternError {
 #[derive(Debug)]
 pub(super) struct Patterns {
     regex: Regex,
-    /// The same without what looks at the neighbours of a match: finds at least every place where one may begin.
-    places: Regex,
+    /// The same without what looks at the neighbours of a match, which finds at least every place where one may begin:
+    /// for expressions whose matches can be longer than the window. Others find their places themselves.
+    places: Option<Regex>,
     /// How many characters from a place on decide whether a match begins there.
     window: usize,
+    /// In how many places of them a search can be at once.
+    places_max: usize,
 }
 
 impl Patterns {
+    /// How much more a character costs than one of other rules.
+    pub(super) fn cost(&self) -> usize {
+        self.places_max / PLACES_FREE
+    }
+
     /// Compiles them.
     pub(super) fn compile(patterns: &[String]) -> Result<Self, PatternError> {
-        let mut window = 0;
-        let (mut compiled, mut stripped) = (Vec::new(), Vec::new());
+        let (mut window, mut places_max) = (0, 0_usize);
+        let (mut parsed, mut fit) = (Vec::new(), true);
         for (index, pattern) in patterns.iter().enumerate() {
             let refuse = |message: String| PatternError { index, message };
             let hir = regex_syntax::ParserBuilder::new()
@@ -56,25 +74,39 @@ impl Patterns {
                 return Err(refuse("matches the empty text, and so everywhere".to_owned()));
             }
             window = window.max(reach(&hir));
-            build(std::slice::from_ref(pattern)).map_err(|error| refuse(reason(&error)))?;
-            compiled.push(pattern.clone());
-            stripped.push(without_looks(hir));
+            places_max = places_max.saturating_add(copies(&hir));
+            fit &= longest(&hir).is_some_and(|characters| characters < WINDOW);
+            parsed.push(hir);
         }
-        let places = Regex::builder()
-            .configure(limits())
-            .build_many_from_hir(&stripped)
-            .map_err(|error| PatternError { index: 0, message: reason(&error) })?;
-        let regex = build(&compiled).map_err(|error| PatternError { index: 0, message: reason(&error) })?;
-        Ok(Self { regex, places, window })
+        let regex = build(&parsed).map_err(|error| at_fault(&parsed, &error))?;
+        let places = if fit {
+            None
+        } else {
+            let stripped: Vec<_> = parsed.iter().cloned().map(without_looks).collect();
+            Some(build(&stripped).map_err(|error| at_fault(&parsed, &error))?)
+        };
+        let places_max = if fit { places_max } else { places_max.saturating_mul(LONG_FACTOR) };
+        Ok(Self { regex, places, window, places_max })
+    }
+
+    /// Where a match may begin at the earliest.
+    fn place(&self, text: &str, from: usize) -> Option<usize> {
+        let input = Input::new(text).range(from..);
+        #[cfg(test)]
+        super::scan::work::add(text.len() - from);
+        self.places.as_ref().unwrap_or(&self.regex).find(input).map(|found| found.start())
     }
 }
 
-fn build(patterns: &[String]) -> Result<Regex, BuildError> {
-    Regex::builder().syntax(syntax::Config::new().case_insensitive(true)).configure(limits()).build_many(patterns)
+fn build(patterns: &[Hir]) -> Result<Regex, BuildError> {
+    let limits = Config::new().nfa_size_limit(Some(COMPILED_BYTES_MAX)).hybrid_cache_capacity(CACHE_BYTES);
+    Regex::builder().configure(limits).build_many_from_hir(patterns)
 }
 
-fn limits() -> Config {
-    Config::new().nfa_size_limit(Some(COMPILED_BYTES_MAX))
+/// The first of them that is too large by itself, else the last: it was too much.
+fn at_fault(patterns: &[Hir], error: &BuildError) -> PatternError {
+    let alone = patterns.iter().position(|pattern| build(std::slice::from_ref(pattern)).is_err());
+    PatternError { index: alone.unwrap_or(patterns.len().saturating_sub(1)), message: reason(error) }
 }
 
 fn without_looks(hir: Hir) -> Hir {
@@ -93,6 +125,22 @@ fn without_looks(hir: Hir) -> Hir {
 
 fn reason(error: &BuildError) -> String {
     error.size_limit().map_or_else(|| error.to_string(), |limit| format!("takes more than {limit} bytes when compiled"))
+}
+
+/// How many characters there are in it, what is repeated as often as it may be.
+fn copies(hir: &Hir) -> usize {
+    let sum = |parts: &[Hir]| parts.iter().map(copies).fold(0, usize::saturating_add);
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(_) => 1,
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min).max(1);
+            copies(&repetition.sub).saturating_mul(usize::try_from(times).unwrap_or(usize::MAX))
+        }
+        HirKind::Capture(capture) => copies(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => sum(parts),
+    }
 }
 
 /// How many characters a match can have, and one more to see what follows it.
@@ -127,6 +175,12 @@ pub(super) struct PatternStage {
 }
 
 impl PatternStage {
+    /// Begins with another text.
+    pub(super) fn begin_anew(&mut self) {
+        self.text.clear();
+        (self.next, self.stopped) = (0, false);
+    }
+
     /// Takes a piece in and gives what can go out. `last`: nothing more will come.
     pub(super) fn feed(&mut self, patterns: &Patterns, piece: &str, on: OnFound, last: bool) -> Passed {
         let mut passed = Passed::default();
@@ -146,14 +200,15 @@ impl PatternStage {
         let mut out = self.next;
         while !self.stopped {
             let decided = self.decided(patterns.window, last);
-            let from = Input::new(&self.text).range(self.next..);
-            let start = patterns.places.find(from).map_or(self.text.len(), |found| found.start());
+            let start = patterns.place(&self.text, self.next).unwrap_or(self.text.len());
             if start >= decided {
                 // A match may begin at the border, but none before it.
                 self.next = decided.max(self.next);
                 break;
             }
             let end = self.place_behind(start, patterns.window);
+            #[cfg(test)]
+            super::scan::work::add(end - start);
             let within = Input::new(self.text.get(..end).unwrap_or_default()).range(start..).anchored(Anchored::Yes);
             let Some(found) = patterns.regex.find(within).filter(|found| !found.is_empty()) else {
                 self.next = self.place_behind(start, 1);

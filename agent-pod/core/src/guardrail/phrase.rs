@@ -1,6 +1,6 @@
 //! Words and phrases: whole words, in any case, with or without accents, however they are spaced.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use super::glyph::{in_word, reading};
 use super::scan::{Ahead, Finding, More, Scanner, Verdict};
@@ -8,53 +8,63 @@ use super::scan::{Ahead, Finding, More, Scanner, Verdict};
 /// What takes the place of a phrase.
 const FILTERED: &str = "[FILTERED]";
 
-/// A set of phrases, as a tree over their characters.
-#[derive(Debug, Default)]
+/// A set of phrases, as a tree over their characters. The children of a node stand next to each other, by their
+/// characters: a thousand phrases take some hundred kilobytes.
+#[derive(Debug)]
 pub(super) struct Phrases {
     nodes: Vec<Node>,
+    /// As they are written in the manifest.
+    written: Vec<String>,
     naming: Naming,
+    /// The fewest visible characters of one.
+    shortest: usize,
 }
 
 /// How a phrase that was found is told of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Naming {
     /// By its name: a topic.
     Topic,
     /// Not by its name, which is nothing that callers should read: a keyword.
-    #[default]
     Keyword,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Node {
-    next: BTreeMap<char, usize>,
-    /// The phrase that ends here, as it is written in the manifest.
-    phrase: Option<String>,
+    reads: char,
+    /// The phrase that ends here.
+    phrase: Option<u32>,
+    /// From the first child to behind the last one.
+    children: (u32, u32),
 }
 
 impl Phrases {
     /// The set of these. A phrase without a visible character is left out: it would be found nowhere.
     pub(super) fn new(phrases: &[String], naming: Naming) -> Self {
-        let mut set = Self { nodes: vec![Node::default()], naming };
-        for phrase in phrases {
-            set.insert(phrase);
-        }
-        set
+        let mut sorted: Vec<(Vec<char>, u32)> = phrases.iter().map(|phrase| visible(phrase)).zip(0..).collect();
+        sorted.retain(|(characters, _)| !characters.is_empty());
+        // Of two that read the same the first one gives the name.
+        sorted.sort_unstable();
+        sorted.dedup_by(|later, first| later.0 == first.0);
+        let shortest = sorted.iter().map(|(characters, _)| characters.len()).min().unwrap_or(usize::MAX);
+        let written = phrases.iter().map(|phrase| phrase.trim().to_owned()).collect();
+        Self { nodes: tree(&sorted), written, naming, shortest }
     }
 
-    fn insert(&mut self, phrase: &str) {
-        let mut place = 0;
-        for reads in phrase.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter_map(reading) {
-            let fresh = self.nodes.len();
-            let Some(node) = self.nodes.get_mut(place) else { return };
-            place = *node.next.entry(reads).or_insert(fresh);
-            if place == fresh {
-                self.nodes.push(Node::default());
-            }
-        }
-        if let Some(node) = self.nodes.get_mut(place).filter(|_| place > 0) {
-            node.phrase.get_or_insert_with(|| phrase.trim().to_owned());
-        }
+    /// The fewest characters of a text that has one of them.
+    pub(super) fn shortest(&self) -> usize {
+        self.shortest
+    }
+
+    /// The child for a character.
+    fn child(&self, node: &Node, reads: char) -> Option<&Node> {
+        let (start, end) = node.children;
+        let children = self.nodes.get(index(start)..index(end))?;
+        children.binary_search_by_key(&reads, |child| child.reads).ok().and_then(|found| children.get(found))
+    }
+
+    fn written(&self, phrase: u32) -> &str {
+        self.written.get(index(phrase)).map_or("", String::as_str)
     }
 
     fn finding(&self, phrase: &str) -> Finding {
@@ -66,6 +76,49 @@ impl Phrases {
     }
 }
 
+/// A phrase as texts are read.
+fn visible(phrase: &str) -> Vec<char> {
+    phrase.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter_map(reading).collect()
+}
+
+/// The tree of phrases in their order, level by level.
+fn tree(sorted: &[(Vec<char>, u32)]) -> Vec<Node> {
+    let mut nodes = vec![Node::default()];
+    // The phrases that each node is a beginning of, and how many characters that beginning has.
+    let mut waiting = VecDeque::from([(0, sorted, 0)]);
+    while let Some((place, mut phrases, depth)) = waiting.pop_front() {
+        let mut node: Node = nodes.get(place).copied().unwrap_or_default();
+        // The shortest one comes first.
+        if let Some(((characters, phrase), others)) = phrases.split_first()
+            && characters.len() == depth
+        {
+            node.phrase = Some(*phrase);
+            phrases = others;
+        }
+        let first = nodes.len();
+        while let Some(reads) = phrases.first().and_then(|(characters, _)| characters.get(depth)).copied() {
+            let same = phrases.partition_point(|(characters, _)| characters.get(depth) == Some(&reads));
+            let (these, others) = phrases.split_at(same);
+            waiting.push_back((nodes.len(), these, depth + 1));
+            nodes.push(Node { reads, ..Node::default() });
+            phrases = others;
+        }
+        node.children = (number(first), number(nodes.len()));
+        if let Some(kept) = nodes.get_mut(place) {
+            *kept = node;
+        }
+    }
+    nodes
+}
+
+fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 impl Scanner for Phrases {
     fn scan(&self, ahead: Ahead<'_>) -> Result<Verdict, More> {
         let first = ahead.at(0)?;
@@ -75,17 +128,17 @@ impl Scanner for Phrases {
         let (mut node, mut length, mut found) = (self.nodes.first(), 0, None);
         let mut last = ' ';
         while let Some(current) = node {
-            if let Some(phrase) = &current.phrase
+            if let Some(phrase) = current.phrase
                 && !(in_word(last) && ahead.at(length)?.is_some_and(in_word))
             {
                 found = Some((length, phrase));
             }
-            if current.next.is_empty() {
+            if current.children.0 == current.children.1 {
                 break;
             }
             let Some(reads) = ahead.at(length)? else { break };
             last = if reads.is_whitespace() { ' ' } else { reads };
-            node = current.next.get(&last).and_then(|next| self.nodes.get(*next));
+            node = self.child(current, last);
             length += 1;
             // Any space between two words is as good as one.
             while last == ' ' && node.is_some() && ahead.at(length)?.is_some_and(char::is_whitespace) {
@@ -93,7 +146,9 @@ impl Scanner for Phrases {
             }
         }
         Ok(match found {
-            Some((length, phrase)) if !in_placeholder(&ahead, length)? => Verdict::Found(length, self.finding(phrase)),
+            Some((length, phrase)) if !in_placeholder(&ahead, length)? => {
+                Verdict::Found(length, self.finding(self.written(phrase)))
+            }
             _ => Verdict::Pass(1),
         })
     }

@@ -42,6 +42,17 @@ impl Entity {
         }
     }
 
+    fn bit(self) -> u8 {
+        match self {
+            Self::Email => 1,
+            Self::Phone => 2,
+            Self::Ssn => 4,
+            Self::CreditCard => 8,
+            Self::Iban => 16,
+            Self::IpAddress => 32,
+        }
+    }
+
     /// Whether it is found in a run of groups of digits.
     fn is_number(self) -> bool {
         matches!(self, Self::Phone | Self::Ssn | Self::CreditCard)
@@ -55,11 +66,22 @@ impl Entity {
 
 /// Looks for some sorts of personal data.
 #[derive(Clone, Debug)]
-pub(super) struct Pii(pub(super) Vec<Entity>);
+pub(super) struct Pii {
+    /// A bit for each sort.
+    wanted: u8,
+}
 
 impl Pii {
+    /// The fewest characters of anything that is looked for: `::1`.
+    pub(super) const SHORTEST: usize = 3;
+
+    /// For these sorts.
+    pub(super) fn of(entities: &[Entity]) -> Self {
+        Self { wanted: entities.iter().fold(0, |wanted, entity| wanted | entity.bit()) }
+    }
+
     fn wants(&self, entity: Entity) -> bool {
-        self.0.contains(&entity)
+        self.wanted & entity.bit() != 0
     }
 
     /// What begins at the place, also in the middle of a word.
@@ -74,7 +96,7 @@ impl Pii {
                 return Ok(Recognised::Value(length, entity));
             }
         }
-        if !self.0.iter().any(|entity| entity.is_number()) {
+        if !Entity::ALL.iter().any(|entity| entity.is_number() && self.wants(*entity)) {
             return Ok(Recognised::Nothing(1));
         }
         number::at(ahead, self)

@@ -82,7 +82,7 @@ impl Rule {
     pub fn compile(settings: RuleSettings) -> Result<Self, PatternError> {
         let RuleSettings { check, action, message, messages, tool_results } = settings;
         let check = match check {
-            CheckSettings::Pii(entities) => Check::Pii(Pii(entities)),
+            CheckSettings::Pii(entities) => Check::Pii(Pii::of(&entities)),
             CheckSettings::Topics(topics) => Check::Topics(Phrases::new(&topics, Naming::Topic)),
             CheckSettings::MaxLength(characters) => Check::MaxLength(characters),
             CheckSettings::Content { keywords, patterns } => Check::Content {
@@ -111,15 +111,45 @@ impl Rule {
 
     /// Whether texts of this sort are held against it.
     pub(super) fn sees(&self, subject: Subject) -> bool {
-        let reads = !matches!(*self.check, Check::CostLimit(_));
+        let (reads, counts) = (!matches!(*self.check, Check::CostLimit(_)), matches!(*self.check, Check::MaxLength(_)));
         reads
             && match subject {
                 Subject::Message => self.messages,
-                Subject::History => self.messages && self.action == Action::Redact,
+                Subject::Context => self.messages && !counts,
+                Subject::History => self.messages && !counts && self.action != Action::Warn,
                 Subject::ToolResult => self.tool_results,
                 Subject::Answer => true,
-                Subject::Step => !matches!(*self.check, Check::MaxLength(_)),
+                Subject::Step => !counts,
             }
+    }
+
+    /// How much more a character costs it than other rules.
+    pub(super) fn cost(&self) -> usize {
+        match &*self.check {
+            Check::Content { patterns: Some(patterns), .. } => patterns.cost(),
+            Check::Content { patterns: None, .. }
+            | Check::Pii(_)
+            | Check::Topics(_)
+            | Check::MaxLength(_)
+            | Check::CostLimit(_) => 0,
+            #[cfg(any(test, feature = "testing"))]
+            Check::Faulty => 0,
+        }
+    }
+
+    /// The fewest bytes of a text in which it finds anything.
+    pub(super) fn shortest(&self) -> usize {
+        match &*self.check {
+            Check::Pii(_) => Pii::SHORTEST,
+            Check::Topics(topics) => topics.shortest(),
+            Check::Content { keywords, patterns } => match (keywords, patterns) {
+                (Some(keywords), None) => keywords.shortest(),
+                (_, _) => 0,
+            },
+            Check::MaxLength(_) | Check::CostLimit(_) => 0,
+            #[cfg(any(test, feature = "testing"))]
+            Check::Faulty => 0,
+        }
     }
 
     pub(super) fn tokens_max(&self) -> Option<u64> {

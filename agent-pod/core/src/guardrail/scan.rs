@@ -171,13 +171,22 @@ pub(super) struct Stage {
     /// How what stands before `next` reads once it has gone out.
     back: Vec<char>,
     stopped: bool,
+    /// With so many characters of the whole text it is gone on.
+    again_at: usize,
 }
+
+/// What waits is gone over again when it has grown by such a share of itself: looking at it with each character anew
+/// would cost its length each time.
+const GROWN_BY: usize = 8;
 
 impl Stage {
     /// Takes a piece in and gives what can go out. `last`: nothing more will come.
     pub(super) fn feed(&mut self, scanner: &dyn Scanner, piece: &str, on: OnFound, last: bool) -> Passed {
         self.take_in(piece, last);
         let mut passed = Passed::default();
+        if !last && self.places < self.again_at {
+            return passed;
+        }
         self.walk(Way { scanner, on, last, end: None }, &mut passed);
         if self.stopped {
             *self = Self { stopped: true, ..Self::default() };
@@ -188,7 +197,21 @@ impl Stage {
             self.glyphs.get(held).map_or_else(|| self.begun.unwrap_or(self.pending.len()), |glyph| glyph.start);
         passed.text.push_str(self.written(self.out, end_byte));
         self.forget(held, end_byte);
+        let waited = self.places - self.place(self.next);
+        // Never more is held back than the window.
+        self.again_at = (self.places + waited / GROWN_BY).min(self.place(0) + WINDOW);
         passed
+    }
+
+    /// Begins with another text.
+    pub(super) fn begin_anew(&mut self) {
+        let Self { pending, glyphs, begun, next, steps, out, places, back, stopped, again_at } = self;
+        pending.clear();
+        glyphs.clear();
+        steps.clear();
+        back.clear();
+        (*begun, *stopped) = (None, false);
+        (*next, *out, *places, *again_at) = (0, 0, 0, 0);
     }
 
     /// Goes on as far as the text that has come allows.
@@ -394,8 +417,13 @@ pub(super) mod work {
         static LOOKS: Cell<u64> = const { Cell::new(0) };
     }
 
-    pub(super) fn count() {
-        LOOKS.with(|looks| looks.set(looks.get() + 1));
+    pub(in crate::guardrail) fn count() {
+        add(1);
+    }
+
+    pub(in crate::guardrail) fn add(looks: usize) {
+        let looks = u64::try_from(looks).unwrap_or(u64::MAX);
+        LOOKS.with(|sum| sum.set(sum.get().saturating_add(looks)));
     }
 
     /// The looks that `run` takes.

@@ -117,6 +117,25 @@ fn in_pieces(guardrails: &Guardrails, text: &str, cuts: &[usize]) -> String {
 #[case::ip("2001:0db8:85a3:0000:0000:8a2e:0370:7334.", "[REDACTED_IP_ADDRESS].")]
 #[case::ip("[::1]:80 and ::ffff:10.0.0.1", "[[REDACTED_IP_ADDRESS]]:80 and [REDACTED_IP_ADDRESS]")]
 #[case::ip("port 80 10.0.0.1", "port 80 [REDACTED_IP_ADDRESS]")]
+#[case::ip("200 2001:db8::8a2e:370:7334", "200 [REDACTED_IP_ADDRESS]")]
+#[case::ip("at 10:30 2001:db8::8a2e:370:7334.", "at 10:30 [REDACTED_IP_ADDRESS].")]
+#[case::ip("1 2 3 2001:db8::1 5", "1 2 3 [REDACTED_IP_ADDRESS] 5")]
+#[case::ip("200 1::8a2e:1, 200 64:ff9b::10.0.0.1", "200 [REDACTED_IP_ADDRESS], 200 [REDACTED_IP_ADDRESS]")]
+#[case::ip("200 2001:db8::1%eth0", "200 [REDACTED_IP_ADDRESS]%eth0")]
+#[case::ip("200 ::1 and 7 ::ffff:10.0.0.1", "200 [REDACTED_IP_ADDRESS] and 7 [REDACTED_IP_ADDRESS]")]
+#[case::ip("200,2001:db8::1,200", "200,[REDACTED_IP_ADDRESS],200")]
+#[case::ip("200 [2001:db8::1]:443", "200 [[REDACTED_IP_ADDRESS]]:443")]
+#[case::ip("2001:db8::1 2001:db8::2", "[REDACTED_IP_ADDRESS] [REDACTED_IP_ADDRESS]")]
+#[case::ip("200-2001:db8::1 7/2001:db8::1", "200-[REDACTED_IP_ADDRESS] 7/[REDACTED_IP_ADDRESS]")]
+#[case::ip("1-192.168.1.1 200/10.0.0.1", "1-[REDACTED_IP_ADDRESS] 200/[REDACTED_IP_ADDRESS]")]
+#[case::ip("+1 555 123 4567 2001:db8::1", "[REDACTED_PHONE] [REDACTED_IP_ADDRESS]")]
+#[case::ip("4111 1111 1111 1111 2001:db8::1", "[REDACTED_CREDIT_CARD] [REDACTED_IP_ADDRESS]")]
+#[case::ip("code\n2001:db8::1 5\n2001:db8::2", "code\n[REDACTED_IP_ADDRESS] 5\n[REDACTED_IP_ADDRESS]")]
+#[case::behind_a_number("200 4111 1111 1111 1111", "200 [REDACTED_CREDIT_CARD]")]
+#[case::behind_a_number("200 DE89 3704 0044 0532 0130 00", "200 [REDACTED_IBAN]")]
+#[case::behind_a_number("200 078-05-1120", "200 [REDACTED_SSN]")]
+#[case::behind_a_number("200 555-123-4567, 7 (555) 123-4567", "200 [REDACTED_PHONE], 7 [REDACTED_PHONE]")]
+#[case::behind_a_number("200 +49 151 12345678", "200 [REDACTED_PHONE]")]
 #[case::many("a@b.co 10.1.2.3 078-05-1120", "[REDACTED_EMAIL] [REDACTED_IP_ADDRESS] [REDACTED_SSN]")]
 #[case::touching("phone 5551234:078-05-1120", "phone [REDACTED_PHONE]:[REDACTED_SSN]")]
 #[case::touching("2001:db8::110.1.2.3ada@example.com", "[REDACTED_IP_ADDRESS][REDACTED_EMAIL]")]
@@ -296,22 +315,68 @@ fn a_block_lets_nothing_out_of_values_that_touch() {
     assert_eq!((screened.text.as_str(), screened.block.is_some()), ("say ", true));
 }
 
+/// The looks at a character that any text takes at most, with all sorts of personal data. Prose takes about ten.
+const LOOKS_MAX: usize = 250;
+
+/// The same where each character comes by itself: what waits is looked at more than once.
+const LOOKS_STREAMED_MAX: usize = 1500;
+
+fn looks(entities: &[Entity], text: &str) -> usize {
+    let guardrails = pii(entities);
+    let looks = work::of(|| drop(guardrails.screen(Subject::Answer, text)));
+    usize::try_from(looks).unwrap() / text.chars().count().max(1)
+}
+
+fn looks_streamed(text: &str) -> usize {
+    let guardrails = pii(&Entity::ALL);
+    let looks = work::of(|| {
+        let mut flow = guardrails.flow(Subject::Answer);
+        for character in text.chars() {
+            flow.feed(character.encode_utf8(&mut [0; 4]), false);
+        }
+        flow.feed("", true);
+    });
+    usize::try_from(looks).unwrap() / text.chars().count().max(1)
+}
+
 #[rstest]
 #[case("1")]
 #[case("1-")]
 #[case("1 ")]
+#[case("1 1.1-1/")]
+#[case("01 ")]
+#[case("01 01/")]
+#[case("40 ")]
+#[case("4111 ")]
+#[case("(1) ")]
+#[case("(11)1 ")]
 #[case("555-123-4567 ")]
+#[case("1234567,")]
 #[case("a.")]
 #[case("a@")]
 #[case("a@b.")]
+#[case("a.b.c@d.e.")]
+#[case("a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a@1.1.1.1.1.1.1.1.1.1.1.1.")]
 #[case("+")]
 #[case("(1")]
 #[case("1.1.")]
 #[case("a:")]
 #[case("::")]
+#[case("1:2:3:4:5:6:7 ")]
+#[case("abcd:abcd:abcd:abcd:abcd:abcd:abcd:abcd ")]
 #[case("DE")]
 #[case("DE89 ")]
+#[case("de89-1 ")]
+#[case("ab ")]
+#[case("_")]
+#[case("\\")]
+#[case("\\u003")]
+#[case("\\u0031\\u0020")]
 #[case("\u{200b}")]
+#[case("1\u{200b}\u{301} ")]
+#[case("١ ")]
+#[case("１．")]
+#[case("电1")]
 #[case("politics ")]
 #[case("2024-01-")]
 #[case("01 23 45 67 89:")]
@@ -319,15 +384,88 @@ fn a_block_lets_nothing_out_of_values_that_touch() {
 #[case("2001:db8::110.1.2.3ada@example.com ")]
 #[case("::1")]
 #[case("a.-10.1.2.3")]
+#[case("10.1.2.3,")]
+#[case("phone 1234567 ")]
 fn much_of_one_thing_is_read_in_bounded_work(#[case] unit: &str) {
     let text = unit.repeat(20_000 / unit.len());
-    let rules = vec![
-        rule(CheckSettings::Pii(Entity::ALL.to_vec()), Action::Redact),
-        rule(CheckSettings::Topics(vec!["politics politics politics".into(), "aaaaaaaa".into()]), Action::Warn),
-    ];
-    let guardrails = Guardrails::new(rules, vec![]);
+    let all = looks(&Entity::ALL, &text);
+    assert!(all <= LOOKS_MAX, "{all}");
+    let twice = looks(&Entity::ALL, &text.repeat(2));
+    assert!(twice <= all + all / 10 + 1, "{all}, of twice as much {twice}");
+    for entity in Entity::ALL {
+        let one = looks(&[entity], &text);
+        assert!(one <= LOOKS_MAX, "{entity:?}: {one}");
+    }
+    let short: String = text.chars().take(4000).collect();
+    let streamed = looks_streamed(&short);
+    assert!(streamed <= LOOKS_STREAMED_MAX, "{streamed}");
+}
+
+#[rstest]
+#[case(&["politics politics politics"], "politics ")]
+#[case(&["aaaaaaaa"], "a")]
+#[case(&["a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a b"], "a ")]
+#[case(&["政政政政政政政政政政政政政政政政政政政政政政政政政政政政政政政治"], "政")]
+#[case(&["politics x"], "politics \t\n ")]
+fn phrases_are_looked_for_in_bounded_work(#[case] phrases: &[&str], #[case] unit: &str) {
+    let topics = rule(CheckSettings::Topics(phrases.iter().map(ToString::to_string).collect()), Action::Warn);
+    let guardrails = Guardrails::new(vec![topics], vec![]);
+    let text = unit.repeat(20_000 / unit.len());
     let looks = work::of(|| drop(guardrails.screen(Subject::Message, &text)));
-    assert!(looks < 400 * 20_000, "{looks}");
+    // A place costs no more than the longest phrase is long.
+    assert!(looks < 160 * 20_000, "{looks}");
+}
+
+#[rstest]
+#[case("[a-z]+0", "a")]
+#[case(r"\ba.{0,200}zq\b", "azqx")]
+#[case("a.*b", "a")]
+#[case("a[^z]{0,250}z|a", "a")]
+#[case("(?:a|aa|aaa){1,80}x", "a")]
+#[case(r"\bfoo\b", "foo")]
+fn patterns_are_searched_for_in_bounded_work(#[case] pattern: &str, #[case] unit: &str) {
+    let guardrails = content(&[], &[pattern]);
+    let of = |count: usize| {
+        let text = unit.repeat(count);
+        work::of(|| drop(guardrails.screen(Subject::Answer, &text)))
+    };
+    // Every search is within a few windows, and there are no more of them than characters.
+    let (once, twice) = (of(5_000), of(10_000));
+    assert!(twice <= once * 2 + once / 5, "{once}, of twice as much {twice}");
+    assert!(once <= 5_000 * u64::try_from(unit.len() * 5 * WINDOW).unwrap(), "{once}");
+}
+
+#[test]
+fn a_long_piece_needs_no_more_than_its_windows() {
+    let mut flow = pii(&Entity::ALL).flow(Subject::Answer);
+    let text = "1 ".repeat(200_000);
+    let looks = work::of(|| drop(flow.feed(&text, false)));
+    assert!(looks < 400_000 * u64::try_from(LOOKS_MAX).unwrap(), "{looks}");
+}
+
+#[ignore = "a measurement: cargo test --release -- --ignored --nocapture what_a_character_costs"]
+#[test]
+fn what_a_character_costs() {
+    let all = pii(&Entity::ALL);
+    for unit in
+        ["1 1 1 ", "Write to me on Friday, please. ", "a.a.a.", "01 23 45 67 89:", "4111 1111 ", "::1 ", "\u{200b}"]
+    {
+        let text = unit.repeat(800_000 / unit.len());
+        let started = std::time::Instant::now();
+        drop(all.screen(Subject::Answer, &text));
+        let took = started.elapsed();
+        println!("{unit:?}: {took:?}, {} ns a byte", took.as_nanos() / 800_000);
+    }
+    for pattern in [r"\w{1,256}0", r"\bsk-[a-z0-9]{20,48}\b", "a.*b"] {
+        let started = std::time::Instant::now();
+        let guardrails = content(&[], &[pattern]);
+        let compiled = started.elapsed();
+        let text = "a".repeat(100_000);
+        let started = std::time::Instant::now();
+        drop(guardrails.screen(Subject::Answer, &text));
+        let took = started.elapsed();
+        println!("{pattern:?}: compiled in {compiled:?}, {} ns a byte", took.as_nanos() / 100_000);
+    }
 }
 
 /// Text of everything that the recognisers look at.
@@ -377,6 +515,21 @@ fn all_redactions() -> Guardrails {
 }
 
 proptest! {
+    #[test]
+    fn no_text_takes_more_work_than_the_bound(
+        units in proptest::collection::vec(
+            prop_oneof!["[0-9 .()/+-]{1,8}", "[a-f0-9:.]{1,8}", "[a-z@._-]{1,8}", "[0-9 :.@a\\\\]{1,6}", "\\PC{1,3}", texts()],
+            1..5,
+        ),
+    ) {
+        let unit = units.concat();
+        let text = unit.repeat(2_000 / unit.len().max(1) + 1);
+        let whole = looks(&Entity::ALL, &text);
+        prop_assert!(whole <= LOOKS_MAX, "{whole}: {unit:?}");
+        let streamed = looks_streamed(&text);
+        prop_assert!(streamed <= LOOKS_STREAMED_MAX, "{streamed}: {unit:?}");
+    }
+
     #[test]
     fn pieces_make_no_difference(text in texts(), cuts in proptest::collection::vec(any::<usize>(), 0..20)) {
         let guardrails = all_redactions();

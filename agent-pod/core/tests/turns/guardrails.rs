@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use crate::fixture::{Fixture, ask, content, conversations, events, streamed};
 use agent_pod_core::agent::ConversationMemory;
-use agent_pod_core::event::{ChatRequest, Finish, RunAnswer, TurnEvent, TurnRequest};
+use agent_pod_core::event::{ChatRequest, Finish, Handoff, RunAnswer, TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSettings};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
     Strategy,
 };
 use agent_pod_core::message::{Message, Role, ToolCall};
-use agent_pod_core::model::ModelEvent;
+use agent_pod_core::model::{ModelEvent, ResponseFormat};
 use agent_pod_core::service::RunOptions;
 use agent_pod_core::testing::{Scripted, ScriptedModel};
+use agent_pod_core::tool::ToolSpec;
 use agent_pod_core::usage::Tokens;
 use async_trait::async_trait;
 use rstest::rstest;
@@ -272,16 +273,159 @@ async fn at_the_chat_door_every_text_of_the_caller_is_seen() {
     ];
     let chat = ChatRequest { messages, system: vec!["Serve a@b.co".to_owned()], ..ChatRequest::default() };
     let request = TurnRequest { chat: Some(Box::new(chat)), ..ask("I am a@b.co") };
-    assert!(!answer(&fixture, request).await.blocked, "what was blocked before blocks nothing any more");
+    assert!(!answer(&fixture, request).await.blocked, "what was blocked before does not end the run");
     let sent: Vec<_> = model.requests()[0].messages.iter().map(|message| message.content.clone()).collect();
     assert_eq!(
         sent,
         [
             "Be kind.\n\nServe [REDACTED_EMAIL]",
-            "politics from [REDACTED_EMAIL]",
+            "withheld by a guardrail: topic `politics`",
             "Not here.",
             "a@b.co",
             "I am [REDACTED_EMAIL]"
         ]
     );
+}
+
+/// All that the model has got.
+fn sent(model: &ScriptedModel) -> String {
+    let requests = model.requests();
+    let request = requests.first().expect("the model was asked");
+    format!("{:?} {:?} {:?}", request.messages, request.tools, request.response_format)
+}
+
+#[rstest]
+#[case::assistant(ChatRequest {
+    messages: vec![Message::new(Role::Assistant, "a@b.co on politics"), Message::new(Role::User, "hi")],
+    ..ChatRequest::default()
+})]
+#[case::arguments_of_a_call(ChatRequest {
+    messages: vec![
+        Message {
+            tool_calls: vec![ToolCall { id: "c".into(), name: "f".into(), arguments: json!({"a@b.co": "politics"}) }],
+            reasoning: Some("politics with a@b.co".to_owned()),
+            ..Message::new(Role::Assistant, "")
+        },
+        Message::new(Role::User, "hi"),
+    ],
+    ..ChatRequest::default()
+})]
+#[tokio::test]
+async fn what_was_said_before_comes_to_the_model_past_the_rules(#[case] chat: ChatRequest) {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact), rule(topics(), Action::Block)], vec![]);
+    let request = TurnRequest { chat: Some(Box::new(chat)), ..ask("hi") };
+    assert!(!answer(&fixture, request).await.blocked);
+    let sent = sent(&model);
+    assert!(!sent.contains("a@b.co") && sent.contains("withheld by a guardrail: topic `politics`"), "{sent}");
+}
+
+fn tool(name: &str, description: &str, parameters: serde_json::Value) -> ChatRequest {
+    let spec = ToolSpec { name: name.to_owned(), description: description.to_owned(), parameters };
+    ChatRequest { messages: vec![Message::new(Role::User, "hi")], tools: vec![spec], ..ChatRequest::default() }
+}
+
+fn format(schema: serde_json::Value) -> ChatRequest {
+    let response_format = Some(ResponseFormat::JsonSchema { name: "answer".to_owned(), schema, strict: None });
+    ChatRequest { messages: vec![Message::new(Role::User, "hi")], response_format, ..ChatRequest::default() }
+}
+
+#[rstest]
+#[case::description(tool("f", "ask SUBJECT", json!({})))]
+#[case::schema(tool("f", "d", json!({"properties": {"x": {"description": "of SUBJECT"}}})))]
+#[case::field_of_a_schema(tool("f", "d", json!({"properties": {"SUBJECT": {"type": "string"}}})))]
+#[case::form_of_the_answer(format(json!({"description": "SUBJECT"})))]
+#[tokio::test]
+async fn what_the_caller_brings_comes_to_the_model_past_the_rules(#[case] chat: ChatRequest) {
+    for (subject, blocks) in [("politics", true), ("a@b.co", false)] {
+        let named: serde_json::Value = serde_json::from_str(
+            &serde_json::to_string(&chat.tools.first().map(|tool| &tool.parameters))
+                .unwrap()
+                .replace("SUBJECT", subject),
+        )
+        .unwrap();
+        let mut chat = chat.clone();
+        for tool in &mut chat.tools {
+            tool.description = tool.description.replace("SUBJECT", subject);
+            tool.parameters = named.clone();
+        }
+        if let Some(ResponseFormat::JsonSchema { schema, .. }) = &mut chat.response_format {
+            *schema = json!({"description": subject});
+        }
+        let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+        let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact), rule(topics(), Action::Block)], vec![]);
+        let request = TurnRequest { chat: Some(Box::new(chat)), ..ask("hi") };
+        assert_eq!(answer(&fixture, request).await.blocked, blocks);
+        assert!(blocks || !sent(&model).contains(subject));
+    }
+}
+
+#[rstest]
+#[case("{{ card }}", json!({"card": "a@b.co"}), "[REDACTED_EMAIL]", false)]
+#[case("{{ card }}", json!({"card": {"of": ["a@b.co"]}}), "[REDACTED_EMAIL]", false)]
+#[case("{{ card.of }}", json!({"card": {"of": "politics"}}), "", true)]
+#[case("{{ card }}", json!({"unused": "politics", "card": 1}), "1", false)]
+#[tokio::test]
+async fn values_of_the_context_come_to_the_prompt_past_the_rules(
+    #[case] prompt: &str,
+    #[case] context: serde_json::Value,
+    #[case] expected: &str,
+    #[case] blocked: bool,
+) {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact), rule(topics(), Action::Block)], vec![]);
+    let context = context.as_object().unwrap().clone();
+    let answer = answer(&fixture.prompt(prompt), TurnRequest { context, ..ask("hi") }).await;
+    assert_eq!(answer.blocked, blocked);
+    assert!(blocked || model.requests()[0].messages[0].content.contains(expected));
+}
+
+#[tokio::test]
+async fn what_is_handed_over_comes_to_the_model_past_the_rules() {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact), rule(topics(), Action::Block)], vec![]);
+    let transcript = vec![Message::new(Role::Assistant, "politics"), Message::new(Role::User, "a@b.co")];
+    let handoff = |note: &str| Handoff {
+        from: "x".to_owned(),
+        note: Some(note.to_owned()),
+        transcript: transcript.clone(),
+        ..Handoff::default()
+    };
+    let request = |note| TurnRequest { handoff: Some(Box::new(handoff(note))), ..ask("go on") };
+    assert!(answer(&fixture, request("Talk politics.")).await.blocked);
+    assert!(model.requests().is_empty());
+    assert!(!answer(&fixture, request("Write to a@b.co.")).await.blocked);
+    let sent = sent(&model);
+    assert!(!sent.contains("a@b.co") && sent.contains("withheld by a guardrail: topic `politics`"), "{sent}");
+}
+
+#[tokio::test]
+async fn a_long_question_is_screened_like_a_short_one() {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact)], vec![]);
+    let question = "1 ".repeat(100_000) + "a@b.co";
+    answer(&fixture, ask(&question)).await;
+    assert_eq!(model.requests()[0].messages[1].content, "1 ".repeat(100_000) + "[REDACTED_EMAIL]");
+}
+
+#[tokio::test]
+async fn a_long_piece_of_a_stream_is_screened_like_short_ones() {
+    let piece = "1 ".repeat(100_000) + "a@b.co, and ";
+    let model = ScriptedModel::new([Ok(vec![content("So: "), content(&piece), content("more.")])]);
+    let (fixture, _) = guarded(&model, vec![], vec![rule(email(), Action::Redact)]);
+    let seen = events(fixture.agent().start(ask("hi"), streamed(), ())).await;
+    let expected = "So: ".to_owned() + &"1 ".repeat(100_000) + "[REDACTED_EMAIL], and more.";
+    assert_eq!((tokens(&seen), &end(&seen).answer), (expected.clone(), &expected));
+}
+
+#[tokio::test]
+async fn the_deadline_ends_what_is_screened() {
+    let model = ScriptedModel::new([ScriptedModel::text("ok")]);
+    let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact)], vec![]);
+    // Far more than can be read in that time.
+    let question = "1 ".repeat(2_500_000);
+    let options = RunOptions { timeout: Some(Duration::from_millis(50)), ..RunOptions::default() };
+    let error = fixture.agent().start(ask(&question), options, ()).answer().await.unwrap_err();
+    assert_eq!(error.code.as_str(), "deadline_exceeded");
+    assert!(model.requests().is_empty());
 }

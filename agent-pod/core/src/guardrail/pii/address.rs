@@ -73,8 +73,13 @@ pub(super) fn ip(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
     }
 }
 
+/// Whether one begins here, behind a border.
+pub(super) fn begins(ahead: Ahead<'_>) -> Result<bool, More> {
+    Ok(ipv4(ahead)?.is_some() || ipv6(ahead)?.is_some())
+}
+
 /// Four numbers up to 255 without zeros in front, and no fifth one.
-pub(super) fn ipv4(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
+fn ipv4(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
     let mut at = 0;
     for part in 0..4 {
         if part > 0 {
@@ -110,22 +115,21 @@ fn ipv6(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
     if !ahead.at(0)?.is_some_and(|reads| reads.is_ascii_hexdigit() || reads == ':') {
         return Ok(None);
     }
-    let mut text = String::new();
-    while let Some(reads) =
-        ahead.at(text.len())?.filter(|reads| reads.is_ascii_hexdigit() || matches!(reads, ':' | '.'))
-    {
-        text.push(reads);
-        if text.len() > IPV6_MAX {
-            return Ok(None);
-        }
+    let (mut text, mut length, mut in_groups) = ([0_u8; IPV6_MAX], 0, false);
+    while let Some(reads) = ahead.at(length)?.filter(|reads| reads.is_ascii_hexdigit() || matches!(reads, ':' | '.')) {
+        let (Ok(character), Some(place)) = (u8::try_from(reads), text.get_mut(length)) else { return Ok(None) };
+        *place = character;
+        length += 1;
+        in_groups |= reads == ':';
         // No group has more than four digits: most words end here.
-        if text.len() == 5 && !text.contains(':') {
+        if length == 5 && !in_groups {
             return Ok(None);
         }
     }
-    if ahead.at(text.len())?.is_some_and(in_word) {
+    if !in_groups || ahead.at(length)?.is_some_and(in_word) {
         return Ok(None);
     }
+    let Ok(text) = std::str::from_utf8(text.get(..length).unwrap_or_default()) else { return Ok(None) };
     let mut address = text.trim_end_matches('.');
     if address.ends_with(':') && !address.ends_with("::") {
         address = address.trim_end_matches(':');

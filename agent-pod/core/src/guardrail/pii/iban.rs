@@ -95,42 +95,61 @@ const LENGTHS: [(&str, usize); 88] = [
     ("xk", 20),
 ];
 
+/// The longest of them.
+const LENGTH_MAX: usize = 34;
+
 /// An account number, its characters apart by at most one space or dash.
 pub(super) fn at(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
-    let mut characters = String::new();
-    let mut at = 0;
-    let mut length = 4;
-    while characters.len() < length {
+    let mut characters = [0_u8; LENGTH_MAX];
+    let (mut count, mut length, mut at) = (0, 4, 0);
+    while count < length {
         let Some(reads) = ahead.at(at)? else { return Ok(None) };
         let separates = matches!(reads, ' ' | '-');
-        if separates && characters.len() > 3 && !matches!(ahead.skip(at).before(), Some(' ' | '-')) {
+        if separates && count > 3 && !matches!(ahead.skip(at).before(), Some(' ' | '-')) {
             at += 1;
             continue;
         }
-        let fits = match characters.len() {
+        let fits = match count {
             0 | 1 => reads.is_ascii_lowercase(),
             2 | 3 => reads.is_ascii_digit(),
             _ => reads.is_ascii_alphanumeric(),
         };
-        if !fits {
+        let (true, Ok(character), Some(place)) = (fits, u8::try_from(reads), characters.get_mut(count)) else {
             return Ok(None);
-        }
-        characters.push(reads);
+        };
+        *place = character;
+        count += 1;
         at += 1;
-        if characters.len() == 2 {
-            let Some((_, known)) = LENGTHS.iter().find(|(country, _)| *country == characters) else { return Ok(None) };
-            length = *known;
+        if count == 2 {
+            let Some(known) = length_in(characters.get(..2).unwrap_or_default()) else { return Ok(None) };
+            length = known;
         }
     }
     let ends = !ahead.at(at)?.is_some_and(in_word);
-    Ok((ends && remainder(&characters) == 1).then_some(at))
+    Ok((ends && remainder(characters.get(..length).unwrap_or_default()) == 1).then_some(at))
+}
+
+fn length_in(country: &[u8]) -> Option<usize> {
+    let found = LENGTHS.binary_search_by(|(known, _)| known.as_bytes().cmp(country)).ok()?;
+    LENGTHS.get(found).map(|(_, length)| *length)
 }
 
 /// ISO 7064: the first four characters behind the others, letters as 10 to 35, modulo 97.
-fn remainder(characters: &str) -> u32 {
-    let (head, tail) = characters.split_at(4);
-    tail.chars().chain(head.chars()).filter_map(|character| character.to_digit(36)).fold(0, |rest, value| {
+fn remainder(characters: &[u8]) -> u32 {
+    let (head, tail) = characters.split_at_checked(4).unwrap_or_default();
+    tail.iter().chain(head).filter_map(|character| char::from(*character).to_digit(36)).fold(0, |rest, value| {
         let shift = if value > 9 { 100 } else { 10 };
         (rest * shift + value) % 97
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn countries_are_in_the_order_that_they_are_searched_in() {
+        assert!(LENGTHS.is_sorted());
+        assert!(LENGTHS.iter().all(|(_, length)| *length <= LENGTH_MAX));
+    }
 }
