@@ -37,6 +37,7 @@ pub mod usage;
 
 pub mod admission;
 pub mod budget;
+pub mod byte_pool;
 pub mod peer;
 pub mod service;
 

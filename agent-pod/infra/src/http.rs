@@ -11,6 +11,7 @@
 //! - A request that met a connection which the server had closed meanwhile is sent once more over another one.
 
 mod connect;
+mod drawn;
 pub mod reach;
 mod tls;
 
@@ -32,6 +33,7 @@ use connect::{Bounded, connector};
 use reach::Reach;
 
 pub(crate) use connect::{AddressForbidden, ConnectTimeout, NameNotFound};
+pub(crate) use drawn::Drawn;
 pub use tls::TlsError;
 
 /// How long an idle connection is kept. Common servers close theirs after 5 s (uvicorn, Node); a client that lets go

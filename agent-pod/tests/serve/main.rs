@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod bytes;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod import;

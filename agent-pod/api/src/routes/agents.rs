@@ -11,6 +11,8 @@ use super::AgentName;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::{ApiError, X_RUN_ID};
 use crate::events::{server_sent_events, whole_answer};
+use crate::held::held;
+use crate::json_body::BodyLimits;
 use crate::openapi::failures::{ListFailures, RunFailures, ShowFailures};
 use crate::openapi::schemas;
 use crate::run_call::RunCall;
@@ -86,10 +88,10 @@ pub(crate) async fn run(
 ) -> Result<Response, ApiError> {
     let Admitted { agent, caller } = credentials.agent(&*state.agents, &name)?;
     let (parts, body) = request.into_parts();
-    let RunCall { turn, options } = RunCall::read(&parts.headers, body, agent.body_bytes_max).await?;
-    let streaming = options.streaming;
+    let RunCall { turn, options } = RunCall::read(&parts.headers, body, &BodyLimits::of(&state.pool, &[agent])).await?;
+    let (streaming, bytes) = (options.streaming, options.bytes.clone());
     let run = state.agents.start(&name, turn, RunOptions { caller, ..options }).await?;
-    if streaming { Ok(server_sent_events(run)) } else { Ok(answer(run).await?) }
+    if streaming { Ok(server_sent_events(run)) } else { Ok(held(answer(run).await?, bytes)) }
 }
 
 async fn answer(run: Run) -> Result<Response, RunError> {

@@ -42,7 +42,7 @@ impl Agent {
         let identity = Identity::new(&*self.environment, session_id, &options);
         let started = Instant::now();
         let deadline = started + options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
-        let (ledger, events, desk) = (Ledger::default(), Events::silent(), Desk::default());
+        let (ledger, events, desk) = (Ledger::bounded(None, options.bytes.clone()), Events::silent(), Desk::default());
         let nothing = TurnRequest::default();
         let (agent, identity, ledger, events, desk) = (self, &identity, &ledger, &events, &desk);
         let turn = Turn { agent, request: &nothing, identity, deadline, ledger, events, desk, memory: &Value::Null };
