@@ -67,6 +67,9 @@ struct ServeArgs {
     /// Folder for what agents keep on disk; made if it does not exist.
     #[arg(long, value_name = "DIR", env = "ASTROMESH_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// MiB that calls, conversations and replies may hold together; a quarter of the container's memory limit if absent.
+    #[arg(long, value_name = "MIB", env = "ASTROMESH_MEMORY_POOL", value_parser = clap::value_parser!(u64).range(4..=1_048_576))]
+    memory_pool: Option<u64>,
     /// What is logged, for example `info` or `agent_pod_core=debug`.
     #[arg(long, value_name = "FILTER", env = "ASTROMESH_LOG", default_value = "info")]
     log: String,
@@ -114,6 +117,7 @@ impl ServeArgs {
             admin_listen,
             write_timeout,
             data_dir,
+            memory_pool,
             log,
             log_format,
         } = self;
@@ -130,6 +134,7 @@ impl ServeArgs {
             (None, Some(document)) => Source::Mounted(Mounted { document, trust, secrets: secrets_dir }),
             (None, None) => anyhow::bail!("either --manifests or --document is needed"),
         };
+        serve::set_memory_pool(memory_pool);
         let write_timeout = Duration::from_secs(write_timeout);
         serve::run(Server { source, data: data_dir, token_file, listen, admin_listen, write_timeout })
     }

@@ -2,6 +2,7 @@
 
 mod linger;
 mod listener;
+mod memory;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use agent_pod_api::ApiState;
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
-use agent_pod_runtime::{Runtime, discovery};
+use agent_pod_runtime::{BytePool, Runtime, discovery};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +41,14 @@ pub(crate) struct Server {
     pub(crate) write_timeout: Duration,
 }
 
+/// Gives the pool of bytes so many MiB, or what the container has room for. Before anything draws on it.
+pub(crate) fn set_memory_pool(mebibytes: Option<u64>) {
+    let capacity = mebibytes.map_or_else(memory::pool_capacity, |mebibytes| mebibytes * 1024 * 1024);
+    if !BytePool::set_of_process(usize::try_from(capacity).unwrap_or(usize::MAX)) {
+        tracing::error!("the pool of bytes was in use before its size was set");
+    }
+}
+
 /// Serves until SIGTERM or Ctrl-C, then drains.
 pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
     let tokio = tokio::runtime::Builder::new_multi_thread()
@@ -60,10 +69,11 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
         Some(folder) => runtime.keeping_files_in(folder),
         None => runtime,
     });
+    let memory_pool = BytePool::of_process().capacity();
     let mut stop = StopSignal::new()?;
     let public = bind(listen).await?;
     let admin = bind(admin_listen).await?;
-    tracing::info!(address = %public.local_addr()?, admin = %admin.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
+    tracing::info!(address = %public.local_addr()?, admin = %admin.local_addr()?, memory_pool, version = env!("CARGO_PKG_VERSION"), "listening");
 
     let draining = CancellationToken::new();
     let closing = CancellationToken::new();

@@ -74,16 +74,54 @@ pub(crate) fn of_handshake(headers: &HeaderMap) -> Result<RunOptions, RunError> 
 
 /// Absent and null mean the same, and so do both names of the session, and no word of a stream and none wanted.
 fn fingerprint(body: &Value) -> [u8; 32] {
-    let mut canonical = body.clone();
-    if let Value::Object(fields) = &mut canonical {
+    let mut hash = Sha256::new();
+    if let Value::Object(fields) = body {
         let unsaid = |name: &str, value: &Value| value.is_null() || (name == "stream" && *value == Value::Bool(false));
-        fields.retain(|name, value| !unsaid(name, value));
-        if let Some(session_id) = fields.remove("session_id") {
-            fields.entry("sessionId").or_insert(session_id);
+        let said = fields.iter().filter(|(name, value)| !unsaid(name, value));
+        let mut said: Vec<(&str, &Value)> = said.map(|(name, value)| (name.as_str(), value)).collect();
+        if said.iter().any(|(name, _)| *name == "sessionId") {
+            said.retain(|(name, _)| *name != "session_id");
         }
+        said.iter_mut().filter(|(name, _)| *name == "session_id").for_each(|(name, _)| *name = "sessionId");
+        hash_object(&mut hash, said);
+    } else {
+        hash_value(&mut hash, body);
     }
-    canonical.sort_all_objects();
-    Sha256::digest(canonical.to_string()).into()
+    hash.finalize().into()
+}
+
+/// Hashes a value as it stands, without a copy of it. Lengths go before what they count, so that no two values are one.
+fn hash_value(hash: &mut Sha256, value: &Value) {
+    match value {
+        Value::Null => hash.update(b"n"),
+        Value::Bool(on) => hash.update([b'b', u8::from(*on)]),
+        Value::Number(number) => hash_text(hash, b'd', &number.to_string()),
+        Value::String(text) => hash_text(hash, b's', text),
+        Value::Array(items) => {
+            hash_length(hash, b'a', items.len());
+            items.iter().for_each(|item| hash_value(hash, item));
+        }
+        Value::Object(fields) => hash_object(hash, fields.iter().map(|(name, value)| (name.as_str(), value)).collect()),
+    }
+}
+
+fn hash_object(hash: &mut Sha256, mut fields: Vec<(&str, &Value)>) {
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    hash_length(hash, b'o', fields.len());
+    for (name, value) in fields {
+        hash_text(hash, b'k', name);
+        hash_value(hash, value);
+    }
+}
+
+fn hash_text(hash: &mut Sha256, sort: u8, text: &str) {
+    hash_length(hash, sort, text.len());
+    hash.update(text);
+}
+
+fn hash_length(hash: &mut Sha256, sort: u8, length: usize) {
+    hash.update([sort]);
+    hash.update(length.to_le_bytes());
 }
 
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, FieldProblem> {

@@ -25,6 +25,7 @@ mod call_headers;
 mod credentials;
 mod fields;
 mod handoff;
+mod held;
 mod images;
 mod json_body;
 mod rulings;

@@ -1,5 +1,6 @@
 //! Everything that a call of the run route carries.
 
+use agent_pod_core::byte_pool::RunBytes;
 use agent_pod_core::error::RunError;
 use agent_pod_core::event::TurnRequest;
 use agent_pod_core::service::RunOptions;
@@ -9,7 +10,7 @@ use axum::http::header::ACCEPT;
 
 use crate::call_headers::CallHeaders;
 use crate::fields::validation_failed;
-use crate::json_body::read_json;
+use crate::json_body::{BodyLimits, JsonBody, read_json};
 use crate::turn_request::parse_turn;
 
 /// A checked call of the run route.
@@ -21,18 +22,19 @@ pub(crate) struct RunCall {
 }
 
 impl RunCall {
-    /// Reads a body of at most `bytes_max` bytes and the headers.
+    /// Reads a body within `limits`, and the headers.
     ///
     /// # Errors
     /// As [`read_json`], and `validation_failed` with every problem of body and headers.
-    pub(crate) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Self, RunError> {
+    pub(crate) async fn read(headers: &HeaderMap, body: Body, limits: &BodyLimits<'_>) -> Result<Self, RunError> {
         let called = CallHeaders::read(headers);
-        let body = read_json(headers, body, bytes_max).await?.value;
-        let fingerprint = called.fingerprint(&body);
-        match (parse_turn(body), called.problems.is_empty()) {
+        let JsonBody { value, bytes: _, held } = read_json(headers, body, limits).await?;
+        let fingerprint = called.fingerprint(&value);
+        match (parse_turn(value), called.problems.is_empty()) {
             (Ok(parsed), true) => {
                 let streaming = parsed.stream || accepts_events(headers);
-                Ok(Self { turn: parsed.turn, options: called.options(fingerprint, streaming) })
+                let options = RunOptions { bytes: RunBytes::new(held), ..called.options(fingerprint, streaming) };
+                Ok(Self { turn: parsed.turn, options })
             }
             (parsed, _) => Err(validation_failed(parsed.err().into_iter().flatten().chain(called.problems).collect())),
         }

@@ -2,25 +2,22 @@
 
 mod client_message;
 mod conversation;
+mod metered;
 mod wire;
 
 pub(crate) use conversation::{Conversation, draining};
 
-use axum::extract::ws::WebSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::SocketLimits;
-use wire::{End, Wire};
+use wire::End;
+
+pub(crate) use wire::Wire;
 
 /// Serves the socket to its end. The run in flight is part of this future: it stops when the client leaves.
-pub(crate) async fn serve(
-    socket: WebSocket,
-    mut conversation: Conversation,
-    limits: SocketLimits,
-    shutdown: CancellationToken,
-) {
-    let mut wire = Wire::new(socket, limits);
+pub(crate) async fn serve(mut wire: Wire, mut conversation: Conversation, shutdown: CancellationToken) {
+    let limits = wire.limits();
     let end = converse(&mut wire, &mut conversation, limits, &shutdown).await;
     // Whoever has ended it, a run must not go on while the goodbyes are exchanged.
     drop(conversation);
@@ -49,7 +46,7 @@ async fn converse(
         }
         let done = tokio::select! {
             message = wire.receive() => match message {
-                Ok(text) => match conversation.take(&text) {
+                Ok((text, held)) => match conversation.take(text, held).await {
                     Some(reply) => wire.send(&reply).await,
                     None => Ok(()),
                 },

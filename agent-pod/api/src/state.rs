@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_core::byte_pool::BytePool;
 use agent_pod_core::service::AgentService;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +21,8 @@ pub struct ApiState {
     /// Holds a token for every open WebSocket, because upgraded connections are no longer the server's: after
     /// [`TaskTracker::close`], [`TaskTracker::wait`] returns when the last one has ended.
     pub sockets: TaskTracker,
+    /// What bodies and messages draw on.
+    pub pool: BytePool,
     /// The time limits of WebSockets.
     pub socket_limits: SocketLimits,
 }
@@ -39,7 +42,14 @@ impl ApiState {
     /// The state with the default limits and no socket yet.
     #[must_use]
     pub fn new(agents: Arc<dyn AgentService>, version: &'static str, shutdown: CancellationToken) -> Self {
-        Self { agents, version, shutdown, sockets: TaskTracker::new(), socket_limits: SocketLimits::default() }
+        Self {
+            agents,
+            version,
+            shutdown,
+            sockets: TaskTracker::new(),
+            pool: BytePool::of_process().clone(),
+            socket_limits: SocketLimits::default(),
+        }
     }
 }
 

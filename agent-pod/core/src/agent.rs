@@ -193,7 +193,8 @@ impl Agent {
         let at_desk = Arc::clone(&desk);
         let limit = options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
         let run_id = identity.run_id.clone();
-        let account = (options.bill, options.tokens_max);
+        // Held until the run has written what can wait, too.
+        let account = (options.bill, options.tokens_max, options.bytes.clone());
         let (sender, receiver) = mpsc::channel(EVENTS_BUFFERED);
         let turn = async move {
             let outgoing = if options.streaming && !options.quiet { guard::Outgoing::of(&self) } else { None };
@@ -201,6 +202,7 @@ impl Agent {
             let unwritten = turn::run(&self, request, (identity, account), limit, (events, &at_desk)).await;
             drop(held);
             unwritten.write(&self).await;
+            drop(options.bytes);
         };
         Run { run_id, events: told(Box::pin(turn), receiver).boxed(), desk }
     }

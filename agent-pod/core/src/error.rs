@@ -72,6 +72,8 @@ pub enum ErrorCode {
     IdempotencyInProgress,
     /// The body exceeds the agent's limit.
     BodyTooLarge,
+    /// The body did not arrive in time.
+    RequestTimeout,
     /// The conversation exceeds what any model of the agent takes in.
     ContextTooLong,
     /// The body is not JSON by its content type.
@@ -147,6 +149,7 @@ impl ErrorCode {
         Self::Busy,
         Self::IdempotencyInProgress,
         Self::BodyTooLarge,
+        Self::RequestTimeout,
         Self::ContextTooLong,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
@@ -189,6 +192,7 @@ impl ErrorCode {
             Self::Busy => "busy",
             Self::IdempotencyInProgress => "idempotency_in_progress",
             Self::BodyTooLarge => "body_too_large",
+            Self::RequestTimeout => "request_timeout",
             Self::ContextTooLong => "context_too_long",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::ValidationFailed => "validation_failed",
@@ -229,6 +233,7 @@ impl ErrorCode {
             | Self::Busy
             | Self::Cancelled
             | Self::BodyTooLarge
+            | Self::RequestTimeout
             | Self::ContextTooLong
             | Self::IdempotencyInProgress
             | Self::IdempotencyMismatch
@@ -266,6 +271,7 @@ impl ErrorCode {
             | Self::Draining
             | Self::Suspended
             | Self::MemoryUnavailable
+            | Self::RequestTimeout
             | Self::DeadlineExceeded => true,
             Self::InvalidJson
             | Self::InvalidMessage

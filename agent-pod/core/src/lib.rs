@@ -39,6 +39,7 @@ pub mod usage;
 
 pub mod admission;
 pub mod budget;
+pub mod byte_pool;
 pub mod peer;
 pub mod service;
 

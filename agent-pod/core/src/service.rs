@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::access::{AccessPolicy, Caller, TokenVerifier};
 use crate::agent::{Executed, ToolRequest};
+use crate::byte_pool::RunBytes;
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
 use crate::memory::history::AgentHistory;
@@ -71,6 +72,8 @@ pub struct RunOptions {
     pub quiet: bool,
     /// Where what it uses is left for the run that has called it; only within a process.
     pub bill: Option<Bill>,
+    /// The bytes that are held for it until it has ended.
+    pub bytes: RunBytes,
 }
 
 /// A call that is to be carried out once, however often it comes.
@@ -143,6 +146,8 @@ pub struct AgentHandle {
     pub access: AccessPolicy,
     /// The largest request body.
     pub body_bytes_max: usize,
+    /// How long a call waits for a place, and for the bytes that it takes.
+    pub queue_timeout: Duration,
     /// Whether the chat completions door opens to it.
     pub openai: bool,
 }

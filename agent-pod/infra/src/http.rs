@@ -11,6 +11,7 @@
 //! - A request that met a connection which the server had closed meanwhile is sent once more over another one.
 
 mod connect;
+mod drawn;
 mod tls;
 
 use std::fmt;
@@ -31,6 +32,7 @@ use crate::secret::SecretHandle;
 use connect::{Bounded, connector};
 
 pub(crate) use connect::{AddressForbidden, ConnectTimeout, NameNotFound};
+pub(crate) use drawn::Drawn;
 pub use tls::TlsError;
 
 /// How long an idle connection is kept. Common servers close theirs after 5 s (uvicorn, Node); a client that lets go

@@ -22,7 +22,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT as USER_AGENT_HEADER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -30,7 +30,7 @@ use sse_stream::SseStream;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::http::{Client, HttpError, TlsSettings, USER_AGENT};
+use crate::http::{Client, Drawn, HttpError, TlsSettings, USER_AGENT};
 use crate::model::chat_completions::stream::split;
 use crate::model::error::malformed;
 
@@ -174,8 +174,8 @@ impl Peer for Remote {
         let run_id = head.headers.get(X_RUN_ID).and_then(|id| id.to_str().ok());
         let run_id = run_id.filter(|id| id.len() <= wire::RUN_ID_BYTES_MAX).unwrap_or_default().to_owned();
         if !head.status.is_success() {
-            let body = whole(body).await.unwrap_or_default();
-            return Err(wire::refusal(&self.name, head.status, &body));
+            let body = whole(body).await;
+            return Err(wire::refusal(&self.name, head.status, body.as_deref().unwrap_or_default()));
         }
         let events = if options.streaming {
             events(body, self.name.clone())
@@ -201,8 +201,14 @@ impl Peer for Remote {
     }
 }
 
-async fn whole(body: Incoming) -> Option<Bytes> {
-    Some(Limited::new(body, ANSWER_BYTES_MAX).collect().await.ok()?.to_bytes())
+async fn whole(mut body: Incoming) -> Option<Drawn> {
+    let mut answer = Drawn::new(ANSWER_BYTES_MAX);
+    while let Some(frame) = body.frame().await {
+        if !answer.keep(&frame.ok()?.into_data().unwrap_or_default()).await.ok()? {
+            return None;
+        }
+    }
+    answer.whole().await.ok()
 }
 
 /// The events of a run that come as server-sent events. Always ends with an end.

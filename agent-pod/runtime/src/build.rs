@@ -206,6 +206,7 @@ impl Builder {
                 tools: tools::summaries(&built.tools),
                 access: access(agent.access.as_ref(), &agent.namespace, self.mode),
                 body_bytes_max: usize::try_from(agent.limits.max_body_bytes).unwrap_or(usize::MAX),
+                queue_timeout: gate_settings.wait_max,
                 openai: agent.expose.openai,
             }),
             suspended: agent.suspended,

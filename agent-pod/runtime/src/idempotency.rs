@@ -4,11 +4,13 @@
 //! under its key, and so may one whose caller went away.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_pod_core::access::Caller;
 use agent_pod_core::agent::Executed;
+use agent_pod_core::byte_pool::BytePool;
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{RunAnswer, Status, TurnEvent};
 use agent_pod_core::service::{IdempotencyKey, Run};
@@ -21,11 +23,18 @@ use tokio::time::{Instant, timeout_at};
 /// How long an answer is kept.
 const KEPT_FOR: Duration = Duration::from_hours(24);
 
-/// Bytes of all kept answers, by their text; the ones least used of late go first.
-const KEPT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Kept answers may take this share of the pool's capacity beside it; the ones least used of late go first.
+const KEPT_SHARE: usize = 8;
 
-/// What an answer takes beside its text, about.
-const ANSWER_BYTES: usize = 1024;
+/// What a kept answer takes in memory for each byte of its JSON: the names of fields are not there, the objects are.
+const JSON_COPIES: usize = 2;
+
+/// What a kept answer takes beside its JSON: the key, the scope, and its place in the cache.
+const ENTRY_BYTES: usize = 1024;
+
+/// The most callers that wait for the answer to one key; each holds what it has sent meanwhile. A client that repeats
+/// itself waits for one, at most for a few.
+const WAITING_MAX: usize = 8;
 
 /// Where a key has come: keys of runs and of tools' calls are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +64,7 @@ type Fingerprint = [u8; 32];
 pub struct Idempotency(Arc<Inner>);
 
 struct Inner {
-    under_way: Mutex<HashMap<Key, (Fingerprint, watch::Receiver<()>)>>,
+    under_way: Mutex<HashMap<Key, UnderWay>>,
     answered: Cache<Key, (Fingerprint, Kept)>,
 }
 
@@ -66,12 +75,20 @@ enum Kept {
     Tool(Arc<Executed>),
 }
 
+/// A call that is being carried out.
+struct UnderWay {
+    fingerprint: Fingerprint,
+    ended: watch::Receiver<()>,
+    /// Held by each who waits for it.
+    seats: Arc<()>,
+}
+
 /// What is to be done with a call.
 enum Claim {
     /// Carry it out.
     CarryOut(Claimed),
     /// Wait until the one under way has ended.
-    Wait(watch::Receiver<()>),
+    Wait(watch::Receiver<()>, Arc<()>),
     /// Give the answer again.
     Replay(Kept),
 }
@@ -96,14 +113,14 @@ struct Claimed {
 impl Default for Idempotency {
     fn default() -> Self {
         let weigh = |_: &Key, (_, kept): &(Fingerprint, Kept)| {
-            let text = match kept {
-                Kept::Run(answer) => &answer.answer,
-                Kept::Tool(executed) => &executed.outcome.result,
+            let length = match kept {
+                Kept::Run(answer) => JSON_COPIES * json_length(answer),
+                Kept::Tool(executed) => executed.outcome.result.len(),
             };
-            u32::try_from(text.len() + ANSWER_BYTES).unwrap_or(u32::MAX)
+            u32::try_from(length + ENTRY_BYTES).unwrap_or(u32::MAX)
         };
         let answered = Cache::builder()
-            .max_capacity(KEPT_BYTES_MAX)
+            .max_capacity(u64::try_from(BytePool::of_process().capacity() / KEPT_SHARE).unwrap_or(u64::MAX))
             .weigher(weigh)
             .time_to_live(KEPT_FOR)
             // The usual policy would rather keep what is read often than take in what is new.
@@ -114,7 +131,7 @@ impl Default for Idempotency {
 }
 
 impl Idempotency {
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, (Fingerprint, watch::Receiver<()>)>> {
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, UnderWay>> {
         self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -122,7 +139,7 @@ impl Idempotency {
     ///
     /// # Errors
     /// `idempotency_mismatch` when the key has come with another body; `idempotency_in_progress` when the call under
-    /// way has not ended by `deadline`; as `begin`.
+    /// way has not ended by `deadline`, or too many wait for it already; as `begin`.
     pub async fn once<F: Future<Output = Result<Run, RunError>>>(
         &self,
         scope: Scope,
@@ -169,7 +186,7 @@ impl Idempotency {
             match self.claim(&key, fingerprint)? {
                 Claim::CarryOut(claimed) => return Ok(Settled::Mine(claimed)),
                 Claim::Replay(kept) => return Ok(Settled::Kept(kept)),
-                Claim::Wait(mut under_way) => {
+                Claim::Wait(mut under_way, _seat) => {
                     // It never changes; an error says that its sender has gone.
                     if timeout_at(deadline, under_way.changed()).await.is_err() {
                         return Err(in_progress());
@@ -179,26 +196,34 @@ impl Idempotency {
         }
     }
 
-    fn claim(&self, key: &Key, fingerprint: Fingerprint) -> Result<Claim, RunError> {
+    fn claim(&self, key: &Key, given: Fingerprint) -> Result<Claim, RunError> {
         // Held throughout: a call is under way, or answered, or neither, and never in between.
         let mut under_way = self.under_way();
         let (known, claim) = match (self.0.answered.get(key), under_way.get(key)) {
             (Some((known, answer)), _) => (known, Claim::Replay(answer)),
-            (None, Some((known, receiver))) => (*known, Claim::Wait(receiver.clone())),
+            (None, Some(UnderWay { fingerprint, ended, seats })) => {
+                if *fingerprint == given && Arc::strong_count(seats) > WAITING_MAX {
+                    return Err(in_progress());
+                }
+                (*fingerprint, Claim::Wait(ended.clone(), Arc::clone(seats)))
+            }
             (None, None) => {
                 let (ended, receiver) = watch::channel(());
-                under_way.insert(key.clone(), (fingerprint, receiver));
-                let claimed = Claimed { calls: self.clone(), key: key.clone(), fingerprint, _ended: ended };
-                (fingerprint, Claim::CarryOut(claimed))
+                let of = UnderWay { fingerprint: given, ended: receiver, seats: Arc::default() };
+                under_way.insert(key.clone(), of);
+                let claimed = Claimed { calls: self.clone(), key: key.clone(), fingerprint: given, _ended: ended };
+                (given, Claim::CarryOut(claimed))
             }
         };
-        if known == fingerprint { Ok(claim) } else { Err(mismatch()) }
+        if known == given { Ok(claim) } else { Err(mismatch()) }
     }
 }
 
 impl Claimed {
     fn keep(&self, kept: Kept) {
         self.calls.0.answered.insert(self.key.clone(), (self.fingerprint, kept));
+        // It makes room when it gets to it, which for large answers has to be now.
+        self.calls.0.answered.run_pending_tasks();
     }
 
     /// The same run; its answer is kept before anybody reads it.
@@ -218,6 +243,24 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         self.calls.under_way().remove(&self.key);
     }
+}
+
+/// How long the answer is as JSON, which is never made: answers may be large.
+fn json_length(answer: &RunAnswer) -> usize {
+    struct Length(usize);
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // What has no JSON is not kept for long: it weighs as much as there is.
+    serde_json::to_writer(&mut length, answer).map_or(usize::MAX / (2 * JSON_COPIES), |()| length.0)
 }
 
 /// The events of a run that is over: what a reader needs to have the same answer.

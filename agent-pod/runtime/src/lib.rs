@@ -24,4 +24,5 @@ pub mod runtime;
 pub mod source;
 pub mod validate;
 
+pub use agent_pod_core::byte_pool::BytePool;
 pub use runtime::Runtime;

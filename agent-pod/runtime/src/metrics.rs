@@ -5,10 +5,12 @@
 
 mod budgets;
 mod labels;
+mod memory;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
+use agent_pod_core::byte_pool::BytePool;
 use agent_pod_core::error::ErrorCode;
 use agent_pod_core::event::Attempt;
 use agent_pod_core::model::breaker::Circuit;
@@ -26,6 +28,7 @@ use labels::{
     AgentLabels, AttemptLabels, CostLabels, GuardrailLabels, ModelLabels, OperationLabels, ReloadLabels, RunLabels,
     TokenLabels, TokenUsageLabels,
 };
+use memory::Memory;
 
 /// The buckets that the semantic conventions advise for durations of operations, in seconds.
 const OPERATION_SECONDS: [f64; 14] =
@@ -54,6 +57,7 @@ pub struct Metrics {
     budgets: Budgets,
     in_flight: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
+    memory: Memory,
 }
 
 impl Default for Metrics {
@@ -75,6 +79,7 @@ impl Default for Metrics {
             budgets: Budgets::default(),
             in_flight: Gauge::default(),
             queued: Gauge::default(),
+            memory: Memory::default(),
         };
         metrics.register();
         metrics
@@ -103,6 +108,7 @@ impl Metrics {
         own.register("provider_circuit_state", help, self.circuit.clone());
         own.register("guardrail_hits", "What guardrails found", self.guardrail_hits.clone());
         self.budgets.register(own);
+        self.memory.register(own);
         own.register("config_reloads", "Documents that were loaded or refused", self.reloads.clone());
     }
 
@@ -123,6 +129,7 @@ impl Metrics {
     fn measure(&self, agents: &Agents) {
         self.in_flight.set(agents.in_flight());
         self.queued.set(agents.queued());
+        self.memory.measure(BytePool::of_process().report());
         self.budgets.measure(agents.snapshot().iter().flat_map(|snapshot| snapshot.entries.values()));
         // Models that nobody uses any more are forgotten.
         self.circuit.clear();

@@ -22,6 +22,11 @@ use super::linger;
 /// A client that has not sent its headers by then is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a connection reads ahead of whoever reads its body: the pool of bytes does not know of it. Headers are bounded by it,
+/// too. The libraries' own are 400 KiB and a MiB.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
+const WINDOW_BYTES: u32 = 256 * 1024;
+
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -34,8 +39,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, write_timeout: 
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_AHEAD_BYTES);
+    builder.http2().timer(TokioTimer::new()).initial_stream_window_size(WINDOW_BYTES);
+    builder.http2().initial_connection_window_size(WINDOW_BYTES);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod bytes;
+#[cfg(test)]
 mod callers;
 #[cfg(test)]
 mod harness;

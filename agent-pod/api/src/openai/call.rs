@@ -2,11 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use agent_pod_core::byte_pool::weight::{COPIES, of_json};
+use agent_pod_core::byte_pool::{PoolError, Priority, RunBytes};
 use agent_pod_core::error::RunError;
 use agent_pod_core::event::TurnRequest;
 use agent_pod_core::service::{AgentService, Run, RunOptions};
 use axum::body::Body;
 use axum::http::HeaderMap;
+use serde_json::Value;
 
 use super::answer::Head;
 use super::models::{admit, callable};
@@ -15,10 +18,8 @@ use crate::authority::Authority;
 use crate::call_headers::CallHeaders;
 use crate::credentials::{Admitted, Credentials};
 use crate::fields::validation_failed;
-use crate::json_body::{read_json, too_large};
-
-/// The most bytes that are read where there is no agent to set the limit.
-const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+use crate::json_body::{BodyLimits, JsonBody, read_json, too_large};
+use crate::state::ApiState;
 
 /// A checked call of an agent behind this door.
 pub(crate) struct ChatCall {
@@ -44,29 +45,41 @@ impl ChatCall {
     /// # Errors
     /// As [`admit`] and [`read_json`]; `validation_failed` and `unsupported_content` as [`parse_chat`].
     pub(crate) async fn read(
-        agents: &dyn AgentService,
+        state: &ApiState,
         credentials: &Credentials,
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Self, RunError> {
-        let limits = callable(agents, credentials)?.into_iter().map(|agent| agent.body_bytes_max);
+        let agents = &*state.agents;
+        let limits = BodyLimits::of(&state.pool, &callable(agents, credentials)?);
         let called = CallHeaders::read(headers);
-        let body = read_json(headers, body, limits.max().unwrap_or(BODY_BYTES_MAX)).await?;
-        let fingerprint = called.fingerprint(&body.value);
-        let ParsedChat { model, turn, stream, include_usage } = parsed(body.value, &called)?;
+        let JsonBody { value, bytes, mut held } = read_json(headers, body, &limits).await?;
+        let within = arguments_weight(&value);
+        if within > 0 {
+            let drawn =
+                held.grow(COPIES * within, Priority::Call.of(held.bytes() + COPIES * within), limits.wait).await;
+            drawn.map_err(PoolError::for_caller)?;
+        }
+        let fingerprint = called.fingerprint(&value);
+        let ParsedChat { model, turn, stream, include_usage } = parsed(value, &called)?;
         let Admitted { agent, caller } = admit(agents, credentials, &model)?;
-        if body.bytes > agent.body_bytes_max {
+        if bytes > agent.body_bytes_max {
             return Err(too_large(agent.body_bytes_max));
         }
         let authority = Authority { credentials, agents, caller: caller.as_ref() };
         let options = authority.options(called.options(fingerprint, stream));
-        let options = RunOptions { caller, ..options };
+        let options = RunOptions { caller, bytes: RunBytes::new(held), ..options };
         Ok(Self { model, turn, options, include_usage })
     }
 
     /// Whether the answer shall be a stream of chunks.
     pub(crate) fn streaming(&self) -> bool {
         self.options.streaming
+    }
+
+    /// What is held for it.
+    pub(crate) fn bytes(&self) -> RunBytes {
+        self.options.bytes.clone()
     }
 
     /// Starts the run.
@@ -79,7 +92,18 @@ impl ChatCall {
     }
 }
 
-fn parsed(body: serde_json::Value, called: &CallHeaders) -> Result<ParsedChat, RunError> {
+fn items<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What the arguments of earlier tool calls take once they are parsed, too: they are JSON within a text.
+fn arguments_weight(body: &Value) -> usize {
+    let calls = items(body, "messages").iter().flat_map(|message| items(message, "tool_calls"));
+    let texts = calls.filter_map(|call| call.pointer("/function/arguments")?.as_str());
+    texts.map(|text| of_json(text.as_bytes())).sum()
+}
+
+fn parsed(body: Value, called: &CallHeaders) -> Result<ParsedChat, RunError> {
     match parse_chat(body) {
         outcome if called.problems.is_empty() => outcome,
         outcome => {

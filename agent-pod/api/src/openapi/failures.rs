@@ -20,8 +20,14 @@ const EVERYWHERE: &[ErrorCode] = &[ErrorCode::Unauthenticated, ErrorCode::Forbid
 const OF_AGENT: &[ErrorCode] = &[ErrorCode::AgentNotFound];
 
 /// What a call with a body may meet.
-const OF_BODY: &[ErrorCode] =
-    &[ErrorCode::InvalidJson, ErrorCode::BodyTooLarge, ErrorCode::UnsupportedMediaType, ErrorCode::ValidationFailed];
+const OF_BODY: &[ErrorCode] = &[
+    ErrorCode::InvalidJson,
+    ErrorCode::RequestTimeout,
+    ErrorCode::BodyTooLarge,
+    ErrorCode::UnsupportedMediaType,
+    ErrorCode::ValidationFailed,
+    ErrorCode::Overloaded,
+];
 
 /// What a run may meet.
 const OF_RUN: &[ErrorCode] = &[
@@ -103,7 +109,8 @@ pub(crate) struct ChatFailures;
 
 impl IntoResponses for HistoryFailures {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_MEMORY, &[ErrorCode::ValidationFailed]])
+        let of_page = &[ErrorCode::ValidationFailed, ErrorCode::Overloaded];
+        by_status::<ErrorAnswer>(&[EVERYWHERE, OF_AGENT, OF_MEMORY, of_page])
     }
 }
 
@@ -176,7 +183,10 @@ impl IntoResponses for ChatFailures {
 fn by_status<Answer: ToSchema>(groups: &[&[ErrorCode]]) -> BTreeMap<String, RefOr<Response>> {
     let mut codes: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
     for code in groups.iter().copied().flatten() {
-        codes.entry(status(*code).as_u16()).or_default().push(*code);
+        let of_status = codes.entry(status(*code).as_u16()).or_default();
+        if !of_status.contains(code) {
+            of_status.push(*code);
+        }
     }
     let response =
         |(status, codes): (u16, Vec<ErrorCode>)| (status.to_string(), failure::<Answer>(status, &codes).into());

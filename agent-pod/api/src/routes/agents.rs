@@ -12,6 +12,8 @@ use crate::authority::Authority;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::{ApiError, X_RUN_ID};
 use crate::events::{server_sent_events, whole_answer};
+use crate::held::held;
+use crate::json_body::BodyLimits;
 use crate::openapi::failures::{ListFailures, RunFailures, ShowFailures};
 use crate::openapi::schemas;
 use crate::run_call::RunCall;
@@ -87,13 +89,13 @@ pub(crate) async fn run(
 ) -> Result<Response, ApiError> {
     let Admitted { agent, caller } = credentials.agent(&*state.agents, &name)?;
     let (parts, body) = request.into_parts();
-    let RunCall { turn, options } = RunCall::read(&parts.headers, body, agent.body_bytes_max).await?;
+    let RunCall { turn, options } = RunCall::read(&parts.headers, body, &BodyLimits::of(&state.pool, &[agent])).await?;
     let authority = Authority { credentials: &credentials, agents: &*state.agents, caller: caller.as_ref() };
     authority.check(&turn)?;
     let options = authority.options(options);
-    let streaming = options.streaming;
+    let (streaming, bytes) = (options.streaming, options.bytes.clone());
     let run = state.agents.start(&name, turn, RunOptions { caller, ..options }).await?;
-    if streaming { Ok(server_sent_events(run)) } else { Ok(answer(run).await?) }
+    if streaming { Ok(server_sent_events(run)) } else { Ok(held(answer(run).await?, bytes)) }
 }
 
 async fn answer(run: Run) -> Result<Response, RunError> {

@@ -9,6 +9,7 @@ use super::AgentName;
 use crate::credentials::Credentials;
 use crate::error::X_RUN_ID;
 use crate::events::whole_answer;
+use crate::held::held;
 use crate::openai::answer::{ChatCompletion, completion};
 use crate::openai::call::{ChatCall, ChatRun};
 use crate::openai::error::ChatError;
@@ -82,10 +83,14 @@ pub(crate) async fn complete(
     request: Request,
 ) -> Result<Response, ChatError> {
     let (parts, body) = request.into_parts();
-    let call = ChatCall::read(&*state.agents, &credentials, &parts.headers, body).await?;
-    let (streaming, include_usage) = (call.streaming(), call.include_usage);
+    let call = ChatCall::read(&state, &credentials, &parts.headers, body).await?;
+    let (streaming, include_usage, bytes) = (call.streaming(), call.include_usage, call.bytes());
     let run = call.start(&*state.agents).await?;
-    if streaming { Ok(respond(run.run, Chunks::new(run.head, include_usage)).await?) } else { Ok(answer(run).await?) }
+    if streaming {
+        Ok(respond(run.run, Chunks::new(run.head, include_usage)).await?)
+    } else {
+        Ok(held(answer(run).await?, bytes))
+    }
 }
 
 async fn answer(ChatRun { head, run }: ChatRun) -> Result<Response, RunError> {

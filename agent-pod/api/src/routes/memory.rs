@@ -1,20 +1,27 @@
 //! `/v1/memory`: what agents remember, for whoever may call them.
 
+use agent_pod_core::byte_pool::weight::{COPIES, of_message};
+use agent_pod_core::byte_pool::{PoolError, Priority, RunBytes};
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
 use agent_pod_core::memory::history::{AgentHistory, PAGE_MAX};
 use axum::Json;
 use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
 
 use super::AgentSession;
 use crate::credentials::Credentials;
 use crate::error::ApiError;
 use crate::fields::validation_failed;
+use crate::held::held;
 use crate::openapi::failures::{ClearFailures, HistoryFailures};
 use crate::openapi::memory::{Cleared, History};
 use crate::state::ApiState;
 
 /// Messages of a page, where the caller does not say.
 const PAGE_DEFAULT: usize = 50;
+
+/// A page that is being read is taken to have this share of the pool of bytes, which is what a session in memory may have.
+const PAGE_SHARE: usize = 8;
 
 /// What was said in a session.
 ///
@@ -36,11 +43,18 @@ pub(crate) async fn history(
     names: AgentSession,
     credentials: Credentials,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<History>, ApiError> {
-    credentials.agent(&*state.agents, &names.agent)?;
+) -> Result<Response, ApiError> {
+    let wait = credentials.agent(&*state.agents, &names.agent)?.agent.queue_timeout;
     let Page { limit, cursor } = Page::read(parameters)?;
+    let no_memory = |_: PoolError| PoolError::Exhausted.for_caller();
+    // How large it is turns out when it has been read.
+    let mut reserved = state.pool.reservation();
+    reserved.grow(state.pool.capacity() / PAGE_SHARE, Priority::Call, wait).await.map_err(no_memory)?;
     let page = of(&state, &names.agent)?.page(&names.session, limit, cursor.as_deref()).await?;
-    Ok(Json(History::new(names.agent, names.session, page)))
+    let weight = COPIES * page.messages.iter().map(|message| of_message(&message.message)).sum::<usize>();
+    reserved.resize(weight, Priority::Call.of(weight), wait).await.map_err(no_memory)?;
+    let answer = Json(History::new(names.agent, names.session, page)).into_response();
+    Ok(held(answer, RunBytes::new(reserved)))
 }
 
 /// Forgets a session: its turns, what became of its runs, and what of it could be found by its meaning.

@@ -4,9 +4,12 @@ use agent_pod_core::error::{ErrorCode, RunError};
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
-use axum::http::Uri;
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use axum::http::request::Parts;
-use axum::response::Response;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use hyper::upgrade::OnUpgrade;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::Instrument as _;
 
 use super::AgentName;
@@ -14,14 +17,11 @@ use crate::call_headers::of_handshake;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::ApiError;
 use crate::fields::{problem, validation_failed};
+use crate::json_body::BodyLimits;
 use crate::openapi::failures::SocketFailures;
-use crate::socket::{Conversation, draining, serve};
+use crate::socket::{Conversation, Wire, draining, serve};
 use crate::state::ApiState;
 use crate::turn_request::session_id_problem;
-
-/// The buffer in which a socket's frames are read; grows for larger ones. The library's 128 KiB for each idle socket
-/// would be 128 MiB for a thousand.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Talks with the agent over a WebSocket, any number of turns.
 ///
@@ -50,19 +50,35 @@ pub(crate) async fn connect(
     let Admitted { agent, caller: _ } = credentials.agent(&*state.agents, &name)?;
     let session_id = session_id(&parts.uri)?;
     let options = of_handshake(&parts.headers)?;
-    let upgrade = upgrade.map_err(|_rejection| no_handshake())?;
-    if state.shutdown.is_cancelled() {
+    drop(upgrade.map_err(|_rejection| no_handshake())?);
+    let (Some(upgraded), Some(key)) = (parts.extensions.get::<OnUpgrade>(), parts.headers.get(SEC_WEBSOCKET_KEY))
+    else {
+        return Err(no_handshake().into());
+    };
+    let ApiState { agents, shutdown, sockets, pool, socket_limits, version: _ } = state;
+    if shutdown.is_cancelled() {
         return Err(draining().into());
     }
-    let open = state.sockets.token();
-    let conversation = Conversation::new(state.agents, name, credentials, session_id, options);
-    let upgrade = upgrade.read_buffer_size(READ_BUFFER_BYTES);
-    let upgrade = upgrade.max_message_size(agent.body_bytes_max).max_frame_size(agent.body_bytes_max);
-    let span = tracing::Span::current();
-    Ok(upgrade.on_upgrade(async move |socket| {
-        serve(socket, conversation, state.socket_limits, state.shutdown).instrument(span).await;
+    let open = sockets.token();
+    let conversation = Conversation::new(agents, name, credentials, session_id, options);
+    // Axum's own upgrade, whose check of the handshake has passed, leaves no way to meter what the connection reads.
+    let upgraded = upgraded.clone();
+    let serving = async move {
+        let limits = BodyLimits::of(&pool, &[agent]);
+        match upgraded.await {
+            Ok(connection) => {
+                let wire = Wire::new(connection, socket_limits, &limits).await;
+                serve(wire, conversation, shutdown).await;
+            }
+            Err(error) => tracing::debug!(cause = %error, "the connection did not become a WebSocket"),
+        }
         drop(open);
-    }))
+    };
+    tokio::spawn(serving.instrument(tracing::Span::current()));
+    let accepted = derive_accept_key(key.as_bytes());
+    let headers =
+        [(CONNECTION, "upgrade".to_owned()), (UPGRADE, "websocket".to_owned()), (SEC_WEBSOCKET_ACCEPT, accepted)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
 }
 
 fn session_id(uri: &Uri) -> Result<Option<String>, RunError> {

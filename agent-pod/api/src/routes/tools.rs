@@ -1,6 +1,7 @@
 //! `/v1/tools`: what agents can do, and a call of it; and the approvals that runs wait for.
 
 use agent_pod_core::agent::{Executed, ToolRequest};
+use agent_pod_core::byte_pool::RunBytes;
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
 use agent_pod_core::service::{RunOptions, ToolSummary};
 use axum::Json;
@@ -14,7 +15,7 @@ use crate::call_headers::CallHeaders;
 use crate::credentials::{Admitted, Credentials, name_of};
 use crate::error::ApiError;
 use crate::fields::{Fields, problem, validation_failed};
-use crate::json_body::read_json;
+use crate::json_body::{BodyLimits, JsonBody, read_json};
 use crate::openapi::failures::{ApprovalFailures, ExecuteFailures, ShowFailures};
 use crate::openapi::schemas;
 use crate::rulings::ruling;
@@ -96,19 +97,19 @@ pub(crate) async fn execute(
 ) -> Result<Json<ToolAnswer>, ApiError> {
     // Which agent it is for, and so how much it takes, is in the body: at most what some agent here takes.
     let callable = credentials.agents(&*state.agents)?;
-    let bytes_max = callable.iter().map(|agent| agent.body_bytes_max).max().unwrap_or(RULING_BYTES_MAX);
+    let limits = BodyLimits::of(&state.pool, &callable);
     let (parts, body) = request.into_parts();
     let called = CallHeaders::read(&parts.headers);
-    let body = read_json(&parts.headers, body, bytes_max).await?;
-    let fingerprint = called.fingerprint(&body.value);
-    let (name, request) = tool_request(body.value, &called.problems)?;
+    let JsonBody { value, bytes, held } = read_json(&parts.headers, body, &limits).await?;
+    let fingerprint = called.fingerprint(&value);
+    let (name, request) = tool_request(value, &called.problems)?;
     let Admitted { agent, caller } = credentials.agent(&*state.agents, &name)?;
-    if body.bytes > agent.body_bytes_max {
+    if bytes > agent.body_bytes_max {
         return Err(crate::json_body::too_large(agent.body_bytes_max).into());
     }
     let authority = Authority { credentials: &credentials, agents: &*state.agents, caller: caller.as_ref() };
     let options = authority.options(called.options(fingerprint, false));
-    let options = RunOptions { caller, ..options };
+    let options = RunOptions { caller, bytes: RunBytes::new(held), ..options };
     let Executed { tool, outcome, duration_ms } = state.agents.execute(&name, request, options).await?;
     let (result, error) = if outcome.ok { (Some(outcome.result), None) } else { (None, Some(outcome.result)) };
     Ok(Json(ToolAnswer { tool, ok: outcome.ok, result, error, duration_ms, truncated: outcome.truncated }))
@@ -187,7 +188,8 @@ pub(crate) async fn decide(
     };
     let Admitted { agent: _, caller } = credentials.agent(&*state.agents, &agent)?;
     let (parts, body) = request.into_parts();
-    let body = read_json(&parts.headers, body, RULING_BYTES_MAX).await?.value;
+    let limits = BodyLimits { bytes_max: RULING_BYTES_MAX, ..BodyLimits::of(&state.pool, &[]) };
+    let body = read_json(&parts.headers, body, &limits).await?.value;
     let Value::Object(object) = body else {
         return Err(validation_failed(vec![problem("", "must be an object with `decision`")]).into());
     };

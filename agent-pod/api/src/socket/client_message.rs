@@ -37,9 +37,8 @@ impl ClientMessage {
     ///
     /// # Errors
     /// `invalid_message`, with every problem of a query.
-    pub(super) fn parse(text: &str) -> Result<Self, RunError> {
-        let message: Value = serde_json::from_str(text)
-            .map_err(|error| RunError::new(ErrorCode::InvalidMessage, no_json("message", &error)))?;
+    pub(super) fn read(message: serde_json::Result<Value>) -> Result<Self, RunError> {
+        let message = message.map_err(|error| RunError::new(ErrorCode::InvalidMessage, no_json("message", &error)))?;
         match message.get("type") {
             None | Some(Value::Null) => Self::query(message),
             Some(Value::String(name)) if name == "query" => Self::query(message),

@@ -4,10 +4,12 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_core::byte_pool::{ByteReservation, RunBytes};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::service::{AgentService, Run, RunOptions};
 use agent_pod_core::tool::{Desk, DeskError, Ruling};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
@@ -17,6 +19,7 @@ use crate::authority::Authority;
 use crate::credentials::{Admitted, Credentials, name_of};
 use crate::error::report;
 use crate::events::{report_failure, until_end};
+use crate::json_body::parse;
 
 /// What is said on one WebSocket.
 pub(crate) struct Conversation {
@@ -27,6 +30,8 @@ pub(crate) struct Conversation {
     session_id: Option<String>,
     /// What the handshake says of each run.
     options: RunOptions,
+    /// How long a message waits for memory.
+    wait: Duration,
     turn: Option<Turn>,
 }
 
@@ -55,7 +60,8 @@ impl Conversation {
         session_id: Option<String>,
         options: RunOptions,
     ) -> Self {
-        Self { agents, agent, credentials, session_id, options, turn: None }
+        let wait = agents.agent(&agent).map_or(Duration::ZERO, |agent| agent.queue_timeout);
+        Self { agents, agent, credentials, session_id, options, wait, turn: None }
     }
 
     /// Whether a turn is under way, be it in the queue.
@@ -64,9 +70,13 @@ impl Conversation {
     }
 
     /// Takes a message of the client; gives the event to answer it with at once, if there is one.
-    pub(crate) fn take(&mut self, text: &str) -> Option<TurnEvent> {
-        let outcome = match ClientMessage::parse(text) {
-            Ok(ClientMessage::Query(request)) => self.start(request),
+    pub(crate) async fn take(&mut self, text: Bytes, held: ByteReservation) -> Option<TurnEvent> {
+        let (message, held) = match parse(text, held, self.wait).await {
+            Ok(parsed) => parsed,
+            Err(error) => return Some(failed(error)),
+        };
+        let outcome = match ClientMessage::read(message) {
+            Ok(ClientMessage::Query(request)) => self.start(request, RunBytes::new(held)),
             Ok(ClientMessage::Cancel) => return self.cancel(),
             Ok(ClientMessage::ToolResult { id, result }) => self.at_desk(&id, |desk, _| desk.give(&id, result)),
             Ok(ClientMessage::Approval { id, ruling }) => {
@@ -117,7 +127,7 @@ impl Conversation {
     }
 
     /// Access is checked for each run: a socket may be older than a change of the agent's rules, and than its token.
-    fn start(&mut self, mut request: TurnRequest) -> Result<(), RunError> {
+    fn start(&mut self, mut request: TurnRequest, bytes: RunBytes) -> Result<(), RunError> {
         if self.is_busy() {
             let message = "a run is under way on this socket; wait for its end, or send {\"type\": \"cancel\"}";
             return Err(RunError::new(ErrorCode::Busy, message));
@@ -129,7 +139,7 @@ impl Conversation {
         let founds_session = request.session_id.is_none();
         let (agents, agent) = (Arc::clone(&self.agents), self.agent.clone());
         let by = name_of(caller.as_ref());
-        let options = RunOptions { caller, ..self.options.clone() };
+        let options = RunOptions { caller, bytes, ..self.options.clone() };
         let start = async move { agents.start(&agent, request, options).await };
         self.turn = Some(Turn { founds_session, by, phase: Phase::Starting(start.boxed()) });
         Ok(())

@@ -2,14 +2,25 @@
 
 use std::time::Duration;
 
+use agent_pod_core::byte_pool::ByteReservation;
 use agent_pod_core::event::TurnEvent;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
+use super::metered::{Metered, Refused};
+use crate::json_body::BodyLimits;
 use crate::state::SocketLimits;
+
+/// A socket that waits has a buffer of this size for what comes; the library's own default is 128 KiB.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// How long a closing socket waits for the client's own close frame.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -31,31 +42,51 @@ pub(super) enum End {
     NotText,
     /// The client broke the protocol.
     Protocol,
+    /// There is no memory for what the client sends.
+    NoMemory,
 }
 
 /// A socket with its limits.
-pub(super) struct Wire {
-    socket: WebSocket,
+pub(crate) struct Wire {
+    socket: WebSocketStream<Metered<TokioIo<Upgraded>>>,
     limits: SocketLimits,
     last_heard: Instant,
 }
 
 impl Wire {
-    pub(super) fn new(socket: WebSocket, limits: SocketLimits) -> Self {
+    /// A connection that has become a socket, for messages within these limits.
+    pub(crate) async fn new(upgraded: Upgraded, limits: SocketLimits, messages: &BodyLimits<'_>) -> Self {
+        let BodyLimits { pool, bytes_max, wait } = *messages;
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+        let config = config.max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
+        let connection = Metered::new(TokioIo::new(upgraded), pool.clone(), wait);
+        let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
         Self { socket, limits, last_heard: Instant::now() }
     }
 
-    /// The next text of the client. Nothing is lost when this future is dropped.
-    pub(super) async fn receive(&mut self) -> Result<Utf8Bytes, End> {
+    /// Its time limits.
+    pub(super) fn limits(&self) -> SocketLimits {
+        self.limits
+    }
+
+    /// The next text of the client, with what is held of the pool for it. Nothing is lost when this future is dropped.
+    pub(super) async fn receive(&mut self) -> Result<(Bytes, ByteReservation), End> {
         loop {
-            let message = self.socket.recv().await.ok_or(End::Gone)?.map_err(why)?;
+            let message = self.socket.next().await.ok_or(End::Gone)?;
+            let message = message.map_err(|error| match self.socket.get_ref().refused() {
+                Some(Refused::NoMemory) => End::NoMemory,
+                Some(Refused::TooLarge) => End::Oversized,
+                None => why(&error),
+            })?;
             self.last_heard = Instant::now();
             match message {
-                Message::Text(text) => return Ok(text),
+                Message::Text(text) => return Ok((text.into(), self.socket.get_mut().take())),
                 Message::Binary(_) => return Err(End::Binary),
                 Message::Close(_) => return Err(End::Left),
                 // A ping has been answered by the library already.
-                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Ping(payload) | Message::Pong(payload) => self.socket.get_mut().discount(payload.len()),
+                // The library gives out none when it reads.
+                Message::Frame(_) => {}
             }
         }
     }
@@ -78,18 +109,19 @@ impl Wire {
         let (code, reason) = match end {
             End::Gone => return,
             End::Left => return self.drain().await,
-            End::Restart => (close_code::RESTART, "this pod is stopping; connect again"),
-            End::Binary => (close_code::UNSUPPORTED, "only text frames with JSON are understood"),
-            End::Oversized => (close_code::SIZE, "the message exceeds what this agent takes"),
-            End::NotText => (close_code::INVALID, "the text is not UTF-8"),
-            End::Protocol => (close_code::PROTOCOL, "the frame breaks the protocol"),
+            End::Restart => (CloseCode::Restart, "this pod is stopping; connect again"),
+            End::Binary => (CloseCode::Unsupported, "only text frames with JSON are understood"),
+            End::Oversized => (CloseCode::Size, "the message exceeds what this agent takes"),
+            End::NotText => (CloseCode::Invalid, "the text is not UTF-8"),
+            End::Protocol => (CloseCode::Protocol, "the frame breaks the protocol"),
+            End::NoMemory => (CloseCode::Again, "this pod has no memory for the message now; connect again soon"),
         };
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
         if self.send_message(Message::Close(Some(frame))).await.is_ok() {
             match end {
                 // The rest of the bad frame cannot be read past. Closing at once with it unread would reset the
                 // connection, and the client would not learn why.
-                End::Oversized | End::NotText | End::Protocol => sleep(GOODBYE).await,
+                End::Oversized | End::NotText | End::Protocol | End::NoMemory => sleep(GOODBYE).await,
                 End::Gone | End::Left | End::Restart | End::Binary => self.drain().await,
             }
         }
@@ -102,19 +134,23 @@ impl Wire {
 
     /// Reads on until the client has closed as well, so that it gets all that was sent.
     async fn drain(&mut self) {
-        let rest = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+        let rest = async {
+            while let Some(Ok(_)) = self.socket.next().await {
+                drop(self.socket.get_mut().take());
+            }
+        };
         if timeout(GOODBYE, rest).await.is_err() {
             tracing::debug!("client did not close its side of the socket");
         }
     }
 }
 
-fn why(error: axum::Error) -> End {
-    match error.into_inner().downcast_ref::<Error>() {
-        Some(Error::Capacity(_)) => End::Oversized,
-        Some(Error::Utf8(_)) => End::NotText,
-        Some(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => End::Gone,
-        Some(Error::Protocol(_)) => End::Protocol,
-        Some(_) | None => End::Gone,
+fn why(error: &Error) -> End {
+    match error {
+        Error::Capacity(_) => End::Oversized,
+        Error::Utf8(_) => End::NotText,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        Error::Protocol(_) => End::Protocol,
+        _of_the_connection => End::Gone,
     }
 }

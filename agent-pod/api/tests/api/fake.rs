@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent_pod_core::access::{AccessPolicy, AllowedCaller, Caller, TokenVerifier};
 use agent_pod_core::agent::{Executed, SemanticMemory, ToolRequest};
@@ -249,7 +250,14 @@ pub(crate) fn agent(name: &str, access: AccessPolicy) -> AgentHandle {
     };
     let models = vec!["openai/gpt-4o-mini".to_owned()];
     let details = AgentDetails { summary, models, tools: Vec::new(), roles: vec!["default".to_owned()] };
-    AgentHandle { details, tools: Vec::new(), access, body_bytes_max: BODY_BYTES_MAX, openai: true }
+    AgentHandle {
+        details,
+        tools: Vec::new(),
+        access,
+        body_bytes_max: BODY_BYTES_MAX,
+        queue_timeout: Duration::from_secs(5),
+        openai: true,
+    }
 }
 
 /// Lets in every service account of the namespace.

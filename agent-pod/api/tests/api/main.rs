@@ -10,6 +10,8 @@ mod access;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod bytes;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod chat_streams;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::Turn;
+use crate::byte_pool::weight::COPIES;
 use crate::error::RunError;
 use crate::event::{ApprovalRecord, Step, TurnEvent};
 use crate::message::{Message, ToolCall};
@@ -65,6 +66,9 @@ impl Turn<'_> {
         let mut finished = stream::iter(running).buffered(limits.parallel_max.max(1));
         let mut messages = Vec::new();
         while let Some(Done { call, approval, outcome, shown, duration }) = finished.next().await {
+            if let Err(error) = self.ledger.draw(COPIES * outcome.result.len()).await {
+                self.ledger.refuse(error);
+            }
             messages.push(Message::tool_result(call.id, outcome.result));
             if let Some(approval) = approval {
                 self.ledger.step(approval);

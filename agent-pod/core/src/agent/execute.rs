@@ -43,7 +43,7 @@ impl Agent {
         let identity = Identity::new(&*self.environment, session_id, &options);
         let started = Instant::now();
         let deadline = started + options.timeout.map_or(self.timeout, |asked| asked.min(self.timeout));
-        let ledger = Ledger::bounded(options.tokens_max);
+        let ledger = Ledger::bounded(options.tokens_max, options.bytes.clone());
         let mut booking = Booking { agent: self, identity, started, ledger, outcome: "cancelled" };
         let (events, desk, nothing) = (Events::silent(), Desk::default(), TurnRequest::default());
         let Booking { identity, ledger, .. } = &booking;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::baton::Baton;
+use crate::byte_pool::RunBytes;
 use crate::error::RunError;
 use crate::event::{Attempt, Step};
 use crate::guardrail::{Block, Hit};
@@ -11,7 +12,7 @@ use crate::usage::{Call, Usage};
 /// The book of a run. All its parts write into one, also those that go on at the same time, so that nothing is lost when
 /// some of them are dropped. A run is one future, so the lock is never waited for.
 #[derive(Debug, Default)]
-pub struct Ledger(Mutex<Booked>);
+pub struct Ledger(Mutex<Booked>, RunBytes);
 
 /// What is booked.
 #[derive(Clone, Debug, Default)]
@@ -62,8 +63,26 @@ impl Booked {
 
 impl Ledger {
     /// The book of a run that may use no more than so many tokens.
-    pub(super) fn bounded(tokens_max: Option<u64>) -> Self {
-        Self(Mutex::new(Booked { tokens_max, ..Booked::default() }))
+    pub(super) fn bounded(tokens_max: Option<u64>, bytes: RunBytes) -> Self {
+        Self(Mutex::new(Booked { tokens_max, ..Booked::default() }), bytes)
+    }
+
+    /// An empty book for a part of the run, which draws on the same bytes.
+    pub(super) fn part(&self) -> Self {
+        Self(Mutex::default(), self.1.clone())
+    }
+
+    /// Draws so many bytes at once, where there are so many. Returns whether it did.
+    pub(super) fn try_draw(&self, bytes: usize) -> bool {
+        self.1.try_draw(bytes)
+    }
+
+    /// Draws so many bytes for what the run has learnt; they are held until it has ended.
+    ///
+    /// # Errors
+    /// `overloaded` where there are none.
+    pub async fn draw(&self, bytes: usize) -> Result<(), RunError> {
+        self.1.draw(bytes).await
     }
 
     /// What the agents that have called this one may still use.
@@ -101,10 +120,13 @@ impl Ledger {
         let mut booked = self.lock();
         booked.usage.merge(&part.usage);
         booked.attempts.extend(part.attempts);
+        if let Some(refusal) = part.refusal {
+            booked.refusal.get_or_insert(refusal);
+        }
     }
 
     /// Books that no model may be called any more, and why.
-    pub(super) fn refuse(&self, refusal: RunError) {
+    pub(crate) fn refuse(&self, refusal: RunError) {
         self.lock().refusal.get_or_insert(refusal);
     }
 

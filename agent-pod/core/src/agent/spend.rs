@@ -36,7 +36,7 @@ impl Agent {
         if exhausted || reservation.alone() {
             ledger.degrade(DEGRADED);
         }
-        let mut spending = Spending { ledger, own: Ledger::default(), reservation };
+        let mut spending = Spending { ledger, own: ledger.part(), reservation };
         let cheapest = exhausted.then(|| router.cheapest(ask));
         let reply = cheapest.as_ref().unwrap_or(router).complete(ask, &spending.own, events).await;
         let used = spending.used();

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::guard::{admit, refusal, warnings};
 use super::recall::{Recall, Unwritten};
 use super::{Agent, Booked, Events, Identity, Ledger, Turn};
+use crate::byte_pool::RunBytes;
 use crate::error::RunError;
 use crate::event::{Finish, RunAnswer, Status, TurnEvent, TurnRequest};
 use crate::message::{Message, Role};
@@ -23,7 +24,7 @@ use crate::tool::Desk;
 pub(super) async fn run(
     agent: &Agent,
     request: TurnRequest,
-    (identity, (bill, tokens_max)): (Identity, (Option<Bill>, Option<u64>)),
+    (identity, (bill, tokens_max, bytes)): (Identity, (Option<Bill>, Option<u64>, RunBytes)),
     limit: Duration,
     (events, desk): (Events, &Desk),
 ) -> Unwritten {
@@ -32,7 +33,7 @@ pub(super) async fn run(
         identity,
         bill,
         started: Instant::now(),
-        ledger: Ledger::bounded(tokens_max),
+        ledger: Ledger::bounded(tokens_max, bytes),
         outcome: "cancelled",
     };
     let Booking { identity, ledger, started, .. } = &booking;

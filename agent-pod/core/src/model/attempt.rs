@@ -10,6 +10,7 @@ use super::candidate::Candidate;
 use super::estimate::text_tokens;
 use super::{FinishReason, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelStream};
 use crate::agent::{Events, Ledger};
+use crate::byte_pool::weight::{self, COPIES};
 use crate::event::{Attempt, Measures};
 use crate::message::ToolCall;
 use crate::usage::{Call, Tokens};
@@ -136,6 +137,7 @@ impl<'a> Attempting<'a> {
             };
             let Some(event) = next else { break };
             let event = event.map_err(|error| Failure { error, committed, deadline: None })?;
+            self.afford(&event).await.map_err(|error| Failure { error, committed, deadline: None })?;
             if let Some(text) = self.take(event) {
                 let before = Instant::now();
                 committed |= events.token(text).await;
@@ -144,6 +146,19 @@ impl<'a> Attempting<'a> {
             }
         }
         self.finish(stream).map_err(|error| Failure { error, committed, deadline: None })
+    }
+
+    /// Draws what an event adds to the run. Where there is nothing, the run is over: another candidate says as much.
+    async fn afford(&self, event: &ModelEvent) -> Result<(), ModelError> {
+        let bytes = match event {
+            ModelEvent::Content(text) | ModelEvent::Reasoning(text) => text.len(),
+            ModelEvent::ToolCall(call) => weight::of_call(call),
+            ModelEvent::Tokens(_) | ModelEvent::Finish(_) => return Ok(()),
+        };
+        self.ledger.draw(COPIES * bytes).await.map_err(|error| {
+            self.ledger.refuse(error);
+            ModelError::new(ModelErrorKind::Rejected, "no memory left for the reply")
+        })
     }
 
     /// Takes an event in; gives the text that goes out.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agent_pod_core::byte_pool::BytePool;
+use agent_pod_core::byte_pool::weight::{of_conversation, of_turn};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
 };
@@ -16,6 +18,12 @@ use super::locks::SessionLocks;
 /// The most sessions kept; beyond it the one that was not used for the longest time goes.
 pub const SESSIONS_MAX: usize = 10_000;
 
+/// All sessions together may take this share of the pool's capacity beside it.
+pub const BYTES_SHARE: usize = 4;
+
+/// What a session takes beside its turns.
+const SESSION_BYTES: usize = 512;
+
 /// How often expired sessions are looked for that nobody asks for any more.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -26,7 +34,15 @@ pub struct InProcessStore {
     sessions: Mutex<Sessions>,
     // Apart from the sessions: a lock that is held outlives the eviction of its session.
     locks: SessionLocks,
+    bounds: Bounds,
+}
+
+/// What is kept at most.
+#[derive(Clone, Copy)]
+struct Bounds {
     sessions_max: usize,
+    /// Of all sessions; one of them has at most half of it, so that none is alone.
+    bytes_max: usize,
 }
 
 struct Sessions {
@@ -34,27 +50,31 @@ struct Sessions {
     // The same sessions, the one that was not used for the longest time first.
     by_use: BTreeMap<u64, SessionKey>,
     uses: u64,
+    /// Of all sessions.
+    bytes: usize,
     sweep_at: Instant,
 }
 
 struct Session {
     conversation: Conversation,
+    bytes: usize,
     last_use: u64,
     // `None`: beyond what the clock can name, which is never.
     expires_at: Option<Instant>,
 }
 
 impl InProcessStore {
-    /// A store of at most [`SESSIONS_MAX`] sessions.
+    /// A store of at most [`SESSIONS_MAX`] sessions and the share of memory that conversations have.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_sessions_max(SESSIONS_MAX)
+        Self::within(SESSIONS_MAX, BytePool::of_process().capacity() / BYTES_SHARE)
     }
 
-    /// A store of at most `sessions_max` sessions.
+    /// A store of at most so many sessions, and of so many bytes of all of them together.
     #[must_use]
-    pub fn with_sessions_max(sessions_max: usize) -> Self {
-        Self { sessions: Mutex::new(Sessions::new(Instant::now())), locks: SessionLocks::default(), sessions_max }
+    pub fn within(sessions_max: usize, bytes_max: usize) -> Self {
+        let bounds = Bounds { sessions_max, bytes_max };
+        Self { sessions: Mutex::new(Sessions::new(Instant::now())), locks: SessionLocks::default(), bounds }
     }
 }
 
@@ -86,7 +106,7 @@ impl ConversationStore for InProcessStore {
         settings: ConversationSettings,
         _lock: &SessionLock,
     ) -> Result<(), StoreError> {
-        hold(&self.sessions).append(key, turn, settings, (Instant::now(), self.sessions_max));
+        hold(&self.sessions).append(key, turn, settings, (Instant::now(), self.bounds));
         Ok(())
     }
 
@@ -104,7 +124,7 @@ impl ConversationStore for InProcessStore {
 
 impl Sessions {
     fn new(now: Instant) -> Self {
-        Self { by_key: HashMap::new(), by_use: BTreeMap::new(), uses: 0, sweep_at: now + SWEEP_INTERVAL }
+        Self { by_key: HashMap::new(), by_use: BTreeMap::new(), uses: 0, bytes: 0, sweep_at: now + SWEEP_INTERVAL }
     }
 
     fn read(&mut self, key: &SessionKey, before: Option<u64>, turns_max: usize, now: Instant) -> Option<Conversation> {
@@ -138,6 +158,9 @@ impl Sessions {
         conversation.drop_first(fold.before.saturating_sub(conversation.first));
         conversation.revision = fold.next_revision;
         conversation.summary = Some(fold.summary);
+        let bytes = of_conversation(conversation);
+        self.bytes = self.bytes.saturating_sub(session.bytes).saturating_add(bytes);
+        session.bytes = bytes;
         true
     }
 
@@ -146,26 +169,40 @@ impl Sessions {
         key: &SessionKey,
         turn: StoredTurn,
         settings: ConversationSettings,
-        (now, sessions_max): (Instant, usize),
+        (now, bounds): (Instant, Bounds),
     ) {
         self.remove_if_expired(key, now);
         if now >= self.sweep_at {
             self.sweep(now);
         }
-        let mut conversation = self.remove(key).map_or_else(
-            || Conversation { revision: Uuid::new_v4().to_string(), ..Conversation::default() },
-            |session| session.conversation,
+        let (mut conversation, mut bytes) = self.remove(key).map_or_else(
+            || {
+                let conversation = Conversation { revision: Uuid::new_v4().to_string(), ..Conversation::default() };
+                (conversation, key.agent.len() + key.session.len() + SESSION_BYTES)
+            },
+            |session| (session.conversation, session.bytes),
         );
+        bytes = bytes.saturating_add(of_turn(&turn));
         conversation.turns.push(turn);
-        let over = conversation.turns.len().saturating_sub(settings.turns_max);
-        conversation.drop_first(u64::try_from(over).unwrap_or(u64::MAX));
-        while self.by_key.len() >= sessions_max {
-            let Some((_, oldest)) = self.by_use.pop_first() else { return };
-            self.by_key.remove(&oldest);
+        // The newest turns stay that are within both bounds.
+        let (mut over, mut left) = (0, conversation.turns.len());
+        for turn in &conversation.turns {
+            if left <= settings.turns_max && bytes <= bounds.bytes_max / 2 {
+                break;
+            }
+            bytes = bytes.saturating_sub(of_turn(turn));
+            (over, left) = (over + 1, left - 1);
         }
+        conversation.drop_first(over);
+        while self.by_key.len() >= bounds.sessions_max || self.bytes.saturating_add(bytes) > bounds.bytes_max {
+            let Some(oldest) = self.by_use.first_key_value().map(|(_, key)| key.clone()) else { break };
+            self.remove(&oldest);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
         let last_use = next(&mut self.uses);
         self.by_use.insert(last_use, key.clone());
-        self.by_key.insert(key.clone(), Session { conversation, last_use, expires_at: now.checked_add(settings.ttl) });
+        self.by_key
+            .insert(key.clone(), Session { conversation, bytes, last_use, expires_at: now.checked_add(settings.ttl) });
     }
 
     fn remove_if_expired(&mut self, key: &SessionKey, now: Instant) {
@@ -177,12 +214,14 @@ impl Sessions {
     fn remove(&mut self, key: &SessionKey) -> Option<Session> {
         let session = self.by_key.remove(key)?;
         self.by_use.remove(&session.last_use);
+        self.bytes = self.bytes.saturating_sub(session.bytes);
         Some(session)
     }
 
     fn sweep(&mut self, now: Instant) {
-        let Self { by_key, by_use, uses: _, sweep_at } = self;
+        let Self { by_key, by_use, uses: _, bytes, sweep_at } = self;
         by_key.retain(|_, session| !session.expired(now));
+        *bytes = by_key.values().map(|session| session.bytes).sum();
         by_use.retain(|_, key| by_key.contains_key(key));
         *sweep_at = now + SWEEP_INTERVAL;
     }
@@ -208,6 +247,7 @@ fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agent_pod_core::message::{Message, Role};
 
     const SETTINGS: ConversationSettings = ConversationSettings { turns_max: 10, ttl: Duration::from_secs(3600) };
 
@@ -225,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_session_not_used_for_the_longest_time_makes_room() {
-        let store = InProcessStore::with_sessions_max(3);
+        let store = InProcessStore::within(3, 1 << 20);
         for session in 0..3 {
             store.append(&key(session), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         }
@@ -240,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_store_takes_further_turns_of_its_sessions() {
-        let store = InProcessStore::with_sessions_max(2);
+        let store = InProcessStore::within(2, 1 << 20);
         for session in [0, 1, 0, 1, 0] {
             store.append(&key(session), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         }
@@ -271,5 +311,39 @@ mod tests {
         store.append(&key(1000), turn(), SETTINGS, &SessionLock::new(())).await.unwrap();
         let sessions = hold(&store.sessions);
         assert_eq!((sessions.by_key.len(), sessions.by_use.len()), (51, 51));
+    }
+
+    fn said(bytes: usize) -> StoredTurn {
+        StoredTurn { messages: vec![Message::new(Role::User, "x".repeat(bytes))], ..turn() }
+    }
+
+    #[tokio::test]
+    async fn sessions_take_no_more_bytes_than_they_may() {
+        let store = InProcessStore::within(100, 100_000);
+        for session in 0..10 {
+            store.append(&key(session), said(20_000), SETTINGS, &SessionLock::new(())).await.unwrap();
+        }
+        let mut sizes = Vec::new();
+        for session in 0..10 {
+            sizes.push(kept(&store, session).await);
+        }
+        assert_eq!(sizes, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1], "those used last stay");
+    }
+
+    #[tokio::test]
+    async fn a_session_keeps_its_newest_turns_within_its_bytes() {
+        let store = InProcessStore::within(100, 100_000);
+        for _turn in 0..10 {
+            store.append(&key(0), said(20_000), SETTINGS, &SessionLock::new(())).await.unwrap();
+        }
+        let conversation = store.read(&key(0), None, 10).await.unwrap().unwrap();
+        assert_eq!((conversation.first, conversation.turns.len()), (8, 2), "numbers go on");
+        store.append(&key(0), said(90_000), SETTINGS, &SessionLock::new(())).await.unwrap();
+        assert_eq!(kept(&store, 0).await, 0, "one alone that has no place is not kept");
+        store.append(&key(0), said(10), SETTINGS, &SessionLock::new(())).await.unwrap();
+        let conversation = store.read(&key(0), None, 10).await.unwrap().unwrap();
+        assert_eq!((conversation.first, conversation.turns.len()), (11, 1));
+        store.delete(&key(0)).await.unwrap();
+        assert_eq!(hold(&store.sessions).bytes, 0);
     }
 }

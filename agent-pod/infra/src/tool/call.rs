@@ -4,7 +4,7 @@ use std::error::Error;
 
 use agent_pod_core::agent::Turn;
 use agent_pod_core::tool::ToolError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::ToolSetupError;
-use crate::http::{AddressForbidden, Client, ConnectTimeout, HttpError, NameNotFound};
+use crate::http::{AddressForbidden, Client, ConnectTimeout, Drawn, HttpError, NameNotFound};
 
 /// The most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -63,17 +63,17 @@ pub(super) fn run_headers(turn: &Turn<'_>) -> HeaderMap {
 pub(super) async fn send(client: &Client, request: Request<Full<Bytes>>) -> Result<Answer, ToolError> {
     let response = client.send(request).await.map_err(|error| ToolError::broken(unanswered(&error)))?;
     let (head, body) = response.into_parts();
-    let text = beginning(body).await.map_err(|_broken_off| ToolError::broken("the answer broke off"))?;
+    let text = beginning(body).await?;
     Ok(Answer { status: head.status, headers: head.headers, text })
 }
 
 /// The body as text; of one that is too long the beginning, with a marker. The rest is not read.
-async fn beginning(mut body: Incoming) -> Result<String, hyper::Error> {
-    let mut bytes = BytesMut::new();
+async fn beginning(mut body: Incoming) -> Result<String, ToolError> {
+    let mut bytes = Drawn::new(ANSWER_BYTES_MAX);
     while let Some(frame) = body.frame().await {
-        bytes.extend_from_slice(&frame?.into_data().unwrap_or_default());
-        if bytes.len() > ANSWER_BYTES_MAX {
-            bytes.truncate(ANSWER_BYTES_MAX);
+        let frame = frame.map_err(|_broken_off| ToolError::broken("the answer broke off"))?;
+        let kept = bytes.keep(&frame.into_data().unwrap_or_default()).await;
+        if !kept.map_err(|_exhausted| ToolError::broken("there was no memory for the answer"))? {
             let text = String::from_utf8_lossy(&bytes);
             return Ok(format!("{text}… [cut: the answer is longer than {ANSWER_BYTES_MAX} bytes]"));
         }

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use agent_pod_core::event::Step;
 use futures::FutureExt as _;
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 
@@ -125,4 +126,42 @@ async fn keys_are_the_callers_own() {
         assert_eq!(run.answer().await.unwrap().answer, caller);
     }
     assert_eq!(runs.begun(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_wait_for_one_key() {
+    let (calls, runs) = (Idempotency::default(), Runs::default());
+    let (events, begin) = runs.scripted();
+    let first = calls.once(scope("app"), key(1), later(), || begin).await.unwrap();
+    let mut waiting: Vec<_> =
+        (0..WAITING_MAX).map(|_| Box::pin(calls.once(scope("app"), key(1), later(), || runs.scripted().1))).collect();
+    assert!(waiting.iter_mut().all(|wait| wait.as_mut().now_or_never().is_none()));
+    let one_more = calls.once(scope("app"), key(1), later(), || runs.scripted().1);
+    let error = one_more.await.err().unwrap();
+    assert_eq!((error.code, error.retry_after), (ErrorCode::IdempotencyInProgress, Some(Duration::from_secs(1))));
+    events.unbounded_send(TurnEvent::Done(Box::new(answer("Friday")))).unwrap();
+    first.answer().await.unwrap();
+    for wait in waiting {
+        assert_eq!(wait.await.unwrap().answer().await.unwrap().answer, "Friday");
+    }
+    assert_eq!(runs.begun(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_weighs_what_all_of_it_takes() {
+    let calls = Idempotency::default();
+    let step = Step { result: "x".repeat(1024 * 1024), ..Step::default() };
+    for number in 0..200 {
+        let kept = RunAnswer { steps: vec![step.clone()], ..answer("ok") };
+        let (events, runs) = unbounded();
+        let begin = async { Ok(Run { run_id: "run".to_owned(), events: runs.boxed(), desk: Arc::default() }) };
+        let key = IdempotencyKey { key: number.to_string(), fingerprint: [0; 32] };
+        let run = calls.once(scope("app"), key, later(), || begin).await.unwrap();
+        events.unbounded_send(TurnEvent::Done(Box::new(kept))).unwrap();
+        run.answer().await.unwrap();
+    }
+    calls.0.answered.run_pending_tasks();
+    let most = BytePool::of_process().capacity() / KEPT_SHARE;
+    let held: usize = calls.0.answered.iter().map(|(_, (_, answer))| json_length(&answer)).sum();
+    assert!((1..=most).contains(&held), "{held} of {most}");
 }

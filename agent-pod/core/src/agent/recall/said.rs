@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::{degraded, in_time};
 use crate::agent::{ConversationMemory, Ledger, Turn};
+use crate::byte_pool::BytePool;
+use crate::byte_pool::weight::{self, COPIES};
 use crate::memory::{Conversation, SessionKey, SessionLock, StoredTurn};
 use crate::message::{Message, Role};
 use crate::pattern::PatternEnd;
@@ -11,6 +13,12 @@ use crate::prompt::Prompts;
 
 /// Put before a summary in the system message.
 const NOTES: &str = "Notes of what was said earlier in this conversation:";
+
+/// Images of a turn are kept up to this share of the pool of bytes.
+const IMAGES_SHARE: usize = 16;
+
+/// Takes the place of images that are not kept.
+const IMAGES_GONE: &str = "\n\n[images were sent with this message; they are too large to be kept]";
 
 /// A session that is taken.
 pub(super) type Taken<'a> = (&'a ConversationMemory, SessionLock);
@@ -35,6 +43,29 @@ pub(super) async fn lock<'a>(
     Some((memory, lock))
 }
 
+/// The message as it is kept: images beyond a share of the pod's memory would come back with each turn of the session.
+fn without_large_images(mut message: Message) -> Message {
+    let most = BytePool::of_process().capacity() / IMAGES_SHARE;
+    if message.images.iter().map(String::len).sum::<usize>() > most {
+        message.images.clear();
+        message.content.push_str(IMAGES_GONE);
+    }
+    message
+}
+
+/// What of a conversation this run has the memory for: the newest turns first.
+async fn afforded(mut conversation: Conversation, ledger: &Ledger) -> Conversation {
+    if ledger.draw(COPIES * weight::of_conversation(&conversation)).await.is_ok() {
+        return conversation;
+    }
+    let fits = conversation.turns.iter().rev().take_while(|turn| ledger.try_draw(COPIES * weight::of_turn(turn)));
+    let dropped = conversation.turns.len() - fits.count();
+    tracing::warn!(dropped, "no memory for the whole conversation, going on with its newest turns");
+    ledger.degrade("memory");
+    conversation.drop_first(u64::try_from(dropped).unwrap_or(u64::MAX));
+    conversation
+}
+
 impl<'a> Said<'a> {
     pub(super) async fn read(taken: Option<Taken<'a>>, key: &SessionKey, ledger: &Ledger) -> Self {
         let Some((memory, lock)) = taken else { return Self::default() };
@@ -43,7 +74,7 @@ impl<'a> Said<'a> {
         let conversation = read.unwrap_or_default();
         let stored = conversation.turns.len();
         ledger.held_by(conversation.turns.last().and_then(|turn| turn.agent.clone()));
-        let conversation = memory.strategy.select(conversation);
+        let conversation = afforded(memory.strategy.select(conversation), ledger).await;
         Self { taken: Some((memory, lock)), conversation, stored }
     }
 
@@ -85,7 +116,7 @@ impl<'a> Said<'a> {
         end: &PatternEnd,
     ) -> bool {
         let Some((memory, lock)) = &self.taken else { return false };
-        let mut messages = vec![question];
+        let mut messages = vec![without_large_images(question)];
         messages.extend(end.transcript.iter().cloned());
         let timestamp = turn.agent.environment.timestamp();
         let stored = StoredTurn { messages, timestamp, agent: turn.ledger.holder() };

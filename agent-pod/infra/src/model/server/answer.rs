@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use agent_pod_core::model::ModelError;
+use agent_pod_core::byte_pool::PoolError;
+use agent_pod_core::model::{ModelError, ModelErrorKind};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
+use crate::http::Drawn;
 use crate::model::error::{broken, malformed, of_status};
 
 /// The most bytes read of an error's body. What servers say about an error is shorter.
@@ -75,17 +77,23 @@ impl Answer {
         BodyDataStream::new(self.response.into_body()).map(|piece| piece.map_err(|error| broken(&error)))
     }
 
-    /// A whole body of at most `bytes_max` bytes.
-    pub(in crate::model) async fn bounded(self, bytes_max: usize) -> Result<Vec<u8>, ModelError> {
+    /// A whole body of at most `bytes_max` bytes, with the memory that it takes to parse it.
+    pub(in crate::model) async fn bounded(self, bytes_max: usize) -> Result<Drawn, ModelError> {
         let mut pieces = std::pin::pin!(self.stream());
-        let mut body = Vec::new();
+        let mut body = Drawn::new(bytes_max);
         while let Some(piece) = pieces.next().await.transpose()? {
-            if body.len() + piece.len() > bytes_max {
+            if !body.keep(&piece).await.map_err(no_memory)? {
                 return Err(malformed("reply too large"));
             }
-            body.extend_from_slice(&piece);
         }
-        Ok(body)
+        body.whole().await.map_err(no_memory)
+    }
+}
+
+fn no_memory(error: PoolError) -> ModelError {
+    match error {
+        PoolError::NeverFits { .. } => malformed("reply takes more memory than this pod has"),
+        PoolError::Exhausted => ModelError::new(ModelErrorKind::Unavailable, "no memory left for the reply"),
     }
 }
 

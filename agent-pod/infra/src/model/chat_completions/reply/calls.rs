@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use agent_pod_core::byte_pool::weight::of_json;
 use serde_json::{Map, Value};
 
 use super::{ModelError, ToolCall, call_id, malformed};
@@ -11,6 +12,10 @@ pub(crate) const CALLS_MAX: usize = 128;
 
 /// The most bytes of all their arguments.
 pub(crate) const ARGUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What the arguments of a call may take once they are parsed, where that is more than four times their text: some four
+/// thousand values.
+const PARSED_BYTES_MAX: usize = 512 * 1024;
 
 /// The tool calls of a reply, in the order of their first pieces.
 pub(super) struct Calls {
@@ -121,10 +126,14 @@ fn named_within(arguments: &Value) -> Option<(String, Value)> {
     Some((name, Value::Object(function)))
 }
 
-/// No text means no arguments; text that is not JSON stays text, for the model to be told of.
+/// No text means no arguments; text that is not JSON, or of far more values than words, stays text, for the model to be
+/// told of.
 fn arguments(text: String) -> Value {
     if text.trim().is_empty() {
         return Value::Object(Map::new());
+    }
+    if of_json(text.as_bytes()) > PARSED_BYTES_MAX.max(4 * text.len()) {
+        return Value::String(text);
     }
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }

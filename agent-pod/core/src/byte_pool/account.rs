@@ -1,0 +1,96 @@
+//! What a run holds of the pool.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{BytePool, ByteReservation, PoolError, Priority};
+use crate::error::RunError;
+
+/// How long a run under way waits for bytes. What it holds meanwhile others wait for, so that it cannot be long.
+pub const RUN_WAIT: Duration = Duration::from_secs(5);
+
+/// So many bytes are drawn at a time, so that a reply of a thousand pieces does not ask a thousand times.
+const STEP_BYTES: usize = 16 * 1024;
+
+/// The bytes of one run: of its request, and of everything that it learns. Clones are the same account; they are given
+/// back when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct RunBytes(Arc<Mutex<Account>>);
+
+#[derive(Debug)]
+struct Account {
+    reservation: ByteReservation,
+    /// Of what is reserved, how much has not been used yet.
+    spare: usize,
+}
+
+impl RunBytes {
+    /// An account that begins with this.
+    #[must_use]
+    pub fn new(reservation: ByteReservation) -> Self {
+        Self(Arc::new(Mutex::new(Account { reservation, spare: 0 })))
+    }
+
+    /// Draws so many more, for as long as the run lasts.
+    ///
+    /// # Errors
+    /// `overloaded` where others hold them, or where this run alone would hold more than there is.
+    pub async fn draw(&self, bytes: usize) -> Result<(), RunError> {
+        let mut more = {
+            let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(spare) = account.spare.checked_sub(bytes) {
+                account.spare = spare;
+                return Ok(());
+            }
+            let (held, pool) = (account.reservation.bytes(), account.reservation.pool().clone());
+            let most = pool.most(Priority::Run);
+            if held.saturating_add(bytes) > most {
+                return Err(PoolError::Exhausted.for_caller());
+            }
+            pool.reservation()
+        };
+        let drawn = bytes.next_multiple_of(STEP_BYTES);
+        more.grow(drawn, Priority::Run, RUN_WAIT).await.map_err(|_| PoolError::Exhausted.for_caller())?;
+        let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        account.reservation.merge(more);
+        account.spare += drawn - bytes;
+        Ok(())
+    }
+
+    /// The same without a wait. Returns whether it did.
+    #[must_use]
+    pub fn try_draw(&self, bytes: usize) -> bool {
+        let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(missing) = bytes.checked_sub(account.spare) else {
+            account.spare -= bytes;
+            return true;
+        };
+        let drawn = account.reservation.try_grow(missing, Priority::Run).is_ok();
+        if drawn {
+            account.spare = 0;
+        }
+        drawn
+    }
+
+    /// How many it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reservation.bytes()
+    }
+}
+
+impl Default for RunBytes {
+    /// An account of nothing at the pool of the process.
+    fn default() -> Self {
+        Self::new(BytePool::of_process().reservation())
+    }
+}
+
+impl PartialEq for RunBytes {
+    /// What a call says is the same whatever it holds.
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for RunBytes {}
