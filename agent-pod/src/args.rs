@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::serve::{Server, Source};
-use crate::{import, serve, telemetry, validate};
+use crate::{allocator, import, serve, telemetry, validate};
 
 /// Runs AI agents: on Kubernetes behind the Astromesh operator, or from a folder of manifests.
 #[derive(Debug, Parser)]
@@ -98,7 +98,10 @@ struct ImportArgs {
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Serve(args) => args.run(),
+            Command::Serve(args) => {
+                allocator::give_back();
+                args.run()
+            }
             Command::Validate(ValidateArgs { files }) => validate::run(&files),
             Command::Import(ImportArgs { dir, out }) => import::run(&dir, out.as_deref()),
         }

@@ -1,5 +1,6 @@
 //! `agent-pod`: the runtime of agents.
 
+mod allocator;
 mod args;
 mod import;
 mod serve;

@@ -18,7 +18,7 @@ pub struct ApiState {
     /// Cancelled when the pod stops: every WebSocket ends its run in flight, then closes with 1012, and no new one
     /// opens. Requests are not touched; whoever serves the router lets them end.
     pub shutdown: CancellationToken,
-    /// Holds a token for every open WebSocket, because upgraded connections are no longer the server's: after
+    /// Tracks every open WebSocket, because upgraded connections are no longer the server's: after
     /// [`TaskTracker::close`], [`TaskTracker::wait`] returns when the last one has ended.
     pub sockets: TaskTracker,
     /// What bodies and messages draw on.

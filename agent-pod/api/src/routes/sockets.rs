@@ -59,7 +59,6 @@ pub(crate) async fn connect(
     if shutdown.is_cancelled() {
         return Err(draining().into());
     }
-    let open = sockets.token();
     let conversation = Conversation::new(agents, name, credentials, session_id, options);
     // Axum's own upgrade, whose check of the handshake has passed, leaves no way to meter what the connection reads.
     let upgraded = upgraded.clone();
@@ -72,9 +71,8 @@ pub(crate) async fn connect(
             }
             Err(error) => tracing::debug!(cause = %error, "the connection did not become a WebSocket"),
         }
-        drop(open);
     };
-    tokio::spawn(serving.instrument(tracing::Span::current()));
+    sockets.spawn(serving.instrument(tracing::Span::current()));
     let accepted = derive_accept_key(key.as_bytes());
     let headers =
         [(CONNECTION, "upgrade".to_owned()), (UPGRADE, "websocket".to_owned()), (SEC_WEBSOCKET_ACCEPT, accepted)];
