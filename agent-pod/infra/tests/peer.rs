@@ -223,7 +223,7 @@ async fn an_answer_that_is_none_is_an_error() {
 #[tokio::test]
 async fn a_pod_that_is_gone_cannot_be_reached() {
     let server = Server::start(200, &["x"]).await;
-    let Server { remote, said: _, token: _, _folder, _task } = server;
+    let Server { remote, said: _, url: _, token: _, _folder, _task } = server;
     drop(_task);
     tokio::task::yield_now().await;
     let error = remote.start(TurnRequest::default(), RunOptions::default()).await.err().unwrap();
