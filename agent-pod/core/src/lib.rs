@@ -10,7 +10,7 @@
 //! - Everything that a turn learns from outside comes through a port: [`model::Model`], [`tool::Tool`],
 //!   [`memory::ConversationStore`], [`memory::episode::EpisodeStore`], [`memory::semantic::SemanticStore`],
 //!   [`embedding::Embedder`], [`ports::Environment`] (clock and ids). Between these a turn is deterministic.
-//! - A turn is one future. Dropping it stops everything that it does; nothing is spawned.
+//! - A turn is one future. Dropping it stops everything that it does; nothing is spawned but bounded work on processors.
 //! - No HTTP, no files, no Kubernetes: this crate lists no I/O dependency, and a test keeps it so.
 //!
 //! Read in this order: [`agent`], [`pattern`], [`model`], [`memory`], [`service`].
@@ -34,6 +34,10 @@ pub mod message;
 pub mod money;
 pub mod ports;
 pub mod usage;
+
+pub mod offload;
+
+pub use agent_pod_schema as schema;
 
 pub mod admission;
 pub mod budget;

@@ -225,7 +225,8 @@ impl Account<'_> {
     fn settle_failure(&mut self, error: &RunError) {
         // Within a process the bill says more.
         if self.bill.take().map(|booked| self.settle_booked(booked)).is_none() {
-            self.settle(&Usage::default(), error.attempts.clone(), Vec::new());
+            let usage = error.usage.as_deref().cloned().unwrap_or_default();
+            self.settle(&usage, error.attempts.clone(), Vec::new());
         }
     }
 

@@ -74,7 +74,7 @@ impl Agent {
                 Err(RunError::new(ErrorCode::RateLimited, refusal.to_string()).retry_after(wait))
             }
         };
-        let (tool, arguments) = match self.tools.admit(name, arguments, &turn.identity.counted_as) {
+        let (tool, arguments) = match self.tools.admit(name, arguments, &turn.identity.counted_as).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refused(refusal),
         };

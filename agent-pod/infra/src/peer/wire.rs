@@ -308,7 +308,9 @@ fn read_error(value: Value) -> Option<RunError> {
     let attempts = body.details.remove("attempts").and_then(|list| serde_json::from_value(list).ok());
     let attempts: Vec<AttemptBody> = attempts.unwrap_or_default();
     let attempts = attempts.into_iter().map(attempt).collect();
-    Some(RunError { attempts, run_id: body.run_id, ..RunError::new(code, body.message) })
+    let used = body.details.remove("usage").and_then(|used| serde_json::from_value::<UsageBody>(used).ok());
+    let usage = used.map(|used| Box::new(usage(used)));
+    Some(RunError { attempts, usage, run_id: body.run_id, ..RunError::new(code, body.message) })
 }
 
 /// The sorts of steps that there are.

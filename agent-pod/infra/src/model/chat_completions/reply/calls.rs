@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{ModelError, ToolCall, call_id, malformed};
+use crate::model::call_ids::{ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::model::json::{self, VALUES_MAX};
 
 /// The most tool calls of one reply.
 pub(crate) const CALLS_MAX: usize = 128;
@@ -19,6 +21,8 @@ pub(super) struct Calls {
     next_number: u64,
     calls: usize,
     argument_bytes: usize,
+    /// Values that their arguments may still have.
+    values_left: usize,
 }
 
 #[derive(Default)]
@@ -32,7 +36,14 @@ struct PartialCall {
 
 impl Calls {
     pub(super) fn new(first_number: u64) -> Self {
-        Self { pending: Vec::new(), ids: HashSet::new(), next_number: first_number, calls: 0, argument_bytes: 0 }
+        Self {
+            pending: Vec::new(),
+            ids: HashSet::new(),
+            next_number: first_number,
+            calls: 0,
+            argument_bytes: 0,
+            values_left: VALUES_MAX,
+        }
     }
 
     /// Takes one piece: `{"index"?, "id"?, "function": {"name"?, "arguments"?}}`.
@@ -57,8 +68,13 @@ impl Calls {
                 self.argument_bytes += text.len();
                 call.text.push_str(text);
             }
-            // Some servers send the object itself. A frame holds it, so its size is bounded.
-            Some(object @ Value::Object(_)) => call.value = Some(object.clone()),
+            // Some servers send the object itself.
+            Some(object @ Value::Object(_)) => {
+                if !json::take(object, &mut self.values_left) {
+                    return Err(malformed("tool calls too large"));
+                }
+                call.value = Some(object.clone());
+            }
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | None => {}
         }
         if self.argument_bytes > ARGUMENT_BYTES_MAX { Err(malformed("tool calls too large")) } else { Ok(()) }
@@ -94,11 +110,15 @@ impl Calls {
 
     fn whole(&mut self, call: PartialCall) -> Result<ToolCall, ModelError> {
         let PartialCall { index: _, id, mut name, text, value } = call;
-        let mut arguments = value.unwrap_or_else(|| arguments(text));
+        let mut arguments = value.unwrap_or_else(|| arguments(text, &mut self.values_left));
         if name.is_empty() {
             (name, arguments) = named_within(&arguments).ok_or_else(|| malformed("tool call without a name"))?;
         }
-        let id = if id.is_empty() || self.ids.contains(&id) { self.fresh_id() } else { id };
+        if name.len() > NAME_BYTES_MAX {
+            return Err(malformed("tool call with a name that is too long"));
+        }
+        let usable = !id.is_empty() && id.len() <= ID_BYTES_MAX && !self.ids.contains(&id);
+        let id = if usable { id } else { self.fresh_id() };
         self.ids.insert(id.clone());
         Ok(ToolCall { id, name, arguments })
     }
@@ -122,9 +142,9 @@ fn named_within(arguments: &Value) -> Option<(String, Value)> {
 }
 
 /// No text means no arguments; text that is not JSON stays text, for the model to be told of.
-fn arguments(text: String) -> Value {
+fn arguments(text: String, values_left: &mut usize) -> Value {
     if text.trim().is_empty() {
         return Value::Object(Map::new());
     }
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    json::parse(text.as_bytes(), values_left).unwrap_or(Value::String(text))
 }
