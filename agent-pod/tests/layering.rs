@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Who may depend on whom among our own crates.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("astromesh-crds", &[]),
     ("astromesh-egress", &[]),
-    ("agent-pod-config", &["astromesh-crds"]),
-    ("agent-pod-core", &[]),
+    ("agent-pod-schema", &[]),
+    ("agent-pod-config", &["agent-pod-schema", "astromesh-crds"]),
+    ("agent-pod-core", &["agent-pod-schema"]),
     ("agent-pod-import", &["agent-pod-config", "agent-pod-core", "astromesh-crds"]),
     ("agent-pod-infra", &["agent-pod-core", "astromesh-egress"]),
     ("agent-pod-runtime", &["agent-pod-config", "agent-pod-core", "agent-pod-infra", "astromesh-crds"]),

@@ -479,6 +479,10 @@ fn changed(path: &str, value: &Value) -> Value {
         Value::Number(number) => json!(number.as_i64().unwrap() + 1),
         Value::Bool(flag) => json!(!flag),
         Value::Null => json!("something"),
+        // Of a JSON Schema.
+        Value::String(text) if path.ends_with("/type") && ["object", "string", "integer"].contains(&text.as_str()) => {
+            json!(if text == "string" { "integer" } else { "string" })
+        }
         Value::String(text) if path.ends_with("/type") => {
             json!(if text == "llamacpp" { "openai_compat" } else { "llamacpp" })
         }

@@ -7,18 +7,22 @@
 //! ```
 //!
 //! What is reserved counts as used, so that calls at the same time see each other. A call for which less is left than it
-//! may use gets the rest: a budget can be used up to its end, and what is used exceeds it by at most what one call uses
-//! beyond its reservation.
+//! may use gets the rest: a budget can be used up to its end, and what is used exceeds it by at most what calls use
+//! beyond their reservations.
+//!
+//! No call takes it all: it reserves at most [a quarter](SHARE) of what is not used yet, unless it is expected to use
+//! more. Where nothing is left but because of reservations, the next one waits a moment for one of them to be given back.
 
 mod book;
 mod report;
 mod reservation;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::memory::StoreError;
 use crate::money::Money;
@@ -30,6 +34,19 @@ pub use reservation::Reservation;
 
 /// How long a store that has failed is left alone; meanwhile the pod counts for itself.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+
+/// One call reserves at most this part of what is not used yet: one that asks for a reply of any length leaves something
+/// to the others, which mostly use far less than they may.
+pub const SHARE: u64 = 4;
+
+/// How long a call waits for a reservation to be given back, where nothing else is in its way.
+pub const RESERVATION_WAIT: Duration = Duration::from_secs(2);
+
+/// How often it looks while it waits: other replicas give back without telling.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// When one that has waited in vain may come back.
+pub const RESERVED_RETRY: Duration = Duration::from_secs(1);
 
 /// How much longer than its call a reservation is held for a pod that does not give it back.
 const LEASE_GRACE: Duration = Duration::from_secs(60);
@@ -68,6 +85,12 @@ impl Amount {
         }
     }
 
+    /// The smaller one of each.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { tokens: self.tokens.min(other.tokens), nanodollars: self.nanodollars.min(other.nanodollars) }
+    }
+
     /// The larger one of each.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
@@ -95,6 +118,35 @@ impl Maximums {
         let amount = Amount { tokens: wanted.tokens.min(tokens), nanodollars: wanted.nanodollars.min(nanodollars) };
         (amount, tokens == 0 || nanodollars == 0)
     }
+
+    /// What one call may reserve when so much is used: what it may use, but not more than its share of what is left
+    /// or, if that is more, what it is expected to use.
+    fn share(&self, spent: Amount, call: Estimate) -> Amount {
+        let of = |maximum: Option<u64>, spent: u64| {
+            maximum.map_or(u64::MAX, |maximum| maximum.saturating_sub(spent).div_ceil(SHARE))
+        };
+        let share =
+            Amount { tokens: of(self.tokens, spent.tokens), nanodollars: of(self.nanodollars, spent.nanodollars) };
+        call.most.min(share.max(call.expected))
+    }
+}
+
+/// What a call will use, before it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// At most.
+    pub most: Amount,
+    /// Likely at most.
+    pub expected: Amount,
+}
+
+/// Why nothing could be reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The budget of the window is used up.
+    UsedUp,
+    /// What is left of it is reserved by calls under way, and none of them has given anything back in time.
+    Reserved,
 }
 
 /// A span of time, aligned to the epoch by its length.
@@ -253,24 +305,60 @@ impl Budget {
         Account { agent: self.agent.clone(), window: Window::at(now_ms, self.window) }
     }
 
-    /// Reserves what a call may use that ends within `bound`; `None` when the budget is used up and says so.
-    pub async fn reserve(&self, wanted: Amount, now_ms: u64, bound: Duration) -> Option<Reservation> {
-        let account = &self.account(now_ms);
-        let forced = self.on_exceeded == OnExceeded::Downgrade;
+    /// Reserves what a call may use that ends within `bound`. Where only reservations are in its way, it waits up to
+    /// [`RESERVATION_WAIT`] for them.
+    ///
+    /// # Errors
+    /// When the budget is used up, or reserved as a whole, and says so.
+    pub async fn reserve(&self, call: Estimate, now_ms: u64, bound: Duration) -> Result<Reservation, Refused> {
+        let account = self.account(now_ms);
+        let until = Instant::now() + RESERVATION_WAIT.min(bound);
+        loop {
+            let mut settled = pin!(self.book.settled());
+            // From here on it hears of what is given back.
+            settled.as_mut().enable();
+            match self.try_reserve(call, &account, bound, false).await {
+                Err(Refused::Reserved) if Instant::now() < until => {
+                    let look_again = until.min(Instant::now() + LOOK_AGAIN);
+                    tokio::select! {
+                        () = settled => {}
+                        () = sleep_until(look_again) => {}
+                    }
+                }
+                Err(_) if self.on_exceeded == OnExceeded::Downgrade => {
+                    return self.try_reserve(call, &account, bound, true).await;
+                }
+                decided => return decided,
+            }
+        }
+    }
+
+    async fn try_reserve(
+        &self,
+        call: Estimate,
+        account: &Account,
+        bound: Duration,
+        forced: bool,
+    ) -> Result<Reservation, Refused> {
+        let wanted = self.maximums.share(self.book.spent(account), call);
         let asked = Asked { account, maximums: self.maximums, wanted, forced, lease: bound + LEASE_GRACE };
+        let refused = |spent: Amount| {
+            if self.maximums.left(spent, wanted).1 { Refused::UsedUp } else { Refused::Reserved }
+        };
         let shared = match &self.shared {
             Some(shared) => shared.reserve(&asked).await,
             None => None,
         };
         let Some(Reserved { spent, grant }) = shared else {
-            let own = self.book.take(&asked).grant?;
-            return Some(Reservation::new(self.book.clone(), account.clone(), (None, own), self.shared.is_some()));
+            let Reserved { spent, grant } = self.book.take(&asked);
+            let own = grant.ok_or_else(|| refused(spent))?;
+            return Ok(Reservation::new(self.book.clone(), account.clone(), (None, own), self.shared.is_some()));
         };
         self.book.told(account, spent);
-        let grant = grant?;
+        let grant = grant.ok_or_else(|| refused(spent))?;
         // Counted here too, for the time when the store is down.
-        let own = self.book.take(&Asked { forced: true, ..asked }).grant?;
-        Some(Reservation::new(self.book.clone(), account.clone(), (Some(grant), own), false))
+        let own = self.book.take(&Asked { forced: true, ..asked }).grant.ok_or(Refused::Reserved)?;
+        Ok(Reservation::new(self.book.clone(), account.clone(), (Some(grant), own), false))
     }
 
     /// How it stands, as far as this pod knows.

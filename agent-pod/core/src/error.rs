@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::event::Attempt;
+use crate::usage::Usage;
 
 /// A failed run or a refused call.
 ///
@@ -22,6 +23,8 @@ pub struct RunError {
     pub retry_after: Option<Duration>,
     /// Every provider that was tried.
     pub attempts: Vec<Attempt>,
+    /// What the run has used all the same, where it has used anything.
+    pub usage: Option<Box<Usage>>,
     /// What is wrong with a request, field by field.
     pub problems: Vec<FieldProblem>,
 }
@@ -311,6 +314,7 @@ impl RunError {
             run_id: None,
             retry_after: None,
             attempts: Vec::new(),
+            usage: None,
             problems: Vec::new(),
         }
     }
@@ -332,14 +336,20 @@ impl RunError {
     /// The body as callers get it: `{"code", "message", "domain", "retryable", "runId"?, "details"?}`.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
-        let details = ErrorDetails { attempts: self.attempts.clone(), problems: self.problems.clone() };
+        let Self { attempts, usage, problems, .. } = self;
+        let anything = !attempts.is_empty() || usage.is_some() || !problems.is_empty();
+        let details = || ErrorDetails {
+            attempts: attempts.clone(),
+            usage: usage.as_deref().cloned(),
+            problems: problems.clone(),
+        };
         ErrorBody {
             code: self.code.as_str(),
             message: self.message.clone(),
             domain: self.code.domain(),
             retryable: self.code.retryable(),
             run_id: self.run_id.clone(),
-            details: (!details.attempts.is_empty() || !details.problems.is_empty()).then_some(details),
+            details: anything.then(details),
         }
     }
 }
@@ -371,6 +381,9 @@ pub struct ErrorDetails {
     /// Every provider that was tried.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// What the run has used all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// What is wrong with the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<FieldProblem>,

@@ -37,6 +37,8 @@ pub mod money;
 pub mod ports;
 pub mod usage;
 
+pub use agent_pod_schema as schema;
+
 pub mod admission;
 pub mod budget;
 pub mod byte_pool;

@@ -2,38 +2,34 @@
 
 use std::sync::Arc;
 
-use jsonschema::Validator;
+use agent_pod_schema::Schema;
 use serde_json::Value;
 
 use crate::model::ResponseFormat;
-use crate::tool::schema_fault;
+use crate::cpu::offload;
+use crate::schema::OFFLOADED_WORK;
+pub use crate::schema::SchemaError;
 
-/// Problems that a model is told of; one usually explains the others.
-const PROBLEMS_MAX: usize = 5;
+/// A text of more bytes is parsed on a thread that serves no sockets.
+const OFFLOADED_BYTES: usize = 64 << 10;
 
 /// A schema for answers.
 #[derive(Clone)]
 pub struct OutputSchema {
-    schema: Arc<Value>,
-    validator: Arc<Validator>,
+    text: Arc<str>,
+    compiled: Arc<Schema>,
     format: Arc<ResponseFormat>,
 }
-
-/// A schema that is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a JSON Schema (2020-12): {0}")]
-pub struct SchemaError(pub String);
 
 impl OutputSchema {
     /// Compiles a schema (JSON Schema 2020-12). References to other documents are not followed.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is none or costs too much, with the place in the schema.
     pub fn compile(name: &str, schema: Value) -> Result<Self, SchemaError> {
-        let validator =
-            jsonschema::draft202012::options().build(&schema).map_err(|error| SchemaError(schema_fault(&error)))?;
-        let format = ResponseFormat::JsonSchema { name: name.to_owned(), schema: schema.clone(), strict: None };
-        Ok(Self { schema: Arc::new(schema), validator: Arc::new(validator), format: Arc::new(format) })
+        let (text, compiled) = (schema.to_string().into(), Arc::new(Schema::compile(&schema)?));
+        let format = ResponseFormat::JsonSchema { name: name.to_owned(), schema, strict: None };
+        Ok(Self { text, compiled, format: Arc::new(format) })
     }
 
     /// As it is asked of servers that can hold a model to it.
@@ -45,25 +41,25 @@ impl OutputSchema {
     /// As it is asked of a model in words, which every model understands somehow.
     #[must_use]
     pub fn instruction(&self) -> String {
-        format!("Answer with JSON only, without any other text. The JSON must fit this JSON Schema: {}", self.schema)
+        format!("Answer with JSON only, without any other text. The JSON must fit this JSON Schema: {}", self.text)
     }
 
     /// The data in a text.
     ///
     /// # Errors
-    /// What is wrong, in words for a model.
-    pub fn read(&self, text: &str) -> Result<Value, String> {
-        let value = json_in(text).ok_or("there is no JSON in the answer")?;
-        let problems: Vec<_> = self
-            .validator
-            .iter_errors(&value)
-            .take(PROBLEMS_MAX)
-            .map(|error| {
-                let path = error.instance_path().to_string();
-                format!("{}: {error}", if path.is_empty() { "/" } else { &path })
-            })
-            .collect();
-        if problems.is_empty() { Ok(value) } else { Err(problems.join("; ")) }
+    /// What is wrong, in words for a model and of bounded length.
+    pub async fn read(&self, text: &str) -> Result<Value, String> {
+        let value = if text.len() > OFFLOADED_BYTES {
+            let text = text.to_owned();
+            offload(move || json_in(&text)).await
+        } else {
+            json_in(text)
+        };
+        let value = value.ok_or("there is no JSON in the answer")?;
+        let schema = Arc::clone(&self.compiled);
+        let large = schema.work(&value) > OFFLOADED_WORK;
+        let check = move || schema.check(&value).map(|()| value).map_err(|problems| problems.join("; "));
+        if large { offload(check).await } else { check() }
     }
 }
 
@@ -114,14 +110,14 @@ mod tests {
         assert_eq!(json_in(text), None);
     }
 
-    #[test]
-    fn what_does_not_fit_is_told_with_its_place() {
+    #[tokio::test]
+    async fn what_does_not_fit_is_told_with_its_place() {
         let schema = json!({"type": "object", "required": ["score"], "properties": {"score": {"type": "integer"}}});
         let schema = OutputSchema::compile("answer", schema).unwrap();
-        assert_eq!(schema.read(r#"{"score": 7}"#), Ok(json!({"score": 7})));
-        let wrong = schema.read(r#"{"score": "seven"}"#).unwrap_err();
+        assert_eq!(schema.read(r#"{"score": 7}"#).await, Ok(json!({"score": 7})));
+        let wrong = schema.read(r#"{"score": "seven"}"#).await.unwrap_err();
         assert!(wrong.starts_with("/score: ") && wrong.contains("integer"), "{wrong}");
-        assert!(schema.read("prose").is_err());
+        assert!(schema.read("prose").await.is_err());
     }
 
     #[test]

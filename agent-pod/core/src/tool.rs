@@ -13,7 +13,6 @@ mod desk;
 pub mod internal;
 mod permissions;
 mod rate;
-mod schema_fault;
 mod set;
 
 use std::time::Duration;
@@ -25,12 +24,12 @@ use crate::agent::Turn;
 use crate::peer::Target;
 
 pub use agent::AgentTool;
-pub use arguments::{Arguments, SchemaError};
+pub use agent_pod_schema::SchemaError;
+pub use arguments::Arguments;
 pub use budget::cut;
 pub use desk::{Decision, Desk, DeskError, Ruling};
 pub use permissions::Permissions;
 pub use rate::RateLimit;
-pub(crate) use schema_fault::schema_fault;
 pub use set::{Limits, Outcome, Refusal, Registered, ToolSet, ToolSettings, ToolState, any_object};
 
 /// A tool as the model sees it.

@@ -124,16 +124,16 @@ impl Usage {
     /// Books one call.
     pub fn add(&mut self, call: Call<'_>) {
         let Call { provider, model, role, tokens, cost, estimated } = call;
-        self.tokens_in += tokens.input;
-        self.tokens_out += tokens.output;
-        self.tokens_cached += tokens.cached;
+        self.tokens_in = self.tokens_in.saturating_add(tokens.input);
+        self.tokens_out = self.tokens_out.saturating_add(tokens.output);
+        self.tokens_cached = self.tokens_cached.saturating_add(tokens.cached);
         self.cost += cost;
         self.estimated |= estimated;
         let entry = self.of(provider, model, role);
-        entry.calls += 1;
-        entry.tokens_in += tokens.input;
-        entry.tokens_out += tokens.output;
-        entry.tokens_cached += tokens.cached;
+        entry.calls = entry.calls.saturating_add(1);
+        entry.tokens_in = entry.tokens_in.saturating_add(tokens.input);
+        entry.tokens_out = entry.tokens_out.saturating_add(tokens.output);
+        entry.tokens_cached = entry.tokens_cached.saturating_add(tokens.cached);
         entry.cost += cost;
     }
 }

@@ -15,6 +15,7 @@ pub mod retry_after;
 pub mod server;
 
 mod call_ids;
+mod json;
 mod listing;
 
 pub use call_ids::first_free_call;

@@ -20,7 +20,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use source::Source;
+pub use source::LookUp;
+use source::{Memory, Source};
 
 /// One key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +96,13 @@ impl SecretStore {
     /// Keys are what [`SecretStore::set`] says; at first there are none.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self::new(Source::Memory(Mutex::default()))
+        Self::new(Source::Memory(Memory::default()))
+    }
+
+    /// Says where the values that are set come from, for the moment when one of them is refused. What it blocks for is not
+    /// waited for on a thread that serves sockets. Without effect on a store of files.
+    pub fn looked_up_by(&self, look_up: LookUp) {
+        self.source.looked_up_by(look_up);
     }
 
     fn new(source: Source) -> Self {
@@ -179,9 +186,11 @@ impl SecretHandle {
         self.0.value.load().as_deref().map_or(0, |value| value.version)
     }
 
-    /// Looks at the source again; whether the value in use has changed.
+    /// Looks at the source again, and at what that comes from; whether the value in use has changed. Reads files, and may
+    /// therefore block for a while.
     #[must_use]
     pub fn reread(&self) -> bool {
+        self.0.source.look_up(&self.0.id);
         self.0.read()
     }
 }

@@ -415,6 +415,45 @@ fn a_server_may_ping_for_long() {
     assert_eq!(reply, [text("Hi")]);
 }
 
+/// A document of 14 MiB of zeros would else take half a gigabyte.
+#[rstest]
+#[case::beside_the_reply(|zeros: &str| format!(r#"{{"x": [{zeros}], "choices": []}}"#), "reply too large")]
+#[case::as_content(|zeros: &str| format!(r#"{{"choices": [{{"message": {{"content": [{zeros}]}}}}]}}"#), "reply too large")]
+#[case::as_an_error(|zeros: &str| format!(r#"{{"error": [{zeros}]}}"#), "reply too large")]
+#[case::as_arguments(
+    |zeros: &str| format!(r#"{{"choices": [{{"message": {{"tool_calls": [{{"function": {{"name": "f", "arguments": {{"a": [{zeros}]}}}}}}]}}}}]}}"#),
+    "reply too large"
+)]
+fn a_document_of_megabytes_of_values_is_refused(#[case] body: fn(&str) -> String, #[case] phrase: &str) {
+    let zeros = format!("{}0", "0,".repeat(7 << 20));
+    assert_eq!(decode_whole(body(&zeros).as_bytes(), 1), Err(malformed(phrase)));
+}
+
+#[test]
+fn arguments_of_too_many_values_stay_text_for_the_schema_to_refuse() {
+    let zeros = format!("[{}0]", "0,".repeat(100_000));
+    let message = json!({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": zeros.clone()}}]});
+    let events = decode_whole(json!({"choices": [{"message": message}]}).to_string().as_bytes(), 1).unwrap();
+    assert_eq!(events.into_iter().map(Ok).collect::<Vec<_>>(), [call("a", "f", Value::String(zeros))]);
+}
+
+#[rstest]
+#[case::a_huge_index(json!({"index": 4_000_000_000_u64, "id": "a", "function": {"name": "f", "arguments": "{}"}}), Ok(("a", "f")))]
+#[case::a_negative_index(json!({"index": -1, "id": "a", "function": {"name": "f", "arguments": "{}"}}), Ok(("a", "f")))]
+#[case::a_long_id(json!({"id": "x".repeat(1 << 19), "function": {"name": "f", "arguments": "{}"}}), Ok(("call_1", "f")))]
+#[case::a_long_name(json!({"id": "a", "function": {"name": "x".repeat(1 << 19)}}), Err("tool call with a name that is too long"))]
+fn absurd_calls_do_no_harm(#[case] piece: Value, #[case] expected: Result<(&str, &str), &str>) {
+    let expected = expected.map_or_else(broken, |(id, name)| call(id, name, json!({})));
+    assert_eq!(calling(&[piece]), [expected]);
+}
+
+#[test]
+fn a_million_chunks_that_say_nothing_say_nothing() {
+    let chunk = frames(&[delta(&json!({"content": ""}))]);
+    let stream = format!("{}{}", chunk.repeat(100_000), frames(&[delta(&json!({"content": "x"})), finish("stop")]));
+    assert_eq!(whole(stream.as_bytes()), [text("x")]);
+}
+
 #[test]
 fn a_stream_is_bounded() {
     let piece = Bytes::from(frames(&[json!({"padding": "x".repeat(EVENT_BYTES_MAX / 2)})]));

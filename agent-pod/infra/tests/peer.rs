@@ -215,6 +215,20 @@ async fn a_refusal_is_told_as_it_was_said(
 }
 
 #[tokio::test]
+async fn what_a_failed_run_has_used_is_told() {
+    let usage = json!({"tokensIn": 40, "tokensOut": 2, "cost": "0.5", "byModel": [{"provider": "p", "model": "m", "calls": 1}]});
+    let error = json!({"code": "all_providers_failed", "message": "Down.", "details": {"usage": usage}});
+    let frame = format!("event: error\ndata: {}\n\n", json!({"type": "error", "error": error}));
+    let events = Server::start(200, &[&frame]).await.run(true).await.unwrap();
+    let [TurnEvent::Error(streamed)] = &events[..] else { panic!("{events:?}") };
+    let refused = Server::start(502, &[&json!({"error": error}).to_string()]).await.run(false).await.unwrap_err();
+    for error in [streamed, &refused] {
+        let used = error.usage.as_ref().unwrap();
+        assert_eq!((used.tokens_in, used.tokens_out, used.cost.to_string().as_str()), (40, 2, "0.5"));
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_is_an_error() {
     let error = Server::start(200, &["[]"]).await.run(false).await.unwrap_err();
     assert!(error.message.contains("could not be understood"), "{error}");

@@ -1,6 +1,7 @@
 //! Which models the providers' servers offer, and whether they answer: asked now and then, at no cost in tokens, so that
 //! a Provider's status is known before anybody calls.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,14 @@ use crate::registry::Registry;
 const TICK: Duration = Duration::from_secs(1);
 /// How often a server is asked that answered the last time.
 const ASK_AGAIN: Duration = Duration::from_secs(15);
-/// How often one is asked that did not, or that calls have failed at since.
+/// How soon one is asked that did not, or that calls have failed at since: then twice as late, up to [`ASK_AGAIN`].
 const ASK_SOON: Duration = Duration::from_secs(5);
+/// How often one is asked that has no list: nothing but its address is wrong, or it never has one.
+const ASK_RARELY: Duration = Duration::from_secs(300);
+/// How often one is asked that has refused for having been asked too often, unless it has said when.
+const ASK_PATIENTLY: Duration = Duration::from_secs(60);
+/// The longest wait that a server is granted.
+const ASK_AT_LAST: Duration = Duration::from_secs(3600);
 /// Servers that are asked at the same time.
 const AT_ONCE: usize = 4;
 
@@ -27,8 +34,18 @@ pub struct EndpointHealth(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     report: EndpointReport,
-    /// When it was asked, and with which version of the credential.
-    asked: Option<(Instant, u64)>,
+    asked: Option<Asked>,
+}
+
+/// The last time that it was asked.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Instant,
+    credential_version: u64,
+    /// How long it is then left alone.
+    wait: Duration,
+    /// How often in a row something was wrong.
+    troubled: u32,
 }
 
 /// What [`EndpointHealth`] knows.
@@ -68,19 +85,46 @@ impl EndpointHealth {
 
     fn is_due(&self, credential_version: u64, failing: bool) -> bool {
         let known = self.lock();
-        let Some((at, version)) = known.asked else { return true };
-        let troubled = failing || known.report.error.is_some();
-        version != credential_version || at.elapsed() >= if troubled { ASK_SOON } else { ASK_AGAIN }
+        let Some(asked) = known.asked else { return true };
+        // What it has said of waiting holds whatever else fails.
+        let soon = failing && known.report.error.is_none() && asked.at.elapsed() >= soon(asked.troubled);
+        asked.credential_version != credential_version || soon || asked.at.elapsed() >= asked.wait
     }
 
-    fn learn(&self, credential_version: u64, answer: Result<Vec<String>, ModelError>) {
+    fn learn(&self, credential_version: u64, failing: bool, answer: Result<Vec<String>, ModelError>) {
         let mut known = self.lock();
-        known.asked = Some((Instant::now(), credential_version));
+        let before = known.asked.map_or(0, |asked| asked.troubled);
+        let troubled = if failing || answer.is_err() { before.saturating_add(1) } else { 0 };
+        let wait = answer.as_ref().map_or_else(|error| wait_after(error, before), |_| ASK_AGAIN);
+        known.asked = Some(Asked { at: Instant::now(), credential_version, wait: spread(wait), troubled });
         known.report = match answer {
             Ok(models) => EndpointReport { reachable: Some(true), error: None, models: Some(models) },
             Err(error) => EndpointReport { reachable: Some(answered(&error)), error: Some(error), models: None },
         };
     }
+}
+
+/// How soon a server is asked again after so many times in a row that something was wrong.
+fn soon(troubled: u32) -> Duration {
+    ASK_SOON.saturating_mul(1 << troubled.min(4)).min(ASK_AGAIN)
+}
+
+/// How long a server is left alone after an error.
+fn wait_after(error: &ModelError, troubled: u32) -> Duration {
+    let own = match error.kind {
+        ModelErrorKind::RateLimited => ASK_PATIENTLY,
+        ModelErrorKind::NotFound => ASK_RARELY,
+        // Another credential is asked with at once.
+        ModelErrorKind::Unauthorized | ModelErrorKind::Rejected => ASK_AGAIN,
+        ModelErrorKind::Unavailable | ModelErrorKind::Timeout | ModelErrorKind::Malformed => soon(troubled),
+    };
+    error.retry_after.map_or(own, |asked| asked.max(ASK_SOON)).min(ASK_AT_LAST)
+}
+
+/// Up to a fifth longer, so that many pods do not ask at once, and never sooner than a server wants.
+fn spread(wait: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 200;
+    wait.saturating_mul(u32::try_from(1_000 + random).unwrap_or(1_000)) / 1_000
 }
 
 /// Whether an error is a server's answer, and not silence.
@@ -118,7 +162,8 @@ fn forget_refusals(registry: &Registry) {
     }
 }
 
-fn due(registry: &Registry) -> Vec<Endpoint> {
+/// Those that are to be asked, and whether calls fail at them.
+fn due(registry: &Registry) -> Vec<(Endpoint, bool)> {
     let Some(snapshot) = registry.snapshot() else { return Vec::new() };
     let failing = |endpoint: &Endpoint| {
         let of_it = snapshot
@@ -129,19 +174,20 @@ fn due(registry: &Registry) -> Vec<Endpoint> {
             matches!(kind, ModelErrorKind::Unavailable | ModelErrorKind::Timeout | ModelErrorKind::Unauthorized)
         })
     };
-    let is_due =
-        |endpoint: &&Endpoint| endpoint.health.is_due(endpoint.adapter.credential_version(), failing(endpoint));
-    snapshot.endpoints.iter().filter(is_due).cloned().collect()
+    let endpoints = snapshot.endpoints.iter().map(|endpoint| (endpoint.clone(), failing(endpoint)));
+    endpoints
+        .filter(|(endpoint, failing)| endpoint.health.is_due(endpoint.adapter.credential_version(), *failing))
+        .collect()
 }
 
-async fn ask(endpoint: Endpoint) {
+async fn ask((endpoint, failing): (Endpoint, bool)) {
     let version = endpoint.adapter.credential_version();
     // The adapter bounds the wait.
     let answer = endpoint.adapter.models().await;
     if let Err(error) = &answer {
         tracing::debug!(provider = %endpoint.name, cause = %error, "server gave no list of its models");
     }
-    endpoint.health.learn(version, answer);
+    endpoint.health.learn(version, failing, answer);
 }
 
 #[cfg(test)]
@@ -162,7 +208,7 @@ mod tests {
     #[case::without_a_list(failed(ModelErrorKind::NotFound, Some(404)), true)]
     fn whatever_answers_is_reachable(#[case] error: ModelError, #[case] reachable: bool) {
         let health = EndpointHealth::default();
-        health.learn(0, Err(error));
+        health.learn(0, false, Err(error));
         assert_eq!(health.report().reachable, Some(reachable));
     }
 
@@ -170,11 +216,51 @@ mod tests {
     async fn a_server_is_asked_again_sooner_when_something_is_wrong() {
         let health = EndpointHealth::default();
         assert!(health.is_due(1, false), "before it was asked");
-        health.learn(1, Ok(vec![]));
+        health.learn(1, false, Ok(vec![]));
         assert!(!health.is_due(1, false) && health.is_due(2, false), "another credential is another try");
         tokio::time::advance(ASK_SOON).await;
         assert!(!health.is_due(1, false) && health.is_due(1, true));
         tokio::time::advance(ASK_AGAIN).await;
         assert!(health.is_due(1, false));
+    }
+
+    /// Whole seconds until it is asked again, at least and at most.
+    async fn asked_within(health: &EndpointHealth, failing: bool) -> u64 {
+        let begun = Instant::now();
+        while !health.is_due(1, failing) {
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        begun.elapsed().as_secs()
+    }
+
+    #[rstest]
+    #[case::told_to_wait(failed(ModelErrorKind::RateLimited, Some(429)), Some(70), 70..=84)]
+    #[case::told_nothing(failed(ModelErrorKind::RateLimited, Some(429)), None, 60..=72)]
+    #[case::without_a_list(failed(ModelErrorKind::NotFound, Some(404)), None, 300..=360)]
+    #[case::overloaded(failed(ModelErrorKind::Unavailable, Some(503)), Some(30), 30..=36)]
+    #[case::told_to_wait_for_ever(failed(ModelErrorKind::RateLimited, Some(429)), Some(86_400), 3_600..=4_320)]
+    #[case::told_not_to_wait(failed(ModelErrorKind::RateLimited, Some(429)), Some(0), 5..=6)]
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_left_alone_as_long_as_it_says_even_while_calls_fail(
+        #[case] error: ModelError,
+        #[case] retry_after: Option<u64>,
+        #[case] seconds: std::ops::RangeInclusive<u64>,
+    ) {
+        let health = EndpointHealth::default();
+        health.learn(1, true, Err(ModelError { retry_after: retry_after.map(Duration::from_secs), ..error }));
+        let waited = asked_within(&health, true).await;
+        assert!(seconds.contains(&waited), "{waited}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_stays_silent_is_asked_less_and_less_often() {
+        let health = EndpointHealth::default();
+        let mut waits = Vec::new();
+        for _time in 0..4 {
+            health.learn(1, true, Err(failed(ModelErrorKind::Unavailable, None)));
+            waits.push(asked_within(&health, true).await);
+        }
+        assert!((5..=6).contains(&waits[0]) && (10..=12).contains(&waits[1]), "{waits:?}");
+        assert!(waits[2..].iter().all(|wait| (15..=18).contains(wait)), "{waits:?}");
     }
 }

@@ -549,6 +549,10 @@ pub struct ErrorDetails {
     /// Every provider that was tried.
     #[schema(required = false)]
     pub attempts: Vec<Attempt>,
+    /// What the run has used all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub usage: Option<Usage>,
     /// What is wrong with the request.
     #[schema(required = false)]
     pub problems: Vec<FieldProblem>,

@@ -105,6 +105,18 @@ async fn answers_end_at_texts(#[case] stop: Value, #[case] expected: &[&str]) {
     assert_eq!(asked(&request(&json!({"stop": stop}))).await.chat.unwrap().parameters.stop, expected);
 }
 
+/// A schema of the caller's own that no server could make a grammar of.
+fn doubling() -> Value {
+    let defs: serde_json::Map<String, Value> = (0..40)
+        .map(|step| {
+            let next = json!({"$ref": format!("#/$defs/s{}", step + 1)});
+            (format!("s{step}"), json!({"allOf": [next, next]}))
+        })
+        .chain([("s40".to_owned(), json!({}))])
+        .collect();
+    json!({"type": "object", "$defs": defs, "$ref": "#/$defs/s0"})
+}
+
 #[rstest]
 #[case::no_object(json!([]), &["$"])]
 #[case::nothing(json!({}), &["model", "messages"])]
@@ -133,6 +145,10 @@ async fn answers_end_at_texts(#[case] stop: Value, #[case] expected: &[&str]) {
 #[case::choice(request(&json!({"tool_choice": "some"})), &["tool_choice"])]
 #[case::choice_of_unknown(request(&json!({"tool_choice": {"type": "function", "function": {"name": "a"}}})), &["tool_choice"])]
 #[case::format(request(&json!({"response_format": {"type": "xml"}})), &["response_format.type"])]
+#[case::a_schema_that_doubles(request(&json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": doubling()}}})),
+    &["response_format.json_schema.schema"])]
+#[case::a_tool_that_doubles(request(&json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": doubling()}}]})),
+    &["tools[0].function.parameters"])]
 #[case::schema(request(&json!({"response_format": {"type": "json_schema", "json_schema": {"name": "n", "strict": 1}}})),
     &["response_format.json_schema.schema", "response_format.json_schema.strict"])]
 #[case::numbers(request(&json!({"temperature": 3, "top_p": -1, "max_tokens": 0, "seed": 0.5, "presence_penalty": "x"})),

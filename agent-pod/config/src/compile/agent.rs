@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use agent_pod_schema::ALL_VALUES_MAX;
 use astromesh_crds::v1alpha1::{
     Access, AccessMode, Agent, AgentSpec, Branch, DurationString, Guardrails, Orchestration, Pattern, RuntimeSpec,
     Stage,
@@ -29,7 +30,7 @@ const DEFAULT_STAGES: [(&str, &str); 3] = [
 /// The agent and the providers that it uses, or every problem.
 pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocument, Used), Vec<Problem>> {
     let spec = &agent.spec;
-    let mut compiler = Compiler { id: agent_id(agent), used: Used::new(), problems: Vec::new() };
+    let mut compiler = Compiler { id: agent_id(agent), used: Used::new(), problems: Vec::new(), schema_values: 0 };
     let model = compiler.role("spec.model", &spec.model, lookup);
     let roles: BTreeMap<_, _> = spec
         .roles
@@ -48,7 +49,11 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         },
         tools: tools::tools(&mut compiler, spec, lookup),
         tool_limits: tools::limits(spec),
-        output_schema: spec.output_schema.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
+        output_schema: spec.output_schema.as_ref().map(|schema| {
+            let schema = sorted(&Value::Object(schema.clone()));
+            compiler.schema("spec.outputSchema", &schema);
+            schema
+        }),
         memory: spec.memory.as_ref().map(|memory| memory::memory(&mut compiler, memory)),
         guardrails: spec.guardrails.as_ref().map(|guardrails| compiler.guardrails(guardrails)),
         budget: spec.budget.as_ref().map(|given| budget::compile(&mut compiler, given)),
@@ -65,6 +70,8 @@ pub(super) struct Compiler {
     pub(super) id: ObjectId,
     used: Used,
     problems: Vec<Problem>,
+    /// Values of all schemas so far.
+    schema_values: usize,
 }
 
 impl Compiler {
@@ -91,6 +98,22 @@ impl Compiler {
             kind: ProblemKind::Invalid,
         }));
         compiled
+    }
+
+    /// Looks at a schema as the pod will, without compiling it.
+    pub(super) fn schema(&mut self, path: &str, schema: &Value) {
+        match agent_pod_schema::validate(schema) {
+            Ok(values) => self.schema_values += values,
+            Err(error) => self.invalid(path, error.to_string()),
+        }
+        if self.schema_values > ALL_VALUES_MAX {
+            // Said once, where it is too much.
+            self.schema_values = 0;
+            let said = format!(
+                "with this one, the schemas of the agent have more than {ALL_VALUES_MAX} values; make them smaller"
+            );
+            self.invalid(path, said);
+        }
     }
 
     pub(super) fn invalid(&mut self, path: &str, message: String) {

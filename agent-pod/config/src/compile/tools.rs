@@ -82,7 +82,11 @@ fn compile(compiler: &mut Compiler, (index, tool): (usize, &Tool), lookup: &Look
         name: tool.name.clone(),
         description,
         by,
-        parameters: tool.parameters.as_ref().map(|schema| sorted(&Value::Object(schema.clone()))),
+        parameters: tool.parameters.as_ref().map(|schema| {
+            let schema = sorted(&Value::Object(schema.clone()));
+            compiler.schema(&format!("{path}.parameters"), &schema);
+            schema
+        }),
         rate_limit: tool
             .rate_limit
             .as_ref()

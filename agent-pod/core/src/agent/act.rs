@@ -124,7 +124,7 @@ impl Turn<'_> {
     }
 
     async fn attempt(&self, call: &ToolCall) -> (Option<Step>, Outcome) {
-        let admitted = self.agent.tools.admit(&call.name, &call.arguments, &self.identity.counted_as);
+        let admitted = self.agent.tools.admit(&call.name, &call.arguments, &self.identity.counted_as).await;
         // A client carries out what is announced to it: not before that is approved, and the desk is open.
         let by_client = admitted.as_ref().is_ok_and(|(tool, _)| tool.port.is_none());
         if !by_client {

@@ -18,7 +18,6 @@ use crate::event::{RunAnswer, Step, TurnEvent, TurnRequest};
 use crate::peer::{Bill, DEPTH_MAX, Target};
 use crate::service::RunOptions;
 use crate::tool::{Decision, Ruling};
-use crate::usage::Usage;
 
 /// What becomes of the other agent's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,7 +240,8 @@ impl Account<'_> {
     async fn settle_failure(&mut self, error: &RunError) {
         // Within a process the bill says more.
         let Some(booked) = self.bill.take().map(Booked::with_others) else {
-            self.turn.ledger.used_by_other(&Usage::default(), error.attempts.clone());
+            let usage = error.usage.as_deref().cloned().unwrap_or_default();
+            self.turn.ledger.used_by_other(&usage, error.attempts.clone());
             return;
         };
         self.turn.ledger.used_by_other(&booked.usage, booked.attempts);

@@ -82,7 +82,7 @@ impl Turn<'_> {
                 Err(RunError::new(ErrorCode::RateLimited, refusal.to_string()).retry_after(wait))
             }
         };
-        let (tool, arguments) = match self.agent.tools.admit(name, arguments, &self.identity.counted_as) {
+        let (tool, arguments) = match self.agent.tools.admit(name, arguments, &self.identity.counted_as).await {
             Ok(admitted) => admitted,
             Err(refusal) => return refused(refusal),
         };

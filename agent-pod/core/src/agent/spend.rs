@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{Agent, Events, Ledger};
-use crate::budget::{Amount, Budget, Reservation};
+use crate::budget::{Amount, Budget, RESERVED_RETRY, Refused, Reservation};
 use crate::error::{ErrorCode, RunError};
 use crate::model::router::{Ask, Reply};
 use crate::money::Money;
@@ -26,12 +26,13 @@ impl Agent {
         let router = self.models.of(role);
         let Some(budget) = &self.budget else { return router.complete(ask, ledger, events).await };
         ledger.affordable()?;
-        let (wanted, bound) = (router.most(ask), ask.deadline.saturating_duration_since(Instant::now()));
-        let Some(reservation) = budget.reserve(wanted, self.environment.epoch_millis(), bound).await else {
-            let refusal = exceeded(budget, self.environment.epoch_millis(), ledger);
+        let bound = ask.deadline.saturating_duration_since(Instant::now());
+        let reserved = budget.reserve(router.estimate(ask), self.environment.epoch_millis(), bound).await;
+        let reservation = reserved.map_err(|why| {
+            let refusal = exceeded(budget, why, self.environment.epoch_millis(), ledger);
             ledger.refuse(refusal.clone());
-            return Err(refusal);
-        };
+            refusal
+        })?;
         let exhausted = reservation.exhausted();
         if exhausted || reservation.alone() {
             ledger.degrade(DEGRADED);
@@ -67,7 +68,7 @@ impl Drop for Spending<'_> {
     }
 }
 
-fn exceeded(budget: &Budget, now_ms: u64, ledger: &Ledger) -> RunError {
+fn exceeded(budget: &Budget, why: Refused, now_ms: u64, ledger: &Ledger) -> RunError {
     let (report, used) = (budget.report(now_ms), ledger.booked().usage);
     let tokens = report.maximums.tokens.map(|tokens| format!("{tokens} tokens"));
     let cost = report.maximums.nanodollars.map(|cost| format!("{} USD", Money::from_nanodollars(cost)));
@@ -78,9 +79,13 @@ fn exceeded(budget: &Budget, now_ms: u64, ledger: &Ledger) -> RunError {
         let spent = used.tokens_in.saturating_add(used.tokens_out);
         format!("; {spent} tokens ({} USD) of this run are booked", used.cost)
     };
-    let message = format!(
-        "the budget of this agent, {most} in {} s, is used up or reserved by runs under way{begun}; try again in the next window, or raise spec.budget",
-        budget.window.as_secs()
-    );
-    RunError::new(ErrorCode::BudgetExceeded, message).retry_after(budget.rest(now_ms))
+    let (state, remedy, wait) = match why {
+        Refused::UsedUp => ("used up", "try again in the next window, or raise spec.budget", budget.rest(now_ms)),
+        Refused::Reserved => {
+            ("reserved by runs under way", "try again in a moment, or raise spec.budget", RESERVED_RETRY)
+        }
+    };
+    let message =
+        format!("the budget of this agent, {most} in {} s, is {state}{begun}; {remedy}", budget.window.as_secs());
+    RunError::new(ErrorCode::BudgetExceeded, message).retry_after(wait)
 }

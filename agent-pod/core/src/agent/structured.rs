@@ -19,19 +19,19 @@ impl Turn<'_> {
         schema: &OutputSchema,
     ) -> Result<Result<Value, String>, RunError> {
         let reply = self.ask(&asking(role, &messages, schema)).await?;
-        let problem = match schema.read(&reply.content) {
+        let problem = match schema.read(&reply.content).await {
             Ok(value) => return Ok(Ok(value)),
             Err(problem) => problem,
         };
         messages.push(Message::new(Role::Assistant, reply.content));
         messages.push(Message::new(Role::User, repair(&problem, schema)));
-        Ok(schema.read(&self.ask(&asking(role, &messages, schema)).await?.content))
+        Ok(schema.read(&self.ask(&asking(role, &messages, schema)).await?.content).await)
     }
 
     /// The data of an answer, for an agent with an output schema. A model whose answer does not fit is asked once to write
     /// it anew; the answer itself stays as it went out.
     pub(super) async fn data(&self, answer: &str, schema: &OutputSchema) -> Result<Value, String> {
-        let problem = match schema.read(answer) {
+        let problem = match schema.read(answer).await {
             Ok(value) => return Ok(value),
             Err(problem) => problem,
         };
@@ -42,7 +42,7 @@ impl Turn<'_> {
             Message::new(Role::User, format!("{}\n\nThe answer was:\n{answer}", repair(&problem, schema))),
         ];
         match quiet.ask(&asking("default", &messages, schema)).await {
-            Ok(reply) => schema.read(&reply.content),
+            Ok(reply) => schema.read(&reply.content).await,
             Err(error) => Err(format!("{problem}; it could not be repaired: {}", error.message)),
         }
     }

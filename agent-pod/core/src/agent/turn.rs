@@ -55,7 +55,9 @@ pub(super) async fn run(
     let end = match result {
         Ok(answer) => TurnEvent::Done(Box::new(answer)),
         Err(mut error) => {
-            error.attempts = booking.ledger.booked().with_others().attempts;
+            let booked = booking.ledger.booked().with_others();
+            error.attempts = booked.attempts;
+            error.usage = (!booked.usage.by_model.is_empty()).then(|| Box::new(booked.usage));
             TurnEvent::Error(Box::new(error.in_run(&booking.identity.run_id)))
         }
     };

@@ -4,13 +4,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::{Account, Amount, Asked, BudgetStore, Grant, Hold, Reserved};
 use crate::memory::StoreError;
 
 /// The count of one pod. Clones are the same book.
 #[derive(Clone, Debug, Default)]
-pub struct Book(Arc<Mutex<HashMap<Account, Page>>>);
+pub struct Book(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    pages: Mutex<HashMap<Account, Page>>,
+    /// Told when something is given back.
+    settled: Notify,
+}
 
 /// One agent and window.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,7 +36,7 @@ struct Page {
 
 impl Book {
     fn lock(&self) -> MutexGuard<'_, HashMap<Account, Page>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves at once.
@@ -60,6 +69,11 @@ impl Book {
         let mut pages = self.lock();
         let page = pages.entry(account.clone()).or_default();
         page.told = page.told.max(spent);
+    }
+
+    /// Until something that was reserved here is given back, whosever it was.
+    pub(super) fn settled(&self) -> Notified<'_> {
+        self.0.settled.notified()
     }
 
     /// What is reserved, for tests.
@@ -97,6 +111,7 @@ impl Hold for BookHold {
             page.holds = page.holds.saturating_sub(1);
             page.spent = page.spent.plus(used);
         }
+        self.book.0.settled.notify_waiters();
     }
 }
 

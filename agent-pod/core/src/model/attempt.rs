@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::breaker::Permit;
 use super::candidate::Candidate;
 use super::estimate::text_tokens;
 use super::{FinishReason, ModelError, ModelErrorKind, ModelEvent, ModelRequest, ModelStream};
@@ -14,6 +15,13 @@ use crate::byte_pool::weight::{self, COPIES};
 use crate::event::{Attempt, Measures};
 use crate::message::ToolCall;
 use crate::usage::{Call, Tokens};
+
+/// No server counts more tokens than this in one call: what says so is no count, and an estimate takes its place.
+const TOKENS_PLAUSIBLE_MAX: u64 = 1 << 24;
+
+/// The most bytes of a reply and of what was thought before it: a million tokens of text, of which a reply is kept several
+/// times on its way to the caller.
+const REPLY_BYTES_MAX: usize = 4 << 20;
 
 /// A whole reply.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,8 +110,9 @@ impl<'a> Attempting<'a> {
         request: &ModelRequest<'_>,
         limits: Limits,
         events: &Events,
+        permit: &mut Permit,
     ) -> Result<(Reply, Duration), Failure> {
-        let result = self.read(request, limits, events).await;
+        let result = self.read(request, limits, events, permit).await;
         match &result {
             Ok(()) => self.outcome = "ok",
             Err(failure) => {
@@ -115,7 +124,13 @@ impl<'a> Attempting<'a> {
         result.map(|()| (self.reply.clone(), first))
     }
 
-    async fn read(&mut self, request: &ModelRequest<'_>, limits: Limits, events: &Events) -> Result<(), Failure> {
+    async fn read(
+        &mut self,
+        request: &ModelRequest<'_>,
+        limits: Limits,
+        events: &Events,
+        permit: &mut Permit,
+    ) -> Result<(), Failure> {
         let timeouts = self.candidate.timeouts;
         let mut end = self.started + timeouts.total;
         let first_end = if limits.last { end } else { end.min(self.started + timeouts.first_token) };
@@ -138,7 +153,15 @@ impl<'a> Attempting<'a> {
             let Some(event) = next else { break };
             let event = event.map_err(|error| Failure { error, committed, deadline: None })?;
             self.afford(&event).await.map_err(|error| Failure { error, committed, deadline: None })?;
-            if let Some(text) = self.take(event) {
+            let text = self.take(event);
+            if self.first.is_some() {
+                permit.answered();
+            }
+            if self.reply.content.len() + self.reply.reasoning.len() > REPLY_BYTES_MAX {
+                let error = ModelError::new(ModelErrorKind::Malformed, "reply too long");
+                return Err(Failure { error, committed, deadline: None });
+            }
+            if let Some(text) = text {
                 let before = Instant::now();
                 committed |= events.token(text).await;
                 // A caller who reads slowly takes nothing of the provider's time.
@@ -204,12 +227,15 @@ impl<'a> Attempting<'a> {
 
     /// What the try has used: what the server has counted, else an estimate of what has come.
     fn used(&self) -> (Tokens, bool) {
-        match self.tokens {
-            Some(tokens) => (tokens, false),
+        let plausible = |tokens: &Tokens| tokens.input <= TOKENS_PLAUSIBLE_MAX && tokens.output <= TOKENS_PLAUSIBLE_MAX;
+        match self.tokens.filter(plausible) {
+            Some(tokens) => (Tokens { cached: tokens.cached.min(tokens.input), ..tokens }, false),
             None => {
                 let calls: u64 =
                     self.reply.tool_calls.iter().map(|call| text_tokens(&call.arguments.to_string())).sum();
-                let output = text_tokens(&self.reply.content) + text_tokens(&self.reply.reasoning) + calls;
+                let output = text_tokens(&self.reply.content)
+                    .saturating_add(text_tokens(&self.reply.reasoning))
+                    .saturating_add(calls);
                 (Tokens { input: self.input_tokens, output, cached: 0 }, true)
             }
         }
@@ -228,7 +254,7 @@ impl Drop for Attempting<'_> {
             let (provider, model) = (&*candidate.provider, &*candidate.model);
             self.ledger.call(Call { provider, model, role: self.role, tokens, cost, estimated });
         }
-        candidate.load.rate.settle(self.tokens_expected, tokens.input + tokens.output);
+        candidate.load.rate.settle(self.tokens_expected, tokens.input.saturating_add(tokens.output));
         self.ledger.attempt(Attempt {
             provider: candidate.provider.clone(),
             model: candidate.model.clone(),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  closed ── failures_max failures in a row ──► open ── cooldown ──► half open (one probe)
-//!    ▲──────────────────── success ◄──────────────────────────────────────┤
+//!    ▲────────────────── first piece ◄────────────────────────────────────┤
 //!                                            open ◄── failure ────────────┘
 //! ```
 
@@ -144,6 +144,17 @@ impl Permit {
             State::Probing if self.probe => inner.state = State::Closed { failures: 0 },
             // An answer to a call from before it opened proves nothing about now.
             State::Open { .. } | State::Probing => {}
+        }
+    }
+
+    /// The provider answers: with the beginning of a reply, or by finding the request at fault. A probe has thereby done what
+    /// it was for, and holds up nobody while its reply goes on; how that ends counts as for any other call.
+    pub fn answered(&mut self) {
+        if std::mem::take(&mut self.probe) {
+            let mut inner = self.breaker.lock();
+            if matches!(inner.state, State::Probing) {
+                inner.state = State::Closed { failures: 0 };
+            }
         }
     }
 

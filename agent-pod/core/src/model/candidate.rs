@@ -11,7 +11,7 @@ use super::rate::{RateLimit, RateSettings};
 use super::retry::{RetryBudget, RetrySettings};
 use super::strategy::{CandidateView, Capabilities};
 use super::{Model, ModelError, ModelErrorKind, Parameters};
-use crate::budget::Amount;
+use crate::budget::{Amount, Estimate};
 use crate::money::Price;
 use crate::usage::Tokens;
 
@@ -23,6 +23,9 @@ const OUTPUT_TOKENS_EXPECTED: u64 = 512;
 
 /// Tokens that are reserved for an answer without a limit.
 const OUTPUT_TOKENS_RESERVED: u64 = 4_096;
+
+/// No model gives more tokens than this in one answer, whatever it is asked for.
+const OUTPUT_TOKENS_POSSIBLE: u64 = 131_072;
 
 /// One model at one provider.
 #[derive(Clone)]
@@ -210,9 +213,25 @@ impl Learnt {
 }
 
 impl Candidate {
+    /// The most tokens of an answer for which a limit is set: the agent's or the caller's, and not more than the model can
+    /// give. A caller's limit that leaves no room in the context window is none.
+    pub(super) fn output_max(&self, input_tokens: u64, asked: Option<u32>) -> Option<u64> {
+        let room = self.room(input_tokens);
+        let asked = asked.map(u64::from).filter(|asked| self.facts.context_window.is_none_or(|window| *asked < window));
+        let own = self.parameters.max_tokens.map(u64::from);
+        let limit = own.into_iter().chain(asked).min()?;
+        Some(limit.min(OUTPUT_TOKENS_POSSIBLE).min(room.max(1)))
+    }
+
+    /// Tokens that the context window leaves for an answer.
+    fn room(&self, input_tokens: u64) -> u64 {
+        self.facts.context_window.map_or(u64::MAX, |window| window.saturating_sub(input_tokens))
+    }
+
     /// As the ranking sees it, for a request of `input_tokens` tokens and at most `output_max` of an answer.
     pub(super) fn view(&self, input_tokens: u64, output_max: Option<u32>) -> CandidateView {
-        let output_tokens = lower(self.parameters.max_tokens, output_max).map(u64::from);
+        // What the answer may have is held against the window without what the request has.
+        let output_tokens = self.output_max(0, output_max);
         let expected = output_tokens.unwrap_or(u64::MAX).min(OUTPUT_TOKENS_EXPECTED);
         let tokens = Tokens { input: input_tokens, output: expected, cached: 0 };
         CandidateView {
@@ -225,12 +244,15 @@ impl Candidate {
         }
     }
 
-    /// The most that a call may use.
-    pub(super) fn most(&self, input_tokens: u64, output_max: Option<u32>) -> Amount {
-        let room = self.facts.context_window.map_or(u64::MAX, |window| window.saturating_sub(input_tokens));
-        let output = lower(self.parameters.max_tokens, output_max).map_or(OUTPUT_TOKENS_RESERVED, u64::from).min(room);
-        let tokens = Tokens { input: input_tokens, output, cached: 0 };
-        Amount::of(tokens, self.facts.price.map(|price| price.of(tokens)).unwrap_or_default())
+    /// What a call may use, and what it is expected to.
+    pub(super) fn estimate(&self, input_tokens: u64, output_max: Option<u32>) -> Estimate {
+        let limit = self.output_max(input_tokens, output_max);
+        let most = limit.unwrap_or(OUTPUT_TOKENS_RESERVED).min(self.room(input_tokens));
+        let of = |output: u64| {
+            let tokens = Tokens { input: input_tokens, output, cached: 0 };
+            Amount::of(tokens, self.facts.price.map(|price| price.of(tokens)).unwrap_or_default())
+        };
+        Estimate { most: of(most), expected: of(most.min(OUTPUT_TOKENS_EXPECTED)) }
     }
 
     fn learnt_latency(&self) -> Option<Duration> {
@@ -239,16 +261,8 @@ impl Candidate {
 
     /// Tokens that a call is expected to use.
     pub(super) fn tokens_expected(&self, input_tokens: u64, output_max: Option<u32>) -> u64 {
-        let limit = lower(self.parameters.max_tokens, output_max).map_or(u64::MAX, u64::from);
+        let limit = self.output_max(input_tokens, output_max).unwrap_or(u64::MAX);
         input_tokens.saturating_add(limit.min(OUTPUT_TOKENS_EXPECTED))
-    }
-}
-
-/// The lower of two limits, where one is set.
-pub(super) fn lower(a: Option<u32>, b: Option<u32>) -> Option<u32> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const MINUTE: f64 = 60.0;
+/// What a bucket counts in: parts of a unit, of which a unit a minute brings one each nanosecond. So nothing is rounded.
+const PARTS: i128 = 60_000_000_000;
+
+/// What a call has used beyond what was expected of it holds others up for so many minutes at most: a server that counts
+/// too much would else be left alone for years.
+const DEBT_MINUTES_MAX: i128 = 60;
 
 /// What one pod may send to a provider in a minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,10 +30,10 @@ pub struct RateLimit {
 
 #[derive(Debug)]
 struct Bucket {
-    /// Also what a minute brings.
-    capacity: f64,
-    /// Below zero after a call that used more than was expected of it.
-    level: f64,
+    /// Units, of requests or tokens; also what a minute brings. Never zero.
+    capacity: i128,
+    /// In parts of a unit; below zero after a call that used more than was expected of it.
+    level: i128,
     filled_at: Instant,
 }
 
@@ -36,10 +41,13 @@ impl RateLimit {
     /// Full buckets.
     #[must_use]
     pub fn new(settings: RateSettings) -> Self {
-        let bucket = |capacity: f64| Mutex::new(Bucket { capacity, level: capacity, filled_at: Instant::now() });
+        let bucket = |number: u64| {
+            let capacity = i128::from(number.max(1));
+            Mutex::new(Bucket { capacity, level: parts(number.max(1)), filled_at: Instant::now() })
+        };
         Self {
-            requests: settings.requests_per_minute.map(|number| bucket(f64::from(number))),
-            tokens: settings.tokens_per_minute.map(|number| bucket(exact(number))),
+            requests: settings.requests_per_minute.map(|number| bucket(u64::from(number))),
+            tokens: settings.tokens_per_minute.map(bucket),
         }
     }
 
@@ -52,8 +60,8 @@ impl RateLimit {
     /// How long until a call of so many tokens may go; nothing when it may now. Takes nothing.
     #[must_use]
     pub fn wait(&self, tokens: u64) -> Option<Duration> {
-        let requests = self.requests.as_ref().and_then(|bucket| lock(bucket).wait(1.0));
-        requests.max(self.tokens.as_ref().and_then(|bucket| lock(bucket).wait(exact(tokens))))
+        let requests = self.requests.as_ref().and_then(|bucket| lock(bucket).wait(1));
+        requests.max(self.tokens.as_ref().and_then(|bucket| lock(bucket).wait(tokens)))
     }
 
     /// Takes a request and the tokens that are expected of it, both or neither.
@@ -64,15 +72,15 @@ impl RateLimit {
         // Both stay locked, in this order, until both are known to be enough.
         let mut requests = self.requests.as_ref().map(lock);
         let mut of_tokens = self.tokens.as_ref().map(lock);
-        let wait = requests.as_mut().and_then(|bucket| bucket.wait(1.0));
-        if let Some(wait) = wait.max(of_tokens.as_mut().and_then(|bucket| bucket.wait(exact(tokens)))) {
+        let wait = requests.as_mut().and_then(|bucket| bucket.wait(1));
+        if let Some(wait) = wait.max(of_tokens.as_mut().and_then(|bucket| bucket.wait(tokens))) {
             return Err(wait);
         }
         if let Some(bucket) = &mut requests {
-            bucket.level -= 1.0;
+            bucket.level -= parts(1);
         }
         if let Some(bucket) = &mut of_tokens {
-            bucket.level -= exact(tokens);
+            bucket.level -= parts(tokens);
         }
         Ok(())
     }
@@ -80,31 +88,37 @@ impl RateLimit {
     /// Corrects what was taken once it is known what the call has used.
     pub fn settle(&self, expected: u64, used: u64) {
         if let Some(bucket) = &self.tokens {
-            lock(bucket).level += exact(expected) - exact(used);
+            let mut bucket = lock(bucket);
+            let level = bucket.level.saturating_add(parts(expected)).saturating_sub(parts(used));
+            bucket.level = level.max(-bucket.full() * DEBT_MINUTES_MAX);
         }
     }
 }
 
 impl Bucket {
-    fn wait(&mut self, amount: f64) -> Option<Duration> {
+    fn full(&self) -> i128 {
+        self.capacity.saturating_mul(PARTS)
+    }
+
+    fn wait(&mut self, amount: u64) -> Option<Duration> {
         let now = Instant::now();
-        let gained = now.duration_since(self.filled_at).as_secs_f64() * self.capacity / MINUTE;
-        self.level = (self.level + gained).min(self.capacity);
+        let elapsed = i128::try_from(now.duration_since(self.filled_at).as_nanos()).unwrap_or(i128::MAX);
+        let full = self.full();
+        self.level = self.level.saturating_add(elapsed.saturating_mul(self.capacity)).min(full);
         self.filled_at = now;
         // A call that is larger than the bucket goes when the bucket is full, or it never would.
-        let missing = amount.min(self.capacity) - self.level;
-        (missing > 0.0).then(|| Duration::from_secs_f64(missing * MINUTE / self.capacity))
+        let missing = parts(amount).min(full).saturating_sub(self.level);
+        let nanos = missing.saturating_add(self.capacity - 1) / self.capacity;
+        (missing > 0).then(|| Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
+}
+
+fn parts(units: u64) -> i128 {
+    i128::from(units).saturating_mul(PARTS)
 }
 
 fn lock(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
     bucket.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Token counts are far below the 2^53 up to which this is exact.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn exact(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]
@@ -156,6 +170,18 @@ mod tests {
         assert_eq!(limit.take(50), Err(Duration::from_secs(30)));
         advance(Duration::from_secs(30)).await;
         assert_eq!(limit.take(50), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn absurd_numbers_make_long_waits_and_no_panics() {
+        let limit = limit(Some(0), Some(1));
+        assert_eq!(limit.take(u64::MAX), Ok(()));
+        for _call in 0..3 {
+            limit.settle(0, u64::MAX);
+        }
+        assert_eq!(limit.take(u64::MAX), Err(Duration::from_secs(61 * 60)));
+        advance(Duration::from_secs(u64::from(u32::MAX))).await;
+        assert_eq!(limit.wait(1), None);
     }
 
     #[tokio::test(start_paused = true)]

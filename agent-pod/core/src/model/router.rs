@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use super::attempt::Reply;
 use super::attempt::{Attempting, Deadline, Failure, Limits};
 use super::breaker::Permit;
-use super::candidate::lower;
 pub use super::candidate::{Candidate, Facts, HealthReport, ModelState, ProviderLoad, Timeouts};
 use super::estimate::request_tokens;
 use super::failures::{Failures, Unavailable, broken_off, deadline_exceeded, incapable, rejected};
@@ -24,7 +23,7 @@ use super::retry::pause;
 use super::strategy::{CandidateView, Capabilities, Lack, Need, Strategy, rank};
 use super::{ModelErrorKind, ModelRequest, Parameters, ResponseFormat, ToolChoice};
 use crate::agent::{Events, Ledger};
-use crate::budget::Amount;
+use crate::budget::Estimate;
 use crate::error::RunError;
 use crate::message::Message;
 use crate::tool::ToolSpec;
@@ -165,14 +164,17 @@ impl Router {
         Err(failures.into_error())
     }
 
-    /// The most that a call may use: the estimated tokens of the request, the longest reply that is allowed, at the highest
-    /// price. Where no limit is set, a reply is taken to have at most 4,096 tokens.
+    /// What a call may use at most: the estimated tokens of the request and the longest reply that is allowed and that
+    /// the model can give, at the highest price. Where no limit is set, a reply is taken to have at most 4,096 tokens.
     #[must_use]
-    pub fn most(&self, ask: &Ask<'_>) -> Amount {
+    pub fn estimate(&self, ask: &Ask<'_>) -> Estimate {
         let input = request_tokens(ask.messages, ask.tools);
         let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
-        let most = self.candidates.iter().map(|candidate| candidate.most(input, output_max));
-        most.fold(Amount::default(), Amount::max)
+        let estimates = self.candidates.iter().map(|candidate| candidate.estimate(input, output_max));
+        estimates.fold(Estimate::default(), |sum, one| Estimate {
+            most: sum.most.max(one.most),
+            expected: sum.expected.max(one.expected),
+        })
     }
 
     /// The same with the one candidate that serves this request for the least money; one whose price is unknown comes last.
@@ -238,12 +240,24 @@ impl Router {
     }
 
     fn need(&self, ask: &Ask<'_>, input_tokens: u64) -> Need {
+        let schema = matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. }));
         let asked = Capabilities {
             tools: !ask.tools.is_empty(),
             vision: ask.messages.iter().any(|message| !message.images.is_empty()),
-            json_schema: ask.format_required && matches!(ask.response_format, Some(ResponseFormat::JsonSchema { .. })),
+            json_schema: schema && ask.format_required,
         };
-        Need { capabilities: self.requires.and(asked), input_tokens }
+        let need = Need { capabilities: self.requires.and(asked), input_tokens };
+        if schema && self.strategy == Strategy::CapabilityMatch {
+            // An agent's own schema can be asked for in words as well; where some candidate can be held to it, only such are kept.
+            let capabilities = Capabilities { json_schema: true, ..need.capabilities };
+            let held = Need { capabilities, ..need };
+            let output_max = ask.parameters.and_then(|parameters| parameters.max_tokens);
+            let mut views = self.candidates.iter().map(|candidate| candidate.view(input_tokens, output_max));
+            if views.any(|view| view.lack(&held).is_none()) {
+                return held;
+            }
+        }
+        need
     }
 }
 
@@ -270,11 +284,13 @@ struct CandidateCall<'a> {
 impl<'a> CandidateCall<'a> {
     async fn run(
         &self,
-        permit: Permit,
+        mut permit: Permit,
         (ledger, events): (&Ledger, &Events),
         failures: &mut Failures<'a>,
     ) -> Result<Reply, End> {
-        let parameters = self.parameters();
+        let input_tokens =
+            if self.input_tokens > 0 { self.input_tokens } else { request_tokens(self.ask.messages, self.ask.tools) };
+        let parameters = self.parameters(input_tokens);
         let request = ModelRequest {
             model: &self.candidate.model,
             messages: self.ask.messages,
@@ -283,8 +299,6 @@ impl<'a> CandidateCall<'a> {
             response_format: self.response_format(),
             parameters: parameters.as_ref().unwrap_or(&self.candidate.parameters),
         };
-        let input_tokens =
-            if self.input_tokens > 0 { self.input_tokens } else { request_tokens(request.messages, request.tools) };
         let output_max = self.ask.parameters.and_then(|parameters| parameters.max_tokens);
         let expected = self.candidate.tokens_expected(input_tokens, output_max);
         if let Err(wait) = self.candidate.load.rate.take(expected) {
@@ -294,7 +308,7 @@ impl<'a> CandidateCall<'a> {
         let mut attempt = 1;
         let failure = loop {
             let attempting = Attempting::begin(self.candidate, self.role, ledger, (input_tokens, expected));
-            match attempting.run(&request, self.limits, events).await {
+            match attempting.run(&request, self.limits, events, &mut permit).await {
                 Ok((reply, first)) => {
                     self.candidate.state.succeeded(first);
                     permit.success();
@@ -352,7 +366,7 @@ impl<'a> CandidateCall<'a> {
     }
 
     /// What the failure says of the provider.
-    fn settle(&self, permit: Permit, failure: &Failure) {
+    fn settle(&self, mut permit: Permit, failure: &Failure) {
         let Candidate { provider, model, state, port, .. } = self.candidate;
         if failure.deadline == Some(Deadline::CallerInHurry) {
             return;
@@ -366,10 +380,9 @@ impl<'a> CandidateCall<'a> {
                     tracing::warn!(%provider, %model, "circuit opened: too many failures in a row");
                 }
             }
-            ModelErrorKind::Rejected
-            | ModelErrorKind::Unauthorized
-            | ModelErrorKind::NotFound
-            | ModelErrorKind::RateLimited => {}
+            // Neither is the server's failure, and it has answered.
+            ModelErrorKind::Rejected | ModelErrorKind::Unauthorized | ModelErrorKind::NotFound => permit.answered(),
+            ModelErrorKind::RateLimited => {}
         }
     }
 
@@ -388,7 +401,7 @@ impl<'a> CandidateCall<'a> {
     }
 
     /// The candidate's parameters with the caller's over them; none where the caller has none.
-    fn parameters(&self) -> Option<Parameters> {
+    fn parameters(&self, input_tokens: u64) -> Option<Parameters> {
         let own = &self.candidate.parameters;
         let Parameters { temperature, top_p, max_tokens, stop, seed, extra } =
             self.ask.parameters.filter(|parameters| **parameters != Parameters::default())?;
@@ -397,7 +410,11 @@ impl<'a> CandidateCall<'a> {
         Some(Parameters {
             temperature: temperature.or(own.temperature),
             top_p: top_p.or(own.top_p),
-            max_tokens: lower(*max_tokens, own.max_tokens),
+            // Never more than the model can give: servers refuse what is beyond.
+            max_tokens: self
+                .candidate
+                .output_max(input_tokens, *max_tokens)
+                .map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
             stop: if stop.is_empty() { own.stop.clone() } else { stop.clone() },
             seed: seed.or(own.seed),
             extra: merged,

@@ -195,13 +195,17 @@ impl ToolSet {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(&self, name: &str, arguments: &Value, counted_as: &str) -> Result<(&Registered, Value), Refusal> {
+    pub async fn admit(
+        &self,
+        name: &str,
+        arguments: &Value,
+        counted_as: &str,
+    ) -> Result<(&Registered, Value), Refusal> {
         let tool = self.tools.get(name).ok_or_else(|| Refusal::Unknown(name.to_owned()))?;
         if !self.permissions.permit(name) {
             return Err(Refusal::Forbidden(name.to_owned()));
         }
-        let arguments = normalized(arguments);
-        tool.arguments.check(&arguments).map_err(Refusal::Arguments)?;
+        let arguments = tool.arguments.check(normalized(arguments)).await.map_err(Refusal::Arguments)?;
         if let Some(limit) = tool.rate {
             let taken = tool.state.windows.take(counted_as, limit);
             taken.map_err(|wait| Refusal::RateLimited { tool: name.to_owned(), wait })?;

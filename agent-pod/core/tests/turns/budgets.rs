@@ -9,8 +9,9 @@ use agent_pod_core::budget::{
     Account, Amount, Asked, Book, Budget, BudgetStore, Maximums, OnExceeded, Reserved, Shared, Window,
 };
 use agent_pod_core::error::{ErrorCode, RunError};
-use agent_pod_core::event::RunAnswer;
+use agent_pod_core::event::{ChatRequest, RunAnswer};
 use agent_pod_core::memory::StoreError;
+use agent_pod_core::message::{Message, Role};
 use agent_pod_core::model::router::{Candidate, Facts};
 use agent_pod_core::model::strategy::{Capabilities, Strategy};
 use agent_pod_core::model::{ModelError, ModelEvent, Parameters};
@@ -19,6 +20,8 @@ use agent_pod_core::pattern::{Branch, Merge, Pattern};
 use agent_pod_core::ports::Environment as _;
 use agent_pod_core::service::RunOptions;
 use agent_pod_core::testing::{Scripted, ScriptedModel, SteppedEnvironment, candidate, models};
+use agent_pod_core::tool::internal::TextSummarize;
+use agent_pod_core::tool::{Tool, ToolSet};
 use agent_pod_core::usage::Tokens;
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -223,6 +226,104 @@ async fn money_is_a_budget_too() {
     let error = world.run().await.unwrap_err();
     assert!(error.message.contains("0.002 USD in 3600 s"), "{error}");
     assert_eq!(world.book.spent(&world.account()), Amount { tokens: 200, nanodollars: 2_000_000 });
+}
+
+/// A reply that takes so long.
+fn takes(seconds: u64, reply: &Reply) -> Reply {
+    Ok([vec![Scripted::Pause(Duration::from_secs(seconds))], reply.clone().unwrap()].concat())
+}
+
+#[rstest]
+#[case::its_own_limit_is_unknown(Facts::default())]
+#[case::its_context_window_is_known(Facts { context_window: Some(1_000_000), ..Facts::default() })]
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_asks_for_a_reply_of_any_length_leaves_something_to_the_others(#[case] facts: Facts) {
+    let model = ScriptedModel::new([takes(20, &uses("long", 15)), uses("short", 15), uses("short", 15)]);
+    let world = world(vec![Candidate { facts, ..candidate("a", model.clone()) }], 6_000, OnExceeded::Reject);
+    let mut greedy = ask("hi");
+    let messages = vec![Message::new(Role::User, "hi")];
+    let parameters = Parameters { max_tokens: Some(4_000_000_000), ..Parameters::default() };
+    greedy.chat = Some(Box::new(ChatRequest { messages, parameters, ..ChatRequest::default() }));
+    let greedy = Arc::clone(&world.agent).start(greedy, RunOptions::default(), ()).answer();
+    let others = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!((1..=1_500).contains(&world.held()), "a quarter at most: {}", world.held());
+        [world.run().await.unwrap().answer, world.run().await.unwrap().answer]
+    };
+    let (greedy, others) = tokio::join!(greedy, others);
+    assert_eq!((greedy.unwrap().answer.as_str(), others), ("long", ["short".to_owned(), "short".to_owned()]));
+    assert_eq!((world.spent(), world.held()), (45, 0));
+    let sent: Vec<_> = model.requests().iter().map(|request| request.parameters.max_tokens).collect();
+    assert!(
+        sent[0].is_none_or(|most| most <= 131_072) && sent[1..] == [None, None],
+        "servers refuse what no model can give: {sent:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_what_others_have_reserved_and_do_not_use() {
+    let model = ScriptedModel::new(repeated(&takes(1, &uses("yes", 15)), 4));
+    let world = world(vec![bounded("a", &model)], 200, OnExceeded::Reject);
+    let ends = join_all((0..4).map(|_| world.run())).await;
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    assert_eq!((world.spent(), world.held()), (60, 0));
+}
+
+#[rstest]
+#[case(OnExceeded::Reject)]
+#[case(OnExceeded::Downgrade)]
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_only_reserved_may_be_asked_for_again_in_a_moment(#[case] on_exceeded: OnExceeded) {
+    let model = ScriptedModel::new(repeated(&takes(20, &uses("yes", 15)), 3));
+    let world = world(vec![bounded("a", &model)], 200, on_exceeded);
+    let (first, second, third) = tokio::join!(world.run(), world.run(), world.run());
+    assert!(first.is_ok() && second.is_ok());
+    match on_exceeded {
+        OnExceeded::Reject => {
+            let error = third.unwrap_err();
+            assert_eq!((error.code, error.retry_after), (ErrorCode::BudgetExceeded, Some(Duration::from_secs(1))));
+            assert!(error.message.contains("is reserved by runs under way"), "{error}");
+        }
+        OnExceeded::Downgrade => assert_eq!(third.unwrap().degraded, ["budget"]),
+    }
+}
+
+#[rstest]
+#[case(u64::MAX, 0)]
+#[case(u64::MAX, u64::MAX)]
+#[case(1 << 40, 7)]
+#[tokio::test(start_paused = true)]
+async fn a_count_that_no_server_can_mean_is_none(#[case] input: u64, #[case] output: u64) {
+    let counted = Tokens { input, output, cached: u64::MAX };
+    let reply = || Ok(vec![content("yes"), Scripted::Event(ModelEvent::Tokens(counted))]);
+    let model = ScriptedModel::new([reply(), reply()]);
+    let world = world(vec![bounded("a", &model)], 1_000, OnExceeded::Reject);
+    for _run in 0..2 {
+        let usage = world.run().await.unwrap().usage;
+        assert!(usage.estimated && usage.tokens_in + usage.tokens_out < 100, "{usage:?}");
+    }
+    assert!(world.spent() < 200, "the window's budget is still there: {}", world.spent());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_used_up_budget_is_no_fault_of_the_tool_that_wanted_to_spend_it() {
+    let call = agent_pod_core::message::ToolCall {
+        id: "1".to_owned(),
+        name: "text_summarize".to_owned(),
+        arguments: serde_json::json!({"text": "long"}),
+    };
+    let counted = Tokens { input: 99, output: 1, cached: 0 };
+    let asks = Ok(vec![Scripted::Event(ModelEvent::ToolCall(call)), Scripted::Event(ModelEvent::Tokens(counted))]);
+    let model = ScriptedModel::new(repeated(&asks, 9));
+    let mut world = world(vec![bounded("a", &model)], 100, OnExceeded::Reject);
+    let agent = Arc::get_mut(&mut world.agent).unwrap();
+    agent.tools = ToolSet::new([Arc::new(TextSummarize) as Arc<dyn Tool>]);
+    for _window in 0..9 {
+        assert_eq!(world.run().await.unwrap_err().code, ErrorCode::BudgetExceeded);
+        tokio::time::advance(HOUR).await;
+    }
+    assert_eq!(model.requests().len(), 9);
+    assert!(world.agent.tools.all().all(|tool| !tool.is_down()));
 }
 
 /// Counts in a book, while it is up.

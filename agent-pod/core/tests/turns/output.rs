@@ -11,7 +11,7 @@ use agent_pod_core::model::router::{Candidate, Facts};
 use agent_pod_core::model::strategy::{Capabilities, Strategy};
 use agent_pod_core::pattern::{Branch, Merge, Pattern, Stage};
 use agent_pod_core::service::RunOptions;
-use agent_pod_core::testing::{Recorded, ScriptedModel, candidate, router};
+use agent_pod_core::testing::{Recorded, ScriptedModel, candidate, models, router};
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -38,6 +38,25 @@ async fn an_answer_is_data_of_the_schema(#[case] replies: &[&str], #[case] calls
     let (answer, made) = run(replies).await;
     assert_eq!((answer.data, answer.data_error, made), (Some(json!({"score": 7})), None, calls));
     assert_eq!(answer.answer, replies[0], "the answer stays as it went out");
+}
+
+#[rstest]
+#[case::one_can(Strategy::CapabilityMatch, true, "held")]
+#[case::none_can(Strategy::CapabilityMatch, false, "words")]
+#[case::another_strategy(Strategy::QualityFirst, true, "words")]
+#[tokio::test]
+async fn capabilities_are_matched_with_the_schema_where_a_candidate_can_be_held_to_it(
+    #[case] strategy: Strategy,
+    #[case] json_schema: bool,
+    #[case] expected: &str,
+) {
+    let model = || ScriptedModel::new([ScriptedModel::text(r#"{"score": 7}"#)]);
+    let facts = Facts { capabilities: Capabilities { json_schema, ..Capabilities::default() }, ..Facts::default() };
+    let held = Candidate { facts, ..candidate("held", model()) };
+    let agent = Fixture::new([]).output(scored()).agent_over(models(strategy, vec![candidate("words", model()), held]));
+    let answer = agent.start(ask("How good?"), RunOptions::default(), ()).answer().await.unwrap();
+    assert_eq!(answer.data, Some(json!({"score": 7})));
+    assert_eq!(answer.attempts.iter().map(|attempt| attempt.provider.as_str()).collect::<Vec<_>>(), [expected]);
 }
 
 #[tokio::test]

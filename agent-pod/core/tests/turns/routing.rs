@@ -255,6 +255,41 @@ async fn a_long_conversation_goes_only_where_it_fits() {
     assert_eq!(error.code, ErrorCode::ContextTooLong);
 }
 
+/// A model that has failed so often that only a probe is let through, with these replies to come.
+async fn half_open(replies: Vec<Result<Vec<Scripted>, ModelError>>) -> Arc<Agent> {
+    let failures = (0..3).map(|_| Err(ModelError::new(ModelErrorKind::Timeout, "timed out")));
+    let (agent, _) = scripted([("a", failures.chain(replies).collect())]);
+    for _failure in 0..3 {
+        run(&agent).await.unwrap_err();
+    }
+    assert_eq!(circuit(&agent), Circuit::Open);
+    advance(Duration::from_secs(60)).await;
+    agent
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_has_done_its_part_with_the_first_piece_of_its_reply() {
+    let slow = Ok(vec![content("at "), Scripted::Pause(Duration::from_secs(20)), content("last")]);
+    let agent = half_open(vec![slow, says("meanwhile")]).await;
+    let other = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        run(&agent).await.map(|answer| answer.answer)
+    };
+    let (probe, other) = tokio::join!(run(&agent), other);
+    assert_eq!((probe.unwrap().answer.as_str(), other.unwrap().as_str()), ("at last", "meanwhile"));
+}
+
+#[rstest]
+#[case(ModelErrorKind::Rejected)]
+#[case(ModelErrorKind::Unauthorized)]
+#[case(ModelErrorKind::NotFound)]
+#[tokio::test(start_paused = true)]
+async fn a_server_that_answers_a_probe_is_up_even_if_it_refuses(#[case] kind: ModelErrorKind) {
+    let agent = half_open(vec![Err(ModelError::new(kind, "refused"))]).await;
+    run(&agent).await.unwrap_err();
+    assert_eq!(circuit(&agent), Circuit::Closed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rate_limit_turns_to_the_next_candidate_and_then_to_patience() {
     let limited = |name: &'static str| Candidate {

@@ -2,6 +2,12 @@
 
 use agent_pod_core::model::ModelRequest;
 
+/// A longer id of a server's is as good as none: one of ours takes its place, for it goes through every later request.
+pub(super) const ID_BYTES_MAX: usize = 256;
+
+/// No tool has a longer name.
+pub(super) const NAME_BYTES_MAX: usize = 256;
+
 /// What our ids begin with.
 const CALL_PREFIX: &str = "call_";
 

@@ -11,13 +11,14 @@ pub mod wire;
 
 use agent_pod_core::embedding::Embedder;
 use agent_pod_core::model::ModelError;
+use agent_pod_core::cpu::offload;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Uri;
 use url::Url;
 
 use super::endpoint::{EndpointError, below, ollama_base, openai_base, uri};
-use super::server::{REPLY_BYTES_MAX, Server, ServerSettings, ServerSettingsError};
+use super::server::{OFFLOADED_BYTES, REPLY_BYTES_MAX, Server, ServerSettings, ServerSettingsError};
 
 /// What a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,10 @@ impl Embedder for Embeddings {
         let answer = self.server.post(&self.uri, "application/json", body).await?;
         let redaction = answer.redaction();
         let body = answer.bounded(REPLY_BYTES_MAX).await?;
-        wire::vectors(self.protocol, &body).map_err(|error| redaction.clean(error))
+        let (protocol, large) = (self.protocol, body.len() > OFFLOADED_BYTES);
+        let read = move || wire::vectors(protocol, &body);
+        let vectors = if large { offload(read).await } else { read() };
+        vectors.map_err(|error| redaction.clean(error))
     }
 }
 

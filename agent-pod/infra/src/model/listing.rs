@@ -4,15 +4,21 @@ use agent_pod_core::model::ModelError;
 use serde_json::Value;
 
 use super::error::malformed;
+use super::json;
+
+/// A longer name is no model's.
+const NAME_BYTES_MAX: usize = 256;
 
 /// The names in `{"data": [{"id"}]}` of OpenAI, `{"models": [{"name"}]}` of Ollama, or a bare list of either, sorted.
 pub(super) fn names(body: &[u8]) -> Result<Vec<String>, ModelError> {
-    let list: Value = serde_json::from_slice(body).map_err(|_| malformed("list of models is not JSON"))?;
+    let list = json::document(body).map_err(|error| {
+        malformed(if error.is_data() { "list of models too large" } else { "list of models is not JSON" })
+    })?;
     let models = [Some(&list), list.get("data"), list.get("models")].into_iter().flatten().find_map(Value::as_array);
     let models = models.ok_or_else(|| malformed("no list of models"))?;
     let name = |model: &Value| {
         let name = ["id", "name", "model"].into_iter().find_map(|key| model.get(key)?.as_str())?;
-        (!name.is_empty()).then(|| name.to_owned())
+        (1..=NAME_BYTES_MAX).contains(&name.len()).then(|| name.to_owned())
     };
     let mut names: Vec<String> = models.iter().filter_map(name).collect();
     names.sort_unstable();

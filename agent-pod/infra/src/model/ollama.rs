@@ -13,6 +13,7 @@ pub mod stream;
 mod reply;
 
 use agent_pod_core::model::{Model, ModelError, ModelRequest, ModelStream};
+use agent_pod_core::cpu::offload;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -20,7 +21,7 @@ use http::Uri;
 
 use super::call_ids::first_free_call;
 use super::endpoint::{EndpointError, below, ollama_base, uri};
-use super::server::{REPLY_BYTES_MAX, Server, ServerSettings, ServerSettingsError};
+use super::server::{OFFLOADED_BYTES, REPLY_BYTES_MAX, Server, ServerSettings, ServerSettingsError};
 
 /// An Ollama server.
 #[derive(Debug)]
@@ -53,7 +54,10 @@ impl Model for Ollama {
         let (redaction, first_call) = (answer.redaction(), first_free_call(request));
         if answer.is_json() {
             let body = answer.bounded(REPLY_BYTES_MAX).await?;
-            let events = stream::decode_whole(&body, first_call).map_err(|error| redaction.clean(error))?;
+            let large = body.len() > OFFLOADED_BYTES;
+            let decode = move || stream::decode_whole(&body, first_call);
+            let events = if large { offload(decode).await } else { decode() };
+            let events = events.map_err(|error| redaction.clean(error))?;
             return Ok(futures::stream::iter(events.into_iter().map(Ok)).boxed());
         }
         let events = stream::decode(answer.stream(), first_call);

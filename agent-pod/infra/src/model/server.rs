@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use agent_pod_core::model::{ModelError, ModelErrorKind};
+use agent_pod_core::cpu::offload;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
@@ -22,7 +23,7 @@ use crate::http::{Client, TlsSettings, USER_AGENT as OUR_NAME};
 use crate::secret::SecretHandle;
 
 pub(super) use answer::Answer;
-pub use answer::{ERROR_BODY_BYTES_MAX, ERROR_BODY_WAIT, REPLY_BYTES_MAX};
+pub use answer::{ERROR_BODY_BYTES_MAX, ERROR_BODY_WAIT, OFFLOADED_BYTES, REPLY_BYTES_MAX};
 pub use settings::{AuthScheme, AuthSettings, ServerSettings, ServerSettingsError};
 
 /// How long the list of models may take.
@@ -93,7 +94,7 @@ impl Server {
         let mut credential = self.credential()?;
         let mut response = self.send(&template, credential.as_ref()).await?;
         if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.fresh_credential(credential.as_ref())
+            && let Some(fresh) = self.fresh_credential(credential.as_ref()).await
         {
             debug!(url = %template.uri, "credential refused, trying the one that has replaced it");
             response = self.send(&template, Some(&fresh)).await?;
@@ -133,10 +134,11 @@ impl Server {
     }
 
     /// The credential after another look at its source, if it is not the one that was `refused`.
-    fn fresh_credential(&self, refused: Option<&SecretString>) -> Option<SecretString> {
+    async fn fresh_credential(&self, refused: Option<&SecretString>) -> Option<SecretString> {
         let auth = self.auth.as_ref()?;
+        let secret = auth.secret.clone();
         // What it says is not enough: somebody else may have looked since the refused one was sent.
-        let _changed: bool = auth.secret.reread();
+        let _changed: bool = offload(move || secret.reread()).await;
         auth.secret.get().filter(|fresh| Some(fresh.expose_secret()) != refused.map(|old| old.expose_secret()))
     }
 }

@@ -436,15 +436,18 @@ struct ErrorBody {
 struct DetailsBody {
     #[serde(default, deserialize_with = "first::<ATTEMPTS_MAX, _, _>")]
     attempts: Vec<AttemptBody>,
+    #[serde(default)]
+    usage: Option<UsageBody>,
 }
 
 fn read_error(body: ErrorBody) -> RunError {
     let code = ErrorCode::ALL.iter().copied().find(|code| code.as_str() == body.code).unwrap_or(ErrorCode::Internal);
-    let attempts = body.details.map(|details| details.attempts).unwrap_or_default();
+    let (attempts, used) = body.details.map(|details| (details.attempts, details.usage)).unwrap_or_default();
     let attempts = attempts.into_iter().map(attempt).collect();
+    let usage = used.map(|used| Box::new(usage(used)));
     let message: String = body.message.chars().take(MESSAGE_CHARS_MAX).collect();
     let run_id = body.run_id.filter(|id| id.len() <= RUN_ID_BYTES_MAX);
-    RunError { attempts, run_id, ..RunError::new(code, message) }
+    RunError { attempts, usage, run_id, ..RunError::new(code, message) }
 }
 
 /// The first entries of a list. The others are read over, so that they take no memory.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -38,15 +39,28 @@ pub(super) enum Source {
     /// Files `<root>/<secret>/<key>`.
     Directory(PathBuf),
     /// What was set.
-    Memory(Mutex<BTreeMap<SecretId, SecretString>>),
+    Memory(Memory),
 }
+
+/// Looks a value up where those that are set come from.
+pub type LookUp = Arc<dyn Fn(&SecretId) -> Option<SecretString> + Send + Sync>;
+
+/// What was set, and where to look whether it still holds.
+#[derive(Default)]
+pub(super) struct Memory {
+    values: Mutex<BTreeMap<SecretId, SecretString>>,
+    look_up: Mutex<Option<(LookUp, Option<Instant>)>>,
+}
+
+/// Looking up may read many files: so soon after the last time it would find the same.
+const LOOKED_UP_FOR: Duration = Duration::from_millis(100);
 
 impl Source {
     pub(super) fn set(&self, id: &SecretId, value: Option<SecretString>) {
         match self {
             Self::Directory(_) => {}
-            Self::Memory(values) => {
-                let mut values = lock(values);
+            Self::Memory(memory) => {
+                let mut values = lock(&memory.values);
                 match value {
                     Some(value) => values.insert(id.clone(), value),
                     None => values.remove(id),
@@ -55,12 +69,34 @@ impl Source {
         }
     }
 
+    /// Has what is set looked up before it is read again. Without effect on files, which are always looked at.
+    pub(super) fn looked_up_by(&self, look_up: LookUp) {
+        if let Self::Memory(memory) = self {
+            *lock(&memory.look_up) = Some((look_up, None));
+        }
+    }
+
+    /// Looks up what may have changed since it was set. Whoever comes meanwhile waits, and finds it done.
+    pub(super) fn look_up(&self, id: &SecretId) {
+        let Self::Memory(memory) = self else { return };
+        let mut known = lock(&memory.look_up);
+        let Some((look_up, at)) = known.as_mut() else { return };
+        if at.is_some_and(|at| at.elapsed() < LOOKED_UP_FOR) {
+            return;
+        }
+        let found = look_up(id);
+        *at = Some(Instant::now());
+        if found.is_some() {
+            self.set(id, found);
+        }
+    }
+
     /// The value without one trailing line end.
     pub(super) fn read(&self, id: &SecretId) -> Result<SecretString, SourceError> {
         match self {
             Self::Directory(root) => read_file(&root.join(file_name(&id.name)?).join(file_name(&id.key)?)),
-            Self::Memory(values) => {
-                let value = lock(values).get(id).cloned().ok_or(SourceError::Unset)?;
+            Self::Memory(memory) => {
+                let value = lock(&memory.values).get(id).cloned().ok_or(SourceError::Unset)?;
                 trimmed(value.expose_secret())
             }
         }

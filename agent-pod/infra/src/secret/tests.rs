@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 
 use rstest::rstest;
 use secrecy::ExposeSecret as _;
@@ -146,6 +147,20 @@ fn a_value_that_comes_later_is_found() {
     assert!(handle.reread());
     assert!(!handle.reread(), "the same value again is no change");
     assert_eq!(text(handle.get()).as_deref(), Some("sk-1"));
+}
+
+#[test]
+fn a_value_that_was_set_is_looked_up_where_it_comes_from() {
+    let store = SecretStore::in_memory();
+    let handle = store.handle(&openai());
+    store.set(&openai(), Some(SecretString::from("sk-1")));
+    assert!(!handle.reread(), "nobody has said where it comes from");
+    store.looked_up_by(Arc::new(|_| Some(SecretString::from("sk-2"))));
+    assert!(handle.reread());
+    assert_eq!(text(handle.get()).as_deref(), Some("sk-2"));
+    store.looked_up_by(Arc::new(|_| None));
+    assert!(!handle.reread(), "what is not found there may come from elsewhere");
+    assert_eq!(text(handle.get()).as_deref(), Some("sk-2"));
 }
 
 #[test]

@@ -50,7 +50,9 @@ async fn a_call_gets_what_it_wants_or_what_is_left_or_nothing(store: &Store) {
         [&first, &second].map(|grant| (grant.amount, grant.exhausted)),
         [(tokens(70), false), (tokens(30), false)]
     );
-    assert!(reserve(store, &account, 1).await.is_none(), "what is reserved counts as used");
+    let refused = store.reserve(&asked(&account, 100, 1)).await.unwrap();
+    assert!(refused.grant.is_none(), "what is reserved counts as used");
+    assert_eq!(refused.spent, tokens(0), "but is told apart from it: it may be given back");
     let forced = store.reserve(&Asked { forced: true, ..asked(&account, 100, 5) }).await.unwrap().grant.unwrap();
     assert_eq!((forced.amount, forced.exhausted), (tokens(0), true));
     assert_eq!(store.reserve(&asked(&account, 150, 70)).await.unwrap().grant.unwrap().amount, tokens(50));

@@ -55,10 +55,22 @@ impl Folder {
     /// When the folder cannot be watched.
     pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
         let mut watch = Watch::new(Path::new(&self.path), SETTLE)?;
+        let folder = self.clone();
+        runtime.secrets().looked_up_by(Arc::new(move |id: &SecretId| folder.secret(id)));
         loop {
             self.read(&runtime);
             watch.changed().await;
         }
+    }
+
+    /// The value of one secret as the folder has it now, before anything else of the folder is looked at.
+    fn secret(&self, id: &SecretId) -> Option<SecretString> {
+        let secrets = manifests::read(&manifests::files(&self.path).ok()?).secrets;
+        secrets
+            .get(&(id.name.clone(), id.key.clone()))
+            .filter(|value| !value.is_empty())
+            .cloned()
+            .map(SecretString::from)
     }
 
     fn provide_secrets(&self, document: &Document, secrets: &BTreeMap<(String, String), String>, runtime: &Runtime) {

@@ -82,7 +82,10 @@ fn json_schema(format: &mut Fields) -> Option<ResponseFormat> {
     let value = format.require("json_schema", "an object with `name` and `schema`")?;
     let mut wanted = format.nested("json_schema", value)?;
     let name = tools::name(&mut wanted, "a name for the schema");
-    let schema = wanted.object("schema", "must be a JSON Schema");
+    let schema = wanted.object("schema", "must be a JSON Schema").map(Value::Object);
+    if let Some(schema) = &schema {
+        tools::affordable(&mut wanted, "schema", schema);
+    }
     if schema.is_none() && wanted.problems.is_empty() {
         wanted.refuse("schema", "is required: a JSON Schema");
     }
@@ -92,7 +95,7 @@ fn json_schema(format: &mut Fields) -> Option<ResponseFormat> {
     }
     format.absorb(wanted);
     let strict = strict.and_then(|strict| strict.as_bool());
-    Some(ResponseFormat::JsonSchema { name: name?, schema: Value::Object(schema?), strict })
+    Some(ResponseFormat::JsonSchema { name: name?, schema: schema?, strict })
 }
 
 /// Reads `stream_options`.

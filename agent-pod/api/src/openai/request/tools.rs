@@ -1,6 +1,7 @@
 //! The caller's own tools, and which of them the model shall ask for.
 
 use agent_pod_core::model::ToolChoice;
+use agent_pod_core::schema::{ALL_VALUES_MAX, SchemaError, inspect};
 use agent_pod_core::tool::ToolSpec;
 use serde_json::{Value, json};
 
@@ -19,22 +20,26 @@ pub(super) fn read(fields: &mut Fields) -> Vec<ToolSpec> {
         fields.refuse("tools", &format!("must have at most {TOOLS_MAX} items"));
         return Vec::new();
     }
-    let mut tools: Vec<ToolSpec> = Vec::with_capacity(items.len());
+    let (mut tools, mut values): (Vec<ToolSpec>, usize) = (Vec::with_capacity(items.len()), 0);
     for (index, item) in items.into_iter().enumerate() {
         let path = format!("tools[{index}]");
         let Some(mut entry) = fields.nested(&path, item) else { continue };
-        let spec = tool(&mut entry);
+        let spec = tool(&mut entry, &mut values);
         fields.absorb(entry);
         let Some(spec) = spec else { continue };
         if tools.iter().any(|known| known.name == spec.name) {
             fields.refuse(&format!("{path}.function.name"), "is the name of another tool, too");
         }
         tools.push(spec);
+        if values > ALL_VALUES_MAX {
+            fields.refuse("tools", &format!("must have schemas of at most {ALL_VALUES_MAX} values in all"));
+            break;
+        }
     }
     tools
 }
 
-fn tool(entry: &mut Fields) -> Option<ToolSpec> {
+fn tool(entry: &mut Fields, values: &mut usize) -> Option<ToolSpec> {
     if entry.required_text("type", "`function`")? != "function" {
         entry.refuse("type", "must be `function`");
         return None;
@@ -43,10 +48,27 @@ fn tool(entry: &mut Fields) -> Option<ToolSpec> {
     let mut function = entry.nested("function", value)?;
     let name = name(&mut function, "the name of the tool");
     let description = function.text("description").unwrap_or_default();
-    let parameters = function.object("parameters", "must be a JSON Schema");
+    let parameters = function.object("parameters", "must be a JSON Schema").map(Value::Object);
+    if let Some(schema) = &parameters {
+        *values += affordable(&mut function, "parameters", schema);
+    }
     entry.absorb(function);
-    let parameters = parameters.map_or_else(|| json!({"type": "object", "properties": {}}), Value::Object);
+    let parameters = parameters.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
     Some(ToolSpec { name: name?, description, parameters })
+}
+
+/// Refuses a schema of the caller's own that costs more than a schema may. It goes on to a model server, which makes a grammar of
+/// it; what else it makes of it is the server's to say.
+/// Gives the number of its values, as far as they were counted.
+pub(super) fn affordable(fields: &mut Fields, name: &str, schema: &Value) -> usize {
+    match inspect(schema) {
+        Ok(work) => work.values(),
+        Err(SchemaError::Invalid(_)) => 0,
+        Err(SchemaError::TooCostly(said)) => {
+            fields.refuse(name, &said);
+            0
+        }
+    }
 }
 
 /// A name as OpenAI takes them, which are the ones that every server takes.

@@ -48,6 +48,31 @@ async fn a_call_without_a_verdict_counts_as_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_is_answered_holds_up_nobody_while_its_reply_goes_on() {
+    let breaker = open();
+    advance(COOLDOWN).await;
+    let mut probe = breaker.acquire().unwrap();
+    assert!(breaker.acquire().is_err());
+    probe.answered();
+    assert_eq!(breaker.circuit(), Circuit::Closed);
+    breaker.acquire().unwrap().success();
+    assert!(!probe.failure(), "how it ends counts once, as for any other call");
+    assert!(!breaker.acquire().unwrap().failure() && breaker.acquire().unwrap().failure());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_from_before_it_opened_answers_for_nobody() {
+    let breaker = breaker();
+    let mut early = breaker.acquire().unwrap();
+    for _failure in 0..3 {
+        breaker.acquire().unwrap().failure();
+    }
+    early.answered();
+    drop(early);
+    assert_eq!(breaker.circuit(), Circuit::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_the_cooldown_one_success_closes_it() {
     let breaker = open();
     advance(COOLDOWN).await;

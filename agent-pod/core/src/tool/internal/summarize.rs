@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::agent::{Asking, Events, Turn};
+use crate::error::ErrorCode;
 use crate::event::TurnRequest;
 use crate::message::{Message, Role};
 use crate::tool::{Tool, ToolError, ToolSpec};
@@ -47,6 +48,10 @@ impl Tool for TextSummarize {
         let (request, events) = (TurnRequest::default(), Events::silent());
         let inner = Turn { request: &request, events: &events, ..*turn };
         let reply = inner.ask(&Asking::plain(ROLE, &messages)).await;
-        reply.map(|reply| reply.content).map_err(|error| ToolError::broken(error.message))
+        // A budget or a time that is used up is no fault of the tool, which the breaker would leave alone for it.
+        let works = |code: ErrorCode| matches!(code, ErrorCode::BudgetExceeded | ErrorCode::DeadlineExceeded);
+        reply.map(|reply| reply.content).map_err(|error| {
+            if works(error.code) { ToolError::refused(error.message) } else { ToolError::broken(error.message) }
+        })
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::model::call_ids::call_id;
 use crate::model::error::{cut_off, malformed, of_object};
+use crate::model::json;
 
 mod calls;
 
@@ -34,7 +35,8 @@ impl Reply {
             self.done = true;
             return Ok(());
         }
-        let frame: Value = serde_json::from_str(data).map_err(|_| malformed("reply is not JSON"))?;
+        let frame = json::document(data.as_bytes())
+            .map_err(|error| malformed(if error.is_data() { "reply too large" } else { "reply is not JSON" }))?;
         if !frame.is_object() {
             return Err(malformed("reply is not a completion"));
         }
@@ -51,7 +53,7 @@ impl Reply {
 
     /// The error that an event of type `error` tells of.
     pub(super) fn error_event(data: &str) -> ModelError {
-        of_object(&serde_json::from_str(data).unwrap_or_default())
+        of_object(&json::document(data.as_bytes()).unwrap_or_default())
     }
 
     /// Whether the server has said that nothing follows.

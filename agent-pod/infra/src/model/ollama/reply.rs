@@ -8,8 +8,9 @@ use agent_pod_core::usage::Tokens;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::model::call_ids::call_id;
+use crate::model::call_ids::{ID_BYTES_MAX, NAME_BYTES_MAX, call_id};
 use crate::model::error::{cut_off, malformed, of_object};
+use crate::model::json;
 
 /// The most tool calls of one reply.
 const CALLS_MAX: usize = 128;
@@ -18,6 +19,8 @@ const CALLS_MAX: usize = 128;
 pub(super) struct Reply {
     ids: HashSet<String>,
     next_call: u64,
+    /// Values that the arguments of its calls may still have.
+    values_left: usize,
     heard: bool,
     said: bool,
     done: bool,
@@ -56,7 +59,15 @@ struct Function {
 
 impl Reply {
     pub(super) fn new(first_call: u64) -> Self {
-        Self { ids: HashSet::new(), next_call: first_call, heard: false, said: false, done: false, finish: None }
+        Self {
+            ids: HashSet::new(),
+            next_call: first_call,
+            values_left: json::VALUES_MAX,
+            heard: false,
+            said: false,
+            done: false,
+            finish: None,
+        }
     }
 
     /// Whether the server has said that nothing follows.
@@ -66,8 +77,9 @@ impl Reply {
 
     /// Takes one document.
     pub(super) fn frame(&mut self, line: &[u8], events: &mut VecDeque<ModelEvent>) -> Result<(), ModelError> {
-        let frame: Frame = serde_json::from_slice(line)
-            .map_err(|error| malformed(if error.is_data() { "reply is not a chat" } else { "reply is not JSON" }))?;
+        let frame = json::document(line)
+            .map_err(|error| malformed(if error.is_data() { "reply too large" } else { "reply is not JSON" }))?;
+        let frame: Frame = serde_json::from_value(frame).map_err(|_| malformed("reply is not a chat"))?;
         if let Some(error) = frame.error.filter(|error| !error.is_null()) {
             let mut object = Map::new();
             object.insert("error".to_owned(), error);
@@ -126,13 +138,19 @@ impl Reply {
         let function = call.function.unwrap_or(Function { name: None, arguments: None });
         let name =
             function.name.filter(|name| !name.is_empty()).ok_or_else(|| malformed("tool call without a name"))?;
-        let known = call.id.filter(|id| !id.is_empty() && !self.ids.contains(id));
+        if name.len() > NAME_BYTES_MAX {
+            return Err(malformed("tool call with a name that is too long"));
+        }
+        let known = call.id.filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX && !self.ids.contains(id));
         let id = known.unwrap_or_else(|| self.fresh_id());
         self.ids.insert(id.clone());
         let arguments = match function.arguments {
             None | Some(Value::Null) => Value::Object(Map::new()),
-            Some(Value::String(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-            Some(arguments) => arguments,
+            Some(Value::String(text)) => {
+                json::parse(text.as_bytes(), &mut self.values_left).unwrap_or(Value::String(text))
+            }
+            Some(arguments) if json::take(&arguments, &mut self.values_left) => arguments,
+            Some(_) => return Err(malformed("tool calls too large")),
         };
         Ok(ToolCall { id, name, arguments })
     }

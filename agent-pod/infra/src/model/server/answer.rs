@@ -26,6 +26,9 @@ pub const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 /// The most bytes of a reply that comes as one JSON document.
 pub const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// A body of more bytes takes more than about a millisecond to parse: not on a thread that serves sockets.
+pub const OFFLOADED_BYTES: usize = 128 * 1024;
+
 /// An answer whose head has come.
 pub(in crate::model) struct Answer {
     response: Response<Incoming>,
@@ -77,7 +80,8 @@ impl Answer {
         BodyDataStream::new(self.response.into_body()).map(|piece| piece.map_err(|error| broken(&error)))
     }
 
-    /// A whole body of at most `bytes_max` bytes, with the memory that it takes to parse it.
+    /// A whole body of at most `bytes_max` bytes, with the memory that it takes to parse it. Every body that is read as a
+    /// whole comes through here.
     pub(in crate::model) async fn bounded(self, bytes_max: usize) -> Result<Drawn, ModelError> {
         let mut pieces = std::pin::pin!(self.stream());
         let mut body = Drawn::new(bytes_max);

@@ -2,20 +2,17 @@
 
 use std::collections::HashSet;
 
-use agent_pod_core::byte_pool::weight::of_json;
 use serde_json::{Map, Value};
 
 use super::{ModelError, ToolCall, call_id, malformed};
+use crate::model::call_ids::{ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::model::json::{self, VALUES_MAX};
 
 /// The most tool calls of one reply.
 pub(crate) const CALLS_MAX: usize = 128;
 
 /// The most bytes of all their arguments.
 pub(crate) const ARGUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// What the arguments of a call may take once they are parsed, where that is more than four times their text: some four
-/// thousand values.
-const PARSED_BYTES_MAX: usize = 512 * 1024;
 
 /// The tool calls of a reply, in the order of their first pieces.
 pub(super) struct Calls {
@@ -24,6 +21,8 @@ pub(super) struct Calls {
     next_number: u64,
     calls: usize,
     argument_bytes: usize,
+    /// Values that their arguments may still have.
+    values_left: usize,
 }
 
 #[derive(Default)]
@@ -37,7 +36,14 @@ struct PartialCall {
 
 impl Calls {
     pub(super) fn new(first_number: u64) -> Self {
-        Self { pending: Vec::new(), ids: HashSet::new(), next_number: first_number, calls: 0, argument_bytes: 0 }
+        Self {
+            pending: Vec::new(),
+            ids: HashSet::new(),
+            next_number: first_number,
+            calls: 0,
+            argument_bytes: 0,
+            values_left: VALUES_MAX,
+        }
     }
 
     /// Takes one piece: `{"index"?, "id"?, "function": {"name"?, "arguments"?}}`.
@@ -62,8 +68,13 @@ impl Calls {
                 self.argument_bytes += text.len();
                 call.text.push_str(text);
             }
-            // Some servers send the object itself. A frame holds it, so its size is bounded.
-            Some(object @ Value::Object(_)) => call.value = Some(object.clone()),
+            // Some servers send the object itself.
+            Some(object @ Value::Object(_)) => {
+                if !json::take(object, &mut self.values_left) {
+                    return Err(malformed("tool calls too large"));
+                }
+                call.value = Some(object.clone());
+            }
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) | None => {}
         }
         if self.argument_bytes > ARGUMENT_BYTES_MAX { Err(malformed("tool calls too large")) } else { Ok(()) }
@@ -99,11 +110,15 @@ impl Calls {
 
     fn whole(&mut self, call: PartialCall) -> Result<ToolCall, ModelError> {
         let PartialCall { index: _, id, mut name, text, value } = call;
-        let mut arguments = value.unwrap_or_else(|| arguments(text));
+        let mut arguments = value.unwrap_or_else(|| arguments(text, &mut self.values_left));
         if name.is_empty() {
             (name, arguments) = named_within(&arguments).ok_or_else(|| malformed("tool call without a name"))?;
         }
-        let id = if id.is_empty() || self.ids.contains(&id) { self.fresh_id() } else { id };
+        if name.len() > NAME_BYTES_MAX {
+            return Err(malformed("tool call with a name that is too long"));
+        }
+        let usable = !id.is_empty() && id.len() <= ID_BYTES_MAX && !self.ids.contains(&id);
+        let id = if usable { id } else { self.fresh_id() };
         self.ids.insert(id.clone());
         Ok(ToolCall { id, name, arguments })
     }
@@ -126,14 +141,10 @@ fn named_within(arguments: &Value) -> Option<(String, Value)> {
     Some((name, Value::Object(function)))
 }
 
-/// No text means no arguments; text that is not JSON, or of far more values than words, stays text, for the model to be
-/// told of.
-fn arguments(text: String) -> Value {
+/// No text means no arguments; text that is not JSON stays text, for the model to be told of.
+fn arguments(text: String, values_left: &mut usize) -> Value {
     if text.trim().is_empty() {
         return Value::Object(Map::new());
     }
-    if of_json(text.as_bytes()) > PARSED_BYTES_MAX.max(4 * text.len()) {
-        return Value::String(text);
-    }
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+    json::parse(text.as_bytes(), values_left).unwrap_or(Value::String(text))
 }
