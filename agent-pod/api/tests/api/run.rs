@@ -166,7 +166,7 @@ async fn images_are_web_addresses_or_base64_data(#[case] url: &str, #[case] expe
 async fn a_question_has_at_most_64_images(#[case] count: usize, #[case] expected: u16) {
     let agents = FakeAgents::support();
     agents.play([done("ok")]);
-    let body = json!({"query": "q", "images": vec!["http://a.example/x"; count]});
+    let body = json!({"query": "q", "images": vec!["http://a.b/x"; count]});
     assert_eq!(call(&agents, post(RUN, body.to_string())).await.status, expected);
 }
 
