@@ -2,6 +2,7 @@
 
 mod args;
 mod import;
+mod render;
 mod serve;
 mod telemetry;
 mod validate;

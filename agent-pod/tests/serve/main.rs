@@ -27,6 +27,8 @@ mod stores;
 #[cfg(test)]
 mod teams;
 #[cfg(test)]
+mod templates;
+#[cfg(test)]
 mod tools;
 #[cfg(test)]
 mod validate;
