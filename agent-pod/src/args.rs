@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::serve::{Server, Source};
-use crate::{allocator, import, serve, telemetry, validate};
+use crate::{allocator, import, render, serve, telemetry, validate};
 
 /// Runs AI agents: on Kubernetes behind the Astromesh operator, or from a folder of manifests.
 #[derive(Debug, Parser)]
@@ -30,6 +30,10 @@ enum Command {
     /// Convert a folder of the original Astromesh into manifests; the report of what is not carried over goes to
     /// standard error. Exit code 1 if a file could not be read; the others are converted.
     Import(ImportArgs),
+    /// Render one template, from standard input to standard output, with little memory and time. For `serve`, which
+    /// starts it for templates that are not its own.
+    #[command(hide = true)]
+    Render,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -104,6 +108,7 @@ impl Args {
             }
             Command::Validate(ValidateArgs { files }) => validate::run(&files),
             Command::Import(ImportArgs { dir, out }) => import::run(&dir, out.as_deref()),
+            Command::Render => render::run(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod allocator;
 mod args;
 mod import;
+mod render;
 mod serve;
 mod telemetry;
 mod validate;

@@ -64,7 +64,7 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
         Source::Folder(_) => Runtime::standalone(),
         Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
     };
-    let runtime = runtime.identified_by(token_file);
+    let runtime = runtime.identified_by(token_file).rendering_in(crate::render::sandboxes()?);
     let runtime = Arc::new(match data {
         Some(folder) => runtime.keeping_files_in(folder),
         None => runtime,

@@ -26,6 +26,7 @@ pub mod guardrail;
 pub mod memory;
 pub mod output;
 pub mod prompt;
+pub mod sandbox;
 pub mod tool;
 
 pub mod access;

@@ -3,6 +3,7 @@
 mod conversations;
 mod episodes;
 mod meanings;
+mod sandboxes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,7 @@ use crate::usage::Usage;
 pub use conversations::TableStore;
 pub use episodes::TableEpisodes;
 pub use meanings::{Failure, TableMeanings, WordEmbedder};
+pub use sandboxes::ThreadSandbox;
 
 /// One event of a scripted reply.
 #[derive(Clone, Debug)]

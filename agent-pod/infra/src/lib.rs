@@ -9,6 +9,7 @@
 //!  embedding::Embedder ◄──── Embeddings ──────► HTTP ─► a model server
 //!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
 //!  ports::Environment ◄───── SystemEnvironment
+//!  sandbox::Sandbox ◄─────── ChildSandbox ────► pipes ─► this program once more, confined
 //!                            SecretStore ◄───── mounted files, or values set in memory
 //! ```
 //!
@@ -30,4 +31,6 @@ pub mod tool;
 pub mod access;
 pub mod memory;
 
+pub mod child;
 pub mod environment;
+pub mod sandbox;

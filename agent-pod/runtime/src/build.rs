@@ -32,6 +32,7 @@ use self::tools::Tools;
 use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
 use crate::runtime::Mode;
+use crate::sandbox::Sandboxes;
 
 /// The role of an agent's own model.
 const DEFAULT_ROLE: &str = "default";
@@ -48,6 +49,7 @@ pub struct Builder {
     guardrails: guardrails::Compiled,
     gates: HashMap<String, Gate>,
     book: Book,
+    sandboxes: Option<Sandboxes>,
 }
 
 /// A document's agents, built beside those that serve; nothing has changed until [`Builder::take_over`].
@@ -87,12 +89,19 @@ impl Builder {
             guardrails: guardrails::Compiled::default(),
             gates: HashMap::new(),
             book: Book::default(),
+            sandboxes: None,
         }
     }
 
     /// Agents prove to those of other pods who they are with the token in this file.
     pub fn identify_by(&mut self, token: PathBuf) {
         self.tools.peers.identify_by(token);
+    }
+
+    /// Templates that are not small work are rendered there from now on.
+    pub fn render_in(&mut self, sandboxes: Sandboxes) {
+        self.tools.render_in(Arc::clone(&sandboxes.tools));
+        self.sandboxes = Some(sandboxes);
     }
 
     /// What agents keep on disk goes here from now on.
@@ -162,6 +171,10 @@ impl Builder {
     ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
         let prompts = prompts::compile(agent, &path)?;
+        let prompts = match &self.sandboxes {
+            Some(sandboxes) => prompts.in_sandbox(Arc::clone(&sandboxes.prompts)),
+            None => prompts,
+        };
         let guardrails = self.guardrails.of(within.agent, agent.guardrails.as_ref(), &path)?;
         let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
         let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;

@@ -21,6 +21,7 @@ pub mod manifests;
 pub mod metrics;
 pub mod registry;
 pub mod runtime;
+pub mod sandbox;
 pub mod source;
 pub mod validate;
 

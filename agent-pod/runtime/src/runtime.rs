@@ -71,6 +71,13 @@ impl Runtime {
         self
     }
 
+    /// The same, which renders there what is not small work. Without it, such templates fail when they are rendered.
+    #[must_use]
+    pub fn rendering_in(self, sandboxes: crate::sandbox::Sandboxes) -> Self {
+        self.loader().builder.render_in(sandboxes);
+        self
+    }
+
     /// The same, whose agents prove to those of other pods who they are with the token in this file.
     #[must_use]
     pub fn identified_by(self, token: impl Into<std::path::PathBuf>) -> Self {

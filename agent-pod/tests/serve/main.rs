@@ -31,6 +31,8 @@ mod stores;
 #[cfg(test)]
 mod teams;
 #[cfg(test)]
+mod templates;
+#[cfg(test)]
 mod tokens;
 #[cfg(test)]
 mod tools;

@@ -11,19 +11,22 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// `internal`: what is wrong with a template is its owner's business, and in the log.
-    pub fn render(&self, template: &str, more: &[(&str, &str)]) -> Result<String, RunError> {
+    pub async fn render(&self, template: &str, more: &[(&str, &str)]) -> Result<String, RunError> {
         let variables = || {
             let mut variables = self.variables();
             variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
             variables
         };
-        self.agent.prompts.render(template, variables).map_err(|error| failed(template, &error))
+        let rendered = self.agent.prompts.render(template, variables, self.deadline).await;
+        rendered.map_err(|error| failed(template, &error))
     }
 
     /// What a prompt may name: the request's context at the top level, and our own names, which win.
     fn variables(&self) -> Map<String, Value> {
         let Turn { agent, request, identity, memory, .. } = *self;
-        let mut variables = request.context.clone();
+        // What no template can name may be large, and is not copied for each of them.
+        let named = request.context.iter().filter(|(name, _)| agent.prompts.looks_up(name));
+        let mut variables: Map<String, Value> = named.map(|(name, value)| (name.clone(), value.clone())).collect();
         let own = json!({
             "query": request.query,
             "identity": {

@@ -78,7 +78,7 @@ async fn story(turn: Turn<'_>, unwritten: &mut Unwritten) -> Result<RunAnswer, R
     let remembered = memory.variables(&agent.prompts);
     let turn = Turn { memory: &remembered, ..turn };
     let question = question(request);
-    let conversation = conversation(&turn, &mut memory, &question)?;
+    let conversation = conversation(&turn, &mut memory, &question).await?;
     let end = agent.pattern.execute(&turn, conversation).await;
     turn.ledger.affordable()?;
     let mut end = turn.conclude(end).await?;
@@ -107,8 +107,8 @@ fn question(request: &TurnRequest) -> Message {
 
 /// The system prompt, what was said before, and the question with what the agent puts before it. A caller of the chat
 /// completions API brings all but the first.
-fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) -> Result<Vec<Message>, RunError> {
-    let mut system = turn.render(SYSTEM, &[])?;
+async fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) -> Result<Vec<Message>, RunError> {
+    let mut system = turn.render(SYSTEM, &[]).await?;
     // One system message, because chat templates of many models take no second one.
     let mut add = |text: &str| {
         system.push_str("\n\n");
@@ -133,7 +133,7 @@ fn conversation(turn: &Turn<'_>, memory: &mut Recall<'_>, question: &Message) ->
         }
     }
     if turn.agent.prompts.has(CONTEXT) {
-        let context = turn.render(CONTEXT, &[])?;
+        let context = turn.render(CONTEXT, &[]).await?;
         // In front of the newest question, in its own message: two of one role in a row are refused by many templates.
         if let Some(newest) = conversation.iter_mut().rfind(|message| message.role == Role::User) {
             newest.content = format!("{context}\n\n{}", newest.content);

@@ -82,7 +82,7 @@ impl FanOut<'_> {
     ) -> Result<String, RunError> {
         let mut conversation = conversation.to_vec();
         if let (Some(template), Some(system)) = (&branch.prompt, conversation.first_mut()) {
-            system.content = format!("{}\n\n{}", system.content, quiet.render(template, &[])?);
+            system.content = format!("{}\n\n{}", system.content, quiet.render(template, &[]).await?);
         }
         let job =
             Job { role: &branch.role, conversation, iterations_max: self.iterations_max, answers: self.answers() };

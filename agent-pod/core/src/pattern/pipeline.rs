@@ -22,7 +22,7 @@ pub(super) async fn run(
     let mut input = String::new();
     for (index, stage) in stages.iter().enumerate() {
         let started = Instant::now();
-        let instructions = turn.render(&stage.prompt, &[("input", &input)])?;
+        let instructions = turn.render(&stage.prompt, &[("input", &input)]).await?;
         if index > 0 {
             conversation = vec![Message::new(Role::System, ""), Message::new(Role::User, input)];
         }

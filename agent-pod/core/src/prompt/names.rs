@@ -31,7 +31,7 @@ pub(super) fn check(environment: &Environment<'static>) -> Result<(), (String, P
 }
 
 /// Shows every instruction of every template, until one is refused.
-fn each<E>(
+pub(super) fn each<E>(
     environment: &Environment<'static>,
     mut look: impl FnMut(&str, &Instructions<'_>, u32, &Instruction<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -134,10 +134,11 @@ mod tests {
         assert!(compiled.is_ok(), "{:?}", compiled.err());
     }
 
-    #[test]
-    fn an_included_template_may_call_the_macros_of_the_including_one() {
+    #[tokio::test]
+    async fn an_included_template_may_call_the_macros_of_the_including_one() {
         let source = "{% macro outer() %}Hello{% endmacro %}{% include 'inner' %}";
         let prompts = Prompts::compile([("inner", "{{ outer() }}"), (SYSTEM, source)]).unwrap();
-        assert_eq!(prompts.render(SYSTEM, serde_json::Map::new).unwrap(), "Hello");
+        let rendered = prompts.render(SYSTEM, serde_json::Map::new, tokio::time::Instant::now()).await;
+        assert_eq!(rendered.unwrap(), "Hello");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_config::{AgentDocument, RejectedProblem, ToolByDocument, ToolDocument, WebhookAuthDocument};
+use agent_pod_core::sandbox::Sandbox;
 use agent_pod_core::service::ToolSummary;
 use agent_pod_core::tool::internal::{Cache, Calculator, DatetimeNow, JsonTransform, TextSummarize};
 use agent_pod_core::tool::{
@@ -26,13 +27,19 @@ const PARALLEL_MAX: usize = 16;
 /// What outlives reloads: unchanged tools go on with their connections, limits, breakers and entries.
 pub(super) struct Tools {
     secrets: SecretStore,
+    sandbox: Option<Arc<dyn Sandbox>>,
     pub(super) peers: Peers,
     known: HashMap<(String, String), (ToolDocument, Arc<Registered>)>,
 }
 
 impl Tools {
     pub(super) fn new(secrets: SecretStore, peers: Peers) -> Self {
-        Self { secrets, peers, known: HashMap::new() }
+        Self { secrets, sandbox: None, peers, known: HashMap::new() }
+    }
+
+    /// Templates of callers and models are rendered there.
+    pub(super) fn render_in(&mut self, sandbox: Arc<dyn Sandbox>) {
+        self.sandbox = Some(sandbox);
     }
 
     /// The tools of an agent; `key` is its `namespace/name`.
@@ -61,7 +68,7 @@ impl Tools {
 
     fn tool(&self, tool: &ToolDocument) -> Result<Registered, (&'static str, String)> {
         let (kind, port) = match &tool.by {
-            ToolByDocument::Internal { allow } => (ToolKind::Internal, Some(internal(&tool.name, allow)?)),
+            ToolByDocument::Internal { allow } => (ToolKind::Internal, Some(self.internal(&tool.name, allow)?)),
             ToolByDocument::Webhook { .. } => (ToolKind::Webhook, Some(self.webhook(tool)?)),
             ToolByDocument::Agent { namespace, name, url, handoff } => {
                 let target = self.peers.target(namespace, name, url.as_deref()).map_err(|error| ("agent", error))?;
@@ -114,6 +121,20 @@ impl Tools {
         Ok(Arc::new(Webhook::new(settings).map_err(|error| ("webhook", error.to_string()))?))
     }
 
+    fn internal(&self, name: &str, allow: &[String]) -> Result<Arc<dyn Tool>, (&'static str, String)> {
+        Ok(match name {
+            "datetime_now" => Arc::new(DatetimeNow),
+            "json_transform" => Arc::new(JsonTransform::new(self.sandbox.clone())),
+            "calculator" => Arc::new(Calculator),
+            "cache" => Arc::new(Cache::default()),
+            "text_summarize" => Arc::new(TextSummarize),
+            "http_request" => {
+                Arc::new(HttpRequest::new(allow.to_vec()).map_err(|error| ("internal", error.to_string()))?)
+            }
+            _unknown => return Err(("name", format!("there is no internal tool `{name}`"))),
+        })
+    }
+
     /// From now on only these agents serve.
     pub(super) fn take_over(&mut self, serving: &BTreeSet<(String, String)>) {
         self.known.retain(|key, _| serving.contains(key));
@@ -126,18 +147,6 @@ fn spec(tool: &ToolDocument) -> ToolSpec {
         description: tool.description.clone().unwrap_or_default(),
         parameters: tool.parameters.clone().unwrap_or_else(any_object),
     }
-}
-
-fn internal(name: &str, allow: &[String]) -> Result<Arc<dyn Tool>, (&'static str, String)> {
-    Ok(match name {
-        "datetime_now" => Arc::new(DatetimeNow),
-        "json_transform" => Arc::new(JsonTransform),
-        "calculator" => Arc::new(Calculator),
-        "cache" => Arc::new(Cache::default()),
-        "text_summarize" => Arc::new(TextSummarize),
-        "http_request" => Arc::new(HttpRequest::new(allow.to_vec()).map_err(|error| ("internal", error.to_string()))?),
-        _unknown => return Err(("name", format!("there is no internal tool `{name}`"))),
-    })
 }
 
 /// The tools as callers may see them.

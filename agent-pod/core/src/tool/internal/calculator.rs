@@ -6,6 +6,7 @@ use minijinja::{Environment, Value as Evaluated};
 use serde_json::{Value, json};
 
 use crate::agent::Turn;
+use crate::prompt::check_nesting;
 use crate::tool::{Tool, ToolError, ToolSpec};
 
 mod powers;
@@ -47,6 +48,7 @@ fn evaluate(expression: &str) -> Result<String, String> {
     let environment = environment();
     // The sign of a power in most calculators; the expressions know no exclusive or.
     let expression = powers::grouped(&expression.replace('^', "**"))?;
+    check_nesting(&expression, true).map_err(|error| format!("not an expression that can be evaluated: {error}"))?;
     let value = environment
         .compile_expression_owned(expression)
         .and_then(|compiled| compiled.eval(()))
@@ -143,6 +145,13 @@ mod tests {
     #[case("9 ** 9 ** 9 ** 9")]
     #[case("open('/etc/passwd')")]
     #[case("'x' * 1000000000")]
+    #[case::many_operators(&["1"; 500].join("+"))]
+    #[case::many_signs(&format!("{}1", "-".repeat(999)))]
+    #[case::many_words(&format!("{}1", "not ".repeat(249)))]
+    #[case::many_brackets(&format!("{}1{}", "[".repeat(499), "]".repeat(499)))]
+    #[case::a_list_multiplied("2 in [1] * 1000000000000")]
+    #[case::a_list_multiplied_in_brackets("2 in (([1])) * 1000000000000")]
+    #[case::a_list_multiplied_from_the_left("1000000000000 * [1] == 1000000000000 * [1]")]
     fn what_is_no_arithmetic_is_refused(#[case] expression: &str) {
         assert!(evaluate(expression).is_err(), "{:?}", evaluate(expression));
     }

@@ -1,15 +1,28 @@
 //! `json_transform`: data through a template.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use crate::agent::Turn;
-use crate::prompt::{PromptError, Prompts, SYSTEM};
+use crate::prompt::SYSTEM;
+use crate::sandbox::{Rendering, Sandbox};
 use crate::tool::{Tool, ToolError, ToolSpec};
 
-/// Renders a Jinja template over data; sandboxed as prompts are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct JsonTransform;
+/// Renders a Jinja template over data. Whoever calls has written it, so that it is never rendered here, but in the
+/// sandbox.
+#[derive(Clone)]
+pub struct JsonTransform(Option<Arc<dyn Sandbox>>);
+
+impl JsonTransform {
+    /// The tool over a sandbox; without one, every call is refused.
+    #[must_use]
+    pub fn new(sandbox: Option<Arc<dyn Sandbox>>) -> Self {
+        Self(sandbox)
+    }
+}
 
 #[async_trait]
 impl Tool for JsonTransform {
@@ -29,11 +42,14 @@ impl Tool for JsonTransform {
         }
     }
 
-    async fn call(&self, arguments: &Value, _turn: &Turn<'_>) -> Result<String, ToolError> {
+    async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError> {
+        let sandbox = self.0.as_ref().ok_or_else(|| ToolError::refused("no sandbox renders templates here"))?;
         let template = arguments.get("template").and_then(Value::as_str).unwrap_or_default();
-        let refused = |error: PromptError| ToolError::refused(format!("the template: {error}"));
-        let template = Prompts::compile([(SYSTEM, template)]).map_err(|(_, error)| refused(error))?;
         let data = arguments.get("data").cloned().unwrap_or_default();
-        template.render(SYSTEM, || Map::from_iter([("data".to_owned(), data)])).map_err(refused)
+        let variables = Map::from_iter([("data".to_owned(), data)]);
+        let rendering =
+            Rendering { templates: BTreeMap::from([(SYSTEM, template)]), name: SYSTEM, variables: &variables };
+        let rendered = sandbox.render(&rendering, turn.deadline).await;
+        rendered.map_err(|error| ToolError::refused(format!("the template: {error}")))
     }
 }
