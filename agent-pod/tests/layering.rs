@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Who may depend on whom among our own crates.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
+    ("astromesh-logs", &[]),
     ("astromesh-crds", &[]),
     ("agent-pod-config", &["astromesh-crds"]),
     ("agent-pod-core", &[]),
@@ -15,8 +16,8 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("agent-pod-infra", &["agent-pod-core"]),
     ("agent-pod-runtime", &["agent-pod-config", "agent-pod-core", "agent-pod-infra", "astromesh-crds"]),
     ("agent-pod-api", &["agent-pod-core"]),
-    ("agent-pod", &["agent-pod-api", "agent-pod-import", "agent-pod-runtime"]),
-    ("astromesh-operator", &["agent-pod-config", "astromesh-crds"]),
+    ("agent-pod", &["agent-pod-api", "agent-pod-core", "agent-pod-import", "agent-pod-runtime", "astromesh-logs"]),
+    ("astromesh-operator", &["agent-pod-config", "astromesh-crds", "astromesh-logs"]),
     ("astromesh-e2e", &["astromesh-crds"]),
     ("astromesh-bench", &[]),
 ];

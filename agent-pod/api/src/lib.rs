@@ -24,6 +24,7 @@ mod call_headers;
 mod credentials;
 mod fields;
 mod handoff;
+mod host;
 mod images;
 mod json_body;
 mod rulings;
@@ -40,6 +41,8 @@ mod layers;
 pub mod openapi;
 
 pub use admin::admin_router;
+pub use host::misdirected;
+pub use layers::stopping;
 pub use openapi::openapi;
 pub use routes::router;
 pub use state::{ApiState, SocketLimits};

@@ -3,9 +3,15 @@
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod import;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
