@@ -68,6 +68,10 @@ struct ServeArgs {
     /// Seconds after which a client that takes nothing of what it is sent is cut off, and its run with it.
     #[arg(long, value_name = "SECONDS", env = "ASTROMESH_WRITE_TIMEOUT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     write_timeout: u64,
+    /// Connections of callers at a time; one more takes the place of one that waits for nothing. Without it half of the
+    /// open files that the process may have, and at most 2048.
+    #[arg(long, value_name = "NUMBER", env = "ASTROMESH_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: Option<u32>,
     /// Folder for what agents keep on disk; made if it does not exist.
     #[arg(long, value_name = "DIR", env = "ASTROMESH_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -124,28 +128,49 @@ impl ServeArgs {
             listen,
             admin_listen,
             write_timeout,
+            max_connections,
             data_dir,
             memory_pool,
             log,
             log_format,
         } = self;
-        telemetry::init(&log, log_format)?;
-        if let Some(dir) = &data_dir {
-            std::fs::create_dir_all(dir)
-                .with_context(|| format!("failed to make the data folder `{}`", dir.display()))?;
-        }
-        if let Some(path) = manifests.as_ref().filter(|path| !path.is_dir()) {
-            anyhow::bail!("`{}` is not a folder; give --manifests a folder that holds your manifests", path.display());
-        }
+        let logs = telemetry::init(&log, log_format)?;
         let source = match (manifests, document) {
             (Some(path), _) => Source::Folder(Folder { path, variable }),
             (None, Some(document)) => Source::Mounted(Mounted { document, trust, secrets: secrets_dir }),
             (None, None) => anyhow::bail!("either --manifests or --document is needed"),
         };
         serve::set_memory_pool(memory_pool);
-        let write_timeout = Duration::from_secs(write_timeout);
-        serve::run(Server { source, data: data_dir, token_file, listen, admin_listen, write_timeout })
+        let server = Server {
+            source,
+            data: data_dir,
+            token_file,
+            listen,
+            admin_listen,
+            write_timeout: Duration::from_secs(write_timeout),
+            connections_max: max_connections.map(|number| usize::try_from(number).unwrap_or(usize::MAX)),
+            logs: logs.clone(),
+        };
+        let code = prepare(&server).and_then(|()| serve::run(server)).unwrap_or_else(|error| {
+            // The last line of the log, behind all that explains it.
+            logs.line(&format!("agent-pod: {error:#}"));
+            ExitCode::FAILURE
+        });
+        logs.finish();
+        Ok(code)
     }
+}
+
+fn prepare(server: &Server) -> anyhow::Result<()> {
+    if let Some(dir) = &server.data {
+        std::fs::create_dir_all(dir).with_context(|| format!("failed to make the data folder `{}`", dir.display()))?;
+    }
+    if let Source::Folder(Folder { path, .. }) = &server.source
+        && !path.is_dir()
+    {
+        anyhow::bail!("`{}` is not a folder; give --manifests a folder that holds your manifests", path.display());
+    }
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]

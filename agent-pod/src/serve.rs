@@ -1,8 +1,21 @@
-//! `agent-pod serve`: sockets, signals, and the order in which everything starts and stops.
+//! `agent-pod serve`: the order in which everything starts and stops.
+//!
+//! ```text
+//!  thread `admin`      probes, metrics, state; signals; ends the process if nothing else does
+//!  runtime's workers   callers' connections and their runs; discovery
+//!  a blocking thread   reading and building what is served
+//!  main thread         starts all that, and stops it in order
+//!  thread `logs`       writes what the others log
+//! ```
 
+mod admin;
+mod connection;
+mod descriptors;
 mod linger;
 mod listener;
 mod memory;
+mod places;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,14 +24,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
+use agent_pod_runtime::ending::Ending;
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
 use agent_pod_runtime::source::mounted::Mounted;
 use agent_pod_runtime::{BytePool, Runtime, discovery};
 use anyhow::Context as _;
+use astromesh_logs::Logs;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use admin::{Admin, Pulse};
+use listener::Port;
+use places::Places;
+
+/// How long those whose run was cut off have to take its end, and WebSockets to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A request that is without an answer so long after the runs' end gets one: whatever it waits for, no run is it.
+const GIVE_UP_AFTER: Duration = Duration::from_millis(500);
+
+/// Callers that come while the first load is going on wait for it at the door, rather than hear that there is no agent.
+const FIRST_LOAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long threads that are in the middle of something may take at the end.
+const THREADS_WITHIN: Duration = Duration::from_millis(100);
 
 /// Where agents come from.
 pub(crate) enum Source {
@@ -39,6 +72,9 @@ pub(crate) struct Server {
     pub(crate) admin_listen: SocketAddr,
     /// How long a client may take nothing of what it is sent.
     pub(crate) write_timeout: Duration,
+    /// The most connections of callers; none: what the limit of open files allows.
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) logs: Logs,
 }
 
 /// Gives the pool of bytes so many MiB, or what the container has room for. Before anything draws on it.
@@ -55,11 +91,13 @@ pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("failed to start the async runtime")?;
-    tokio.block_on(serve(server))
+    let result = tokio.block_on(serve(server));
+    tokio.shutdown_timeout(THREADS_WITHIN);
+    result
 }
 
 async fn serve(server: Server) -> anyhow::Result<ExitCode> {
-    let Server { source, data, token_file, listen, admin_listen, write_timeout } = server;
+    let Server { source, data, token_file, listen, admin_listen, write_timeout, connections_max, logs } = server;
     let runtime = match &source {
         Source::Folder(_) => Runtime::standalone(),
         Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
@@ -69,106 +107,148 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
         Some(folder) => runtime.keeping_files_in(folder),
         None => runtime,
     });
+    let affordable = descriptors::raise_limit();
+    let connections_max = connections_max.unwrap_or(affordable);
     let memory_pool = BytePool::of_process().capacity();
-    let mut stop = StopSignal::new()?;
     let public = bind(listen).await?;
-    let admin = bind(admin_listen).await?;
-    tracing::info!(address = %public.local_addr()?, admin = %admin.local_addr()?, memory_pool, version = env!("CARGO_PKG_VERSION"), "listening");
-
-    let draining = CancellationToken::new();
-    let closing = CancellationToken::new();
-    let ended = CancellationToken::new();
-    let state = ApiState::new(Arc::clone(&runtime.registry) as _, env!("CARGO_PKG_VERSION"), draining.clone());
-    let sockets = state.sockets.clone();
+    let admin = bind(admin_listen).await?.into_std().context("failed to hand over the admin port")?;
+    let addresses = (public.local_addr()?, admin.local_addr()?);
     let standalone = matches!(source, Source::Folder(_));
+    let pulse = Arc::<Pulse>::default();
+    let (stop, admin_ended) = admin::start(Admin {
+        listener: admin,
+        runtime: Arc::clone(&runtime),
+        write_timeout,
+        logs,
+        standalone,
+        pulse: Arc::clone(&pulse),
+    })?;
+    tracing::info!(address = %addresses.0, admin = %addresses.1, version = env!("CARGO_PKG_VERSION"), connections_max, memory_pool, "listening");
 
-    let api = listener::serve(public, agent_pod_api::router(state), write_timeout, closing.clone());
-    let admin_routes = agent_pod_api::admin_router(Arc::clone(&runtime) as _);
-    let admin = listener::serve(admin, admin_routes, write_timeout, ended.clone());
-    let following = follow(source, Arc::clone(&runtime));
-    let stopping = async {
-        stop.received().await;
-        let (mut delay, drain) = runtime.stop_times();
-        if standalone {
-            delay = Duration::ZERO;
-        }
-        drain_in_order(&runtime, delay, drain, (&draining, &closing)).await;
-        drain
-    };
-
-    tokio::pin!(api, admin, following);
-    let drain = tokio::select! {
-        result = &mut following => { result.context("stopped following the configuration")?; Duration::ZERO }
-        () = &mut api => anyhow::bail!("the API's listener ended"),
-        () = &mut admin => anyhow::bail!("the admin listener ended"),
-        drain = stopping => drain,
-    };
-    // The admin port answers to the last: a probe or the operator may ask while runs end.
-    let last_runs = async {
-        api.await;
-        sockets.close();
-        sockets.wait().await;
-    };
-    tokio::select! {
-        finished = tokio::time::timeout(drain, last_runs) => {
-            if finished.is_err() {
-                tracing::warn!(in_flight = runtime.registry.in_flight(), "drain timeout is over; the remaining runs are cut off");
-            }
-        }
-        () = &mut admin => {}
-        _ = &mut following => {}
+    let doors = Doors::new(Arc::clone(&runtime), write_timeout, connections_max);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { pulse.beat().await });
+    if !standalone {
+        // Only an operator reads what the servers say of themselves.
+        let registry = Arc::clone(&runtime.registry);
+        tasks.spawn(async move { discovery::follow(&registry).await });
     }
+    let mut serving = JoinSet::new();
+    let (port, first) = (Arc::clone(&doors.port), Arc::clone(&runtime));
+    serving.spawn(async move {
+        port.stop.run_until_cancelled(first_load(&first)).await;
+        port.serve(public).await;
+    });
+    let closed = CancellationToken::new();
+    let mut following = follow(source, Arc::clone(&runtime), closed.clone());
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = admin_ended.cancelled() => anyhow::bail!("the admin port's thread ended"),
+        _ = serving.join_next() => anyhow::bail!("the API's listener ended"),
+        Some(ended) = following.join_next() => {
+            ended.context("following the configuration failed")?.context("stopped following the configuration")?;
+            anyhow::bail!("stopped following the configuration");
+        }
+        Some(_) = tasks.join_next() => anyhow::bail!("a task ended"),
+    }
+    let (delay, drain) = signals::times(&runtime, standalone);
+    doors.close(serving, delay, drain).await;
+    closed.cancel();
+    drop(timeout(THREADS_WITHIN, following.join_next()).await);
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Not ready at once, serving on for `delay` until every client has learnt it, then refusing what is new.
-async fn drain_in_order(
-    runtime: &Runtime,
-    delay: Duration,
-    drain: Duration,
-    (draining, closing): (&CancellationToken, &CancellationToken),
-) {
-    tracing::info!(?delay, ?drain, "stopping");
-    runtime.registry.drain();
-    tokio::time::sleep(delay).await;
-    draining.cancel();
-    closing.cancel();
+/// The public port, and how it is closed.
+struct Doors {
+    runtime: Arc<Runtime>,
+    port: Arc<Port>,
+    /// WebSockets end from then on.
+    draining: CancellationToken,
+    sockets: TaskTracker,
+    /// Runs end from then on.
+    ending: CancellationToken,
+}
+
+impl Doors {
+    fn new(runtime: Arc<Runtime>, write_timeout: Duration, connections_max: usize) -> Self {
+        let (draining, ending) = <(CancellationToken, CancellationToken)>::default();
+        let agents = Ending { agents: Arc::clone(&runtime.registry) as _, ending: ending.clone() };
+        let state = ApiState::new(Arc::new(agents), env!("CARGO_PKG_VERSION"), draining.clone());
+        let sockets = state.sockets.clone();
+        let port = Arc::new(Port {
+            router: agent_pod_api::router(state),
+            places: Places::new("api", connections_max, Arc::clone(&runtime)),
+            write_timeout,
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+            remains: TaskTracker::new(),
+        });
+        Self { runtime, port, draining, sockets, ending }
+    }
+
+    /// Not ready at once, serving on for `delay` until every client has learnt it, then refusing what is new. Runs that
+    /// outlive `drain` are ended, and their callers are told.
+    async fn close(&self, mut serving: JoinSet<()>, delay: Duration, drain: Duration) {
+        tracing::info!(?delay, ?drain, "stopping");
+        self.runtime.registry.drain();
+        sleep(delay).await;
+        self.draining.cancel();
+        self.port.stop.cancel();
+        self.sockets.close();
+        let everybody = async {
+            while serving.join_next().await.is_some() {}
+            self.sockets.wait().await;
+        };
+        tokio::pin!(everybody);
+        if timeout(drain, &mut everybody).await.is_ok() {
+            return;
+        }
+        tracing::warn!(
+            in_flight = self.runtime.registry.in_flight(),
+            "drain timeout is over; the remaining runs are cut off"
+        );
+        self.runtime.process().end_runs();
+        self.ending.cancel();
+        let last_words = async {
+            if timeout(GIVE_UP_AFTER, &mut everybody).await.is_err() {
+                self.port.give_up.cancel();
+                everybody.await;
+            }
+        };
+        if timeout(FAREWELL, last_words).await.is_err() {
+            tracing::warn!("some clients did not take the end of their runs");
+        }
+    }
+}
+
+/// Waits until something is served, but no longer than [`FIRST_LOAD_WITHIN`].
+async fn first_load(runtime: &Runtime) {
+    let loaded = async {
+        while runtime.registry.snapshot().is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    drop(timeout(FIRST_LOAD_WITHIN, loaded).await);
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
 }
 
-async fn follow(source: Source, runtime: Arc<Runtime>) -> Result<(), WatchError> {
-    match source {
-        Source::Folder(folder) => folder.follow(runtime).await,
-        // Only an operator reads what the servers say of themselves.
-        Source::Mounted(mounted) => tokio::select! {
-            ended = mounted.follow(Arc::clone(&runtime)) => ended,
-            () = discovery::follow(&runtime.registry) => Ok(()),
-        },
-    }
-}
-
-/// SIGTERM from the kubelet, or Ctrl-C at a terminal.
-struct StopSignal {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl StopSignal {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?,
-            interrupt: signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?,
+/// Follows the source on a thread of its own: what it reads is parsed and built there, and nothing that serves waits.
+fn follow(source: Source, runtime: Arc<Runtime>, closed: CancellationToken) -> JoinSet<Result<(), WatchError>> {
+    let (mut following, tokio) = (JoinSet::new(), tokio::runtime::Handle::current());
+    following.spawn_blocking(move || {
+        tokio.block_on(async {
+            let followed = async {
+                match source {
+                    Source::Folder(folder) => folder.follow(runtime).await,
+                    Source::Mounted(mounted) => mounted.follow(runtime).await,
+                }
+            };
+            closed.run_until_cancelled(followed).await.unwrap_or(Ok(()))
         })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+    });
+    following
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Who may depend on whom among our own crates.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
+    ("astromesh-logs", &[]),
     ("astromesh-crds", &[]),
     ("astromesh-egress", &[]),
     ("agent-pod-schema", &[]),
@@ -17,8 +18,8 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("agent-pod-infra", &["agent-pod-core", "astromesh-egress"]),
     ("agent-pod-runtime", &["agent-pod-config", "agent-pod-core", "agent-pod-infra", "astromesh-crds"]),
     ("agent-pod-api", &["agent-pod-core", "astromesh-egress"]),
-    ("agent-pod", &["agent-pod-api", "agent-pod-import", "agent-pod-runtime"]),
-    ("astromesh-operator", &["agent-pod-config", "astromesh-crds", "astromesh-egress"]),
+    ("agent-pod", &["agent-pod-api", "agent-pod-core", "agent-pod-import", "agent-pod-runtime", "astromesh-logs"]),
+    ("astromesh-operator", &["agent-pod-config", "astromesh-crds", "astromesh-egress", "astromesh-logs"]),
     ("astromesh-e2e", &["astromesh-crds"]),
     ("astromesh-bench", &[]),
 ];

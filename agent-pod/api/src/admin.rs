@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent_pod_core::access::Arrival;
+use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::service::AdminService;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,7 +19,8 @@ use crate::layers::surround;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The admin port. Serve it as the public one: with the peer's address as the request extension
+/// The admin port. Metrics and the state are made on the runtime's blocking threads, so that probes never wait for them.
+/// Serve it as the public one: with the peer's address as the request extension
 /// `ConnectInfo<SocketAddr>`.
 pub fn admin_router(admin: Arc<dyn AdminService>) -> Router {
     let routes = Router::new()
@@ -29,17 +31,22 @@ pub fn admin_router(admin: Arc<dyn AdminService>) -> Router {
     surround(routes.with_state(admin))
 }
 
-/// Depends on nothing: a restart cures no trouble that lies outside.
-async fn live() -> &'static str {
-    "ok"
+/// Depends on nothing outside: a restart cures no trouble that lies there.
+async fn live(State(admin): State<Arc<dyn AdminService>>) -> (StatusCode, &'static str) {
+    if admin.alive() {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the threads that serve callers have stood still for too long")
+    }
 }
 
 async fn ready(State(admin): State<Arc<dyn AdminService>>) -> (StatusCode, &'static str) {
     if admin.ready() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }
 }
 
-async fn metrics(State(admin): State<Arc<dyn AdminService>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, OPEN_METRICS)], admin.metrics())
+async fn metrics(State(admin): State<Arc<dyn AdminService>>) -> Result<impl IntoResponse, ApiError> {
+    let text = aside(move || admin.metrics()).await?;
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], text))
 }
 
 /// Whoever is on this machine may read it; from elsewhere only those that the service lets.
@@ -47,9 +54,20 @@ async fn internal_state(
     State(admin): State<Arc<dyn AdminService>>,
     credentials: Credentials,
 ) -> Result<Json<Value>, ApiError> {
-    match credentials.arrival {
-        Arrival::Loopback => {}
-        Arrival::Network => admin.may_read_state(credentials.token())?,
-    }
-    Ok(Json(admin.state()))
+    let state = aside(move || -> Result<Value, RunError> {
+        match credentials.arrival {
+            Arrival::Loopback => {}
+            Arrival::Network => admin.may_read_state(credentials.token())?,
+        }
+        Ok(admin.state())
+    });
+    Ok(Json(state.await??))
+}
+
+/// Does `work` where nobody waits for it but its caller.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_panicked| {
+        RunError::new(ErrorCode::Internal, "the call failed by a fault of ours; it has been logged")
+    })
 }

@@ -12,6 +12,8 @@ use axum::http::header::{AUTHORIZATION, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 
+use crate::host;
+
 /// An agent that a caller may call, and who that is where the agent asks for it.
 pub(crate) struct Admitted {
     /// The agent.
@@ -76,7 +78,7 @@ impl<S: Sync> FromRequestParts<S> for Credentials {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-        Ok(Self { arrival: arrival(peer, &parts.headers), token: bearer(&parts.headers) })
+        Ok(Self { arrival: arrival(peer, parts), token: bearer(&parts.headers) })
     }
 }
 
@@ -101,17 +103,17 @@ impl TokenVerifier for Once {
 }
 
 /// Loopback is trusted as the user of this machine. A browser on it that carries out a script of another site is not:
-/// such calls name their site in `Origin`. An unknown peer may be anyone.
-fn arrival(peer: Option<IpAddr>, headers: &HeaderMap) -> Arrival {
+/// such calls name their site in `Origin`, or in `Host` if its name has been made to resolve to this machine. An unknown
+/// peer may be anyone.
+fn arrival(peer: Option<IpAddr>, parts: &Parts) -> Arrival {
     let local_peer = peer.is_some_and(|address| address.to_canonical().is_loopback());
-    let foreign_site = headers.get_all(ORIGIN).iter().any(|origin| !origin.to_str().is_ok_and(is_local_site));
-    if local_peer && !foreign_site { Arrival::Loopback } else { Arrival::Network }
+    let foreign_site = parts.headers.get_all(ORIGIN).iter().any(|origin| !origin.to_str().is_ok_and(is_local_site));
+    let called_here = host::is_local(&parts.uri, &parts.headers);
+    if local_peer && called_here && !foreign_site { Arrival::Loopback } else { Arrival::Network }
 }
 
 fn is_local_site(origin: &str) -> bool {
-    let Ok(uri) = origin.parse::<Uri>() else { return false };
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    origin.parse::<Uri>().is_ok_and(|site| site.host().is_some_and(host::is_local_name))
 }
 
 fn bearer(headers: &HeaderMap) -> Option<String> {

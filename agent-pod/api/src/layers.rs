@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::openai::error::ChatError;
+use crate::socket::draining;
 
 /// The routes within the layers; call it when all routes are there.
 pub(crate) fn surround(routes: Router) -> Router {
@@ -40,11 +41,25 @@ async fn no_route(uri: Uri) -> ApiError {
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let message = format!("{} does not take {method}; the header `Allow` names what it takes", uri.path());
     let error = RunError::new(ErrorCode::MethodNotAllowed, message);
-    let path = uri.path();
-    if path == "/v1/chat/completions" || path == "/v1/models" || path.starts_with("/v1/models/") {
+    if speaks_openai(uri.path()) {
         return ChatError::from(error).into_response();
     }
     ApiError::from(error).into_response()
+}
+
+/// Whether the clients of a route expect the errors of OpenAI's API.
+pub(crate) fn speaks_openai(path: &str) -> bool {
+    path == "/v1/chat/completions" || path == "/v1/models" || path.starts_with("/v1/models/")
+}
+
+/// The answer to a request that the pod, which stops, no longer has the time to answer.
+#[must_use]
+pub fn stopping(path: &str) -> Response {
+    if speaks_openai(path) {
+        ChatError::from(draining()).into_response()
+    } else {
+        ApiError::from(draining()).into_response()
+    }
 }
 
 /// The panic's message stays here: it may hold anything.

@@ -26,6 +26,7 @@ mod credentials;
 mod fields;
 mod handoff;
 mod held;
+mod host;
 mod images;
 mod json_body;
 mod rulings;
@@ -42,6 +43,8 @@ mod layers;
 pub mod openapi;
 
 pub use admin::admin_router;
+pub use host::misdirected;
+pub use layers::stopping;
 pub use openapi::openapi;
 pub use routes::router;
 pub use state::{ApiState, SocketLimits};

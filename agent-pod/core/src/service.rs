@@ -186,6 +186,11 @@ pub trait AgentService: Send + Sync {
 
 /// What the admin port may ask of the runtime.
 pub trait AdminService: Send + Sync {
+    /// Whether the threads that serve callers do anything at all. Nothing outside of the process may decide this: a
+    /// restart would not cure it.
+    fn alive(&self) -> bool {
+        true
+    }
     /// Whether calls may come: a document is loaded and the pod is not stopping.
     fn ready(&self) -> bool;
     /// The body of `/internal/state`.

@@ -16,6 +16,7 @@ mod afterwork;
 pub mod build;
 pub mod desks;
 pub mod discovery;
+pub mod ending;
 pub mod idempotency;
 pub mod manifests;
 pub mod metrics;

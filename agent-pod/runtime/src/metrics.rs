@@ -6,6 +6,7 @@
 mod budgets;
 mod labels;
 mod memory;
+mod process;
 
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use labels::{
     TokenLabels, TokenUsageLabels,
 };
 use memory::Memory;
+pub use process::Process;
 
 /// The buckets that the semantic conventions advise for durations of operations, in seconds.
 const OPERATION_SECONDS: [f64; 14] =
@@ -55,6 +57,7 @@ pub struct Metrics {
     reloads: Family<ReloadLabels, Counter>,
     guardrail_hits: Family<GuardrailLabels, Counter>,
     budgets: Budgets,
+    process: Process,
     in_flight: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
     memory: Memory,
@@ -77,6 +80,7 @@ impl Default for Metrics {
             reloads: Family::default(),
             guardrail_hits: Family::default(),
             budgets: Budgets::default(),
+            process: Process::default(),
             in_flight: Gauge::default(),
             queued: Gauge::default(),
             memory: Memory::default(),
@@ -109,7 +113,14 @@ impl Metrics {
         own.register("guardrail_hits", "What guardrails found", self.guardrail_hits.clone());
         self.budgets.register(own);
         self.memory.register(own);
+        self.process.register(own);
         own.register("config_reloads", "Documents that were loaded or refused", self.reloads.clone());
+    }
+
+    /// What the process itself is doing.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Counts a document that was loaded, or refused.
@@ -184,11 +195,12 @@ impl Metrics {
 
 impl RunObserver for Metrics {
     fn finished(&self, record: &RunRecord<'_>) {
+        let outcome = self.process.outcome(record.outcome);
         tracing::info!(
             agent = record.agent,
             run_id = record.run_id,
             trace_id = record.trace_id,
-            outcome = record.outcome,
+            outcome,
             tokens_in = record.usage.tokens_in,
             tokens_out = record.usage.tokens_out,
             cost = %record.usage.cost,
@@ -196,7 +208,7 @@ impl RunObserver for Metrics {
             "run ended"
         );
         let agent = AgentLabels { agent: record.agent.to_owned() };
-        self.runs.get_or_create(&RunLabels { agent: record.agent.to_owned(), outcome: record.outcome }).inc();
+        self.runs.get_or_create(&RunLabels { agent: record.agent.to_owned(), outcome }).inc();
         self.duration.get_or_create(&agent).observe(record.duration.as_secs_f64());
         let in_models: Duration = record.attempts.iter().map(|attempt| attempt.measures.duration).sum();
         self.overhead.get_or_create(&agent).observe(record.duration.saturating_sub(in_models).as_secs_f64());
@@ -267,6 +279,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reloaded(true);
         metrics.budgets.refused("support");
+        metrics.process.opened("api");
+        metrics.process.cut("api", "silent");
         let measures = Measures { first: Some(Duration::from_millis(5)), ..Measures::default() };
         let attempt = Attempt {
             provider: "openai".into(),

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use crate::build::{Builder, Ports};
 use crate::discovery::Endpoint;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Process};
 use crate::registry::Registry;
 
 /// Where the runtime runs.
@@ -39,6 +39,18 @@ pub struct Runtime {
     metrics: Arc<Metrics>,
     secrets: SecretStore,
     loader: Mutex<Loader>,
+    /// What the state says of the last load; apart, so that nobody who asks waits for one that is going on.
+    told: Mutex<Told>,
+}
+
+/// What the state says of the last load.
+#[derive(Default)]
+struct Told {
+    /// The Secret keys that the document names.
+    named: BTreeSet<SecretId>,
+    rejected: Option<Rejected>,
+    /// Hash and operator of the trust in use.
+    trust: Option<(String, String)>,
 }
 
 /// What only a reload touches.
@@ -46,9 +58,6 @@ struct Loader {
     builder: Builder,
     /// The document that serves.
     served: Document,
-    rejected: Option<Rejected>,
-    /// Hash and operator of the trust in use.
-    trust: Option<(String, String)>,
 }
 
 impl Runtime {
@@ -95,13 +104,22 @@ impl Runtime {
             observer: Arc::clone(&metrics) as Arc<dyn RunObserver>,
             agents: Arc::downgrade(&(Arc::clone(&registry) as Arc<dyn AgentService>)),
         };
-        let loader =
-            Loader { builder: Builder::new(mode, ports), served: Document::empty(), rejected: None, trust: None };
-        Self { registry, metrics, secrets, loader: Mutex::new(loader) }
+        let loader = Loader { builder: Builder::new(mode, ports), served: Document::empty() };
+        Self { registry, metrics, secrets, loader: Mutex::new(loader), told: Mutex::default() }
     }
 
     fn loader(&self) -> MutexGuard<'_, Loader> {
         self.loader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the process itself is doing, for its metrics.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        self.metrics.process()
     }
 
     /// The store that secrets come from.
@@ -123,8 +141,8 @@ impl Runtime {
                     // The operator's bytes are the revision, whatever this build would write.
                     snapshot.revision.clone_from(&revision);
                     self.registry.swap(snapshot);
-                    loader.served = document;
-                    loader.rejected = None;
+                    self.serve(&mut loader, document);
+                    self.told().rejected = None;
                     tracing::info!(%revision, "document loaded");
                     self.metrics.reloaded(true);
                     return true;
@@ -133,7 +151,7 @@ impl Runtime {
             }
             Err(message) => vec![RejectedProblem { file: None, path: String::new(), message }],
         };
-        self.refuse(&mut loader, revision, problems);
+        self.refuse(revision, problems);
         false
     }
 
@@ -199,18 +217,24 @@ impl Runtime {
             self.registry.swap(snapshot);
             self.metrics.reloaded(true);
         }
-        loader.served = document;
+        self.serve(&mut loader, document);
         if problems.is_empty() {
-            loader.rejected = None;
+            self.told().rejected = None;
         } else {
             problems.sort();
-            self.refuse(&mut loader, wanted, problems);
+            self.refuse(wanted, problems);
         }
     }
 
-    fn refuse(&self, loader: &mut Loader, revision: String, problems: Vec<RejectedProblem>) {
+    fn serve(&self, loader: &mut Loader, document: Document) {
+        let id = |key: SecretKey| SecretId { name: key.name, key: key.key };
+        self.told().named = document.secrets().into_iter().map(id).collect();
+        loader.served = document;
+    }
+
+    fn refuse(&self, revision: String, problems: Vec<RejectedProblem>) {
         let rejected = Rejected { revision, problems };
-        if loader.rejected.as_ref() == Some(&rejected) {
+        if self.told().rejected.as_ref() == Some(&rejected) {
             return;
         }
         for problem in &rejected.problems {
@@ -218,7 +242,7 @@ impl Runtime {
             tracing::warn!(revision = %rejected.revision, file, path, cause = %problem.message, "refused; the last good one goes on serving");
         }
         self.metrics.reloaded(false);
-        loader.rejected = Some(rejected);
+        self.told().rejected = Some(rejected);
     }
 
     /// Trusts these keys from now on.
@@ -227,15 +251,15 @@ impl Runtime {
     /// When the text is not a trust or its keys cannot be used; the keys in use stay.
     pub fn trust(&self, bytes: &[u8]) -> Result<(), String> {
         let hash = revision_of(bytes);
-        let mut loader = self.loader();
-        if loader.trust.as_ref().is_some_and(|(known, _)| *known == hash) {
+        let _one_at_a_time = self.loader();
+        if self.told().trust.as_ref().is_some_and(|(known, _)| *known == hash) {
             return Ok(());
         }
         let trust = Trust::from_bytes(bytes)?;
         let jwks = trust.jwks.to_string();
         let verifier = JwksVerifier::new(&trust.issuer, &trust.audience, &jwks).map_err(|error| error.to_string())?;
         self.registry.trust(Box::new(verifier));
-        loader.trust = Some((hash, trust.operator));
+        self.told().trust = Some((hash, trust.operator));
         tracing::info!("keys for callers' tokens loaded");
         Ok(())
     }
@@ -252,13 +276,12 @@ impl Runtime {
     #[must_use]
     pub fn pod_state(&self) -> PodState {
         let snapshot = self.registry.snapshot();
-        let loader = self.loader();
-        let named = loader.served.secrets();
+        let told = self.told();
         PodState {
             revision: snapshot.as_ref().map(|snapshot| snapshot.revision.clone()),
             loaded_at: snapshot.as_ref().map(|snapshot| snapshot.loaded_at.clone()),
-            trust: loader.trust.as_ref().map(|(hash, _)| hash.clone()),
-            rejected: loader.rejected.clone(),
+            trust: told.trust.as_ref().map(|(hash, _)| hash.clone()),
+            rejected: told.rejected.clone(),
             agents: snapshot.iter().flat_map(|s| s.entries.values()).map(agent_state).collect(),
             providers: snapshot.iter().flat_map(|s| &s.models).map(provider_state).collect(),
             endpoints: snapshot.iter().flat_map(|s| &s.endpoints).map(endpoint_state).collect(),
@@ -266,7 +289,7 @@ impl Runtime {
                 .secrets
                 .states()
                 .into_iter()
-                .filter(|state| named.iter().any(|key| key.name == state.id.name && key.key == state.id.key))
+                .filter(|state| told.named.contains(&state.id))
                 .map(|state| SecretState {
                     secret: state.id.name,
                     key: state.id.key,
@@ -375,7 +398,7 @@ impl AdminService for Runtime {
         let token = token.ok_or_else(|| RunError::new(ErrorCode::Unauthenticated, "the operator's token is needed"))?;
         let caller = self.registry.verifier().verify(token)?;
         let subject = format!("system:serviceaccount:{}:{}", caller.namespace, caller.service_account);
-        let operator = self.loader().trust.as_ref().map(|(_, operator)| operator.clone());
+        let operator = self.told().trust.as_ref().map(|(_, operator)| operator.clone());
         if operator.as_deref() == Some(subject.as_str()) {
             return Ok(());
         }

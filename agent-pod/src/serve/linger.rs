@@ -2,7 +2,8 @@
 //!
 //! A call is often refused before its body has come: it is too long, or its caller may not call. Answering and closing at
 //! once would be within HTTP's rules and of no use: bytes that nobody reads make the kernel reset the connection, and the
-//! client, still sending, sees a broken pipe in place of the answer. So the rest is read first, and thrown away.
+//! client, still sending, sees a broken pipe in place of the answer. So the answer goes out at once, and the rest is read
+//! behind it and thrown away, for a while.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -42,15 +43,20 @@ pub(super) fn lend(request: Request<Incoming>) -> (Request<Lent>, Lender) {
 }
 
 impl Lender {
-    /// Reads to the end what has come back, within bounds. Call it when there is an answer, and before that is sent.
-    pub(super) async fn finish(self) {
-        let Some(Ok(body)) = self.0.map(|mut back| back.try_recv()) else { return };
-        // However it ends: there is nothing left to do for this client.
-        drop(timeout(PATIENCE, discard(body)).await);
+    /// What has come back of the body; ask when there is an answer. Whoever has it holds the connection open, and has to
+    /// read it.
+    pub(super) fn returned(self) -> Option<Incoming> {
+        self.0.and_then(|mut back| back.try_recv().ok())
     }
 }
 
-async fn discard(mut body: Incoming) {
+/// Reads a body to its end, within bounds; no more than one buffer of it is held at a time.
+pub(super) async fn discard(body: Incoming) {
+    // However it ends: there is nothing left to do for this client.
+    drop(timeout(PATIENCE, read(body)).await);
+}
+
+async fn read(mut body: Incoming) {
     let mut left = BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let bytes = frame.data_ref().map_or(0, Bytes::len);

@@ -1,89 +1,173 @@
 //! An accept loop: TCP_NODELAY, the peer's address for access decisions, HTTP/1 and HTTP/2, a graceful end.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::connection::{Attended, IDLE_MAX, Socket, attend};
 use super::linger;
-
-/// A client that has not sent its headers by then is cut off.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a connection reads ahead of whoever reads its body: the pool of bytes does not know of it. Headers are bounded by it,
-/// too. The libraries' own are 400 KiB and a MiB.
-const READ_AHEAD_BYTES: usize = 64 * 1024;
-const WINDOW_BYTES: u32 = 256 * 1024;
+use super::places::{Attending, Place, Places};
 
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop`; then accepts no more, and returns when every connection has ended.
-///
-/// A client that takes nothing for `write_timeout` is cut off. While nothing can be written, nobody asks a run for its
-/// events either: without this bound a reader that reads no more would hold its run, and the provider's connection, for as
-/// long as it likes.
-pub(super) async fn serve(listener: TcpListener, router: Router, write_timeout: Duration, stop: CancellationToken) {
-    let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_AHEAD_BYTES);
-    builder.http2().timer(TokioTimer::new()).initial_stream_window_size(WINDOW_BYTES);
-    builder.http2().initial_connection_window_size(WINDOW_BYTES);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        while connections.try_join_next().is_some() {}
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(cause = %error, "failed to accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+/// What hyper may hold of one HTTP/1 connection; no head of a request is longer.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The most streams of one HTTP/2 connection: as many as common servers allow.
+const STREAMS_MAX: u32 = 100;
+
+/// What a client may send on one stream, and on one connection, before somebody has read it.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// What is kept of an answer for a stream whose client does not take it.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+
+/// The headers of one HTTP/2 request, as HTTP/2 counts them.
+const HEADER_LIST_BYTES: u32 = 32 * 1024;
+
+/// Streams that a client has opened and reset before they were looked at: beyond, the connection ends ("rapid reset").
+const PENDING_RESETS_MAX: usize = 20;
+
+/// Streams that the client's own faults have reset: beyond, the connection ends.
+const FAULTS_MAX: usize = 128;
+
+/// A client of HTTP/2 is asked for a sign of life this often, and has as long to give it.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How a port is served.
+pub(super) struct Port {
+    pub(super) router: Router,
+    pub(super) places: Arc<Places>,
+    /// A client that takes nothing for so long is cut off. While nothing can be written, nobody asks a run for its events
+    /// either: without this bound a reader that reads no more would hold its run, and the provider's connection, for as
+    /// long as it likes.
+    pub(super) write_timeout: Duration,
+    /// From then on nobody else is let in, and whoever is connected is told to go after the answers that it waits for.
+    pub(super) stop: CancellationToken,
+    /// From then on requests that are still without an answer get one that says that the pod is stopping.
+    pub(super) give_up: CancellationToken,
+    /// What is left of bodies that nobody reads.
+    pub(super) remains: TaskTracker,
+}
+
+impl Port {
+    /// Serves until `stop`; then accepts no more, and returns when every connection has ended.
+    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let builder = protocols();
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => break,
+            };
+            while connections.try_join_next().is_some() {}
+            match accepted {
+                Ok((stream, peer)) => {
+                    // Without a place it is closed at once, which says more than a connection that nobody answers.
+                    if let Some(place) = self.places.take().await {
+                        connections.spawn(self.connection(&builder, (stream, peer), place));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(cause = %error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-        };
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// The future of a connection.
+    fn connection(
+        self: &Arc<Self>,
+        builder: &auto::Builder<TokioExecutor>,
+        (stream, peer): (TcpStream, SocketAddr),
+        place: Place,
+    ) -> impl Future<Output = ()> + Send + use<> {
         // Without it a streamed token waits for the client's delayed acknowledgement: 40 ms instead of none.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(cause = %error, "TCP_NODELAY not set");
         }
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(write_timeout));
-        let router = router.clone();
+        let entered = self.places.enter();
+        let (visit, port) = (Arc::clone(&entered.visit), Arc::clone(self));
         let service = tower::service_fn(move |request: Request<Incoming>| {
-            let router = router.clone();
-            async move {
-                let (request, lender) = linger::lend(request);
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(ConnectInfo(peer));
-                let response = router.oneshot(request).await;
-                lender.finish().await;
-                response
-            }
+            let (attending, port) = (visit.attend(), Arc::clone(&port));
+            async move { Ok::<_, Infallible>(port.answer(request, peer, attending).await) }
         });
-        let connection =
-            builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
-        let watched = graceful.watch(connection.into_owned());
-        connections.spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!(cause = %error, "connection ended early");
-            }
-        });
+        let socket = TokioIo::new(Socket::new(stream, self.write_timeout, place));
+        let connection = builder.serve_connection_with_upgrades(socket, TowerToHyperService::new(service));
+        attend(connection.into_owned(), entered, self.stop.clone())
     }
-    drop(listener);
-    graceful.shutdown().await;
-    while connections.join_next().await.is_some() {}
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        attending: Attending,
+    ) -> hyper::Response<Attended> {
+        let misdirected = agent_pod_api::misdirected(request.version(), request.uri(), request.headers());
+        let (request, lender) = linger::lend(request);
+        let mut response = match misdirected {
+            Some(refusal) => {
+                drop(request);
+                refusal
+            }
+            None => self.handle(request.map(Body::new), peer).await,
+        };
+        if let Some(rest) = lender.returned() {
+            self.remains.spawn(linger::discard(rest));
+            // Nothing that follows such a body is worth waiting for: a client that notices stops sending it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| Attended::new(body, attending))
+    }
+
+    async fn handle(&self, mut request: Request<Body>, peer: SocketAddr) -> Response {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let target = request.uri().clone();
+        let answered = self.give_up.run_until_cancelled(self.router.clone().oneshot(request)).await;
+        match answered {
+            Some(Ok(response)) => response,
+            None => agent_pod_api::stopping(target.path()),
+        }
+    }
+}
+
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The time of a head begins with the end of the answer before it, and so bounds idle connections, too.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(HTTP1_BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(FAULTS_MAX);
+    builder
 }

@@ -120,7 +120,7 @@ async fn whoever_is_refused_gets_to_read_it(#[case] agent: &str, #[case] content
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
     let head = format!(
-        "POST /v1/agents/{agent}/run HTTP/1.1\r\nHost: pod\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        "POST /v1/agents/{agent}/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(&body).await.unwrap();
@@ -128,6 +128,46 @@ async fn whoever_is_refused_gets_to_read_it(#[case] agent: &str, #[case] content
     let read = stream.read(&mut answer).await.unwrap();
     let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
     assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+}
+
+/// Its caller is told at once, while it is still sending.
+#[rstest]
+#[case::announced("Content-Length: 1000000", b"", "asked", 413)]
+#[case::without_an_end("Transfer-Encoding: chunked", b"400\r\n", "asked", 413)]
+#[case::for_nobody("Transfer-Encoding: chunked", b"400\r\n", "nobody", 404)]
+#[tokio::test]
+async fn a_body_that_never_ends_is_refused_before_its_end(
+    #[case] length: &str,
+    #[case] chunk_head: &[u8],
+    #[case] agent: &str,
+    #[case] status: u16,
+) {
+    let (_server, world) = gated(json!({"maxBodyBytes": 2048})).await;
+    let mut stream = TcpStream::connect(world.pod.api.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!("POST /v1/agents/{agent}/run HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let sending = async {
+        // Every chunk is 1 KiB; one that announces its length sends nothing at all.
+        let chunk = [chunk_head, [b' '; 1024].as_slice(), b"\r\n"].concat();
+        while !chunk_head.is_empty() && writer.write_all(&chunk).await.is_ok() {}
+        std::future::pending::<()>().await;
+    };
+    let begun = Instant::now();
+    let answer = async {
+        let mut answer = String::new();
+        while !answer.contains("}}") {
+            let mut piece = [0; 1024];
+            let read = reader.read(&mut piece).await.unwrap();
+            assert!(read > 0, "cut off: {answer}");
+            answer.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        answer
+    };
+    let answer = tokio::select! { answer = answer => answer, () = sending => unreachable!() };
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains("connection: close"), "{answer}");
+    // The rest is read for 5 s more; nobody waits for that.
+    assert!(begun.elapsed() < Duration::from_millis(2_500), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -6,6 +6,12 @@ use tokio::time::{Duration, Instant, sleep};
 pub(crate) use crate::pod::{DEADLINE, Folder, Pod};
 
 impl Pod {
+    /// The value of a metric, named with its labels; 0 if nothing has been measured.
+    pub(crate) async fn metric_value(&self, name: &str) -> f64 {
+        let text = self.http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or_default()
+    }
+
     /// The answer of a run that succeeds.
     pub(crate) async fn answer(&self, agent: &str) -> String {
         let answer: Value = self.ask(agent, &json!({"query": "hi"})).send().await.unwrap().json().await.unwrap();

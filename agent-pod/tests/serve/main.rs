@@ -7,9 +7,15 @@ mod bytes;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod import;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]

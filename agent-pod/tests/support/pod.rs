@@ -26,8 +26,13 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) async fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::run(Command::new(env!("CARGO_BIN_EXE_agent-pod")), arguments, variables, true).await
+    }
+
+    /// The pod of a program that ends in `agent-pod`; with `read`, somebody reads its log.
+    pub(crate) async fn run(mut program: Command, arguments: &[&str], variables: &[(&str, &str)], read: bool) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_agent-pod"))
+        let mut child = program
             .arg("serve")
             .args(arguments)
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
@@ -48,6 +53,10 @@ impl Pod {
             }
         };
         let log = tokio::runtime::Handle::current().spawn(async move {
+            if !read {
+                // The pipe stays open, and fills.
+                std::future::pending::<()>().await;
+            }
             while let Ok(Some(line)) = lines.next_line().await {
                 seen.push_str(&line);
                 seen.push('\n');
@@ -96,8 +105,13 @@ impl Pod {
 
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends this signal.
+    pub(crate) async fn signal(&self, signal: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").arg(id).status().await.unwrap().success());
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().await.unwrap().success());
     }
 
     /// Waits for its end and gives its exit code and log.
