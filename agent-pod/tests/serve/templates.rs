@@ -93,7 +93,7 @@ async fn a_calculator_computes_no_list() {
 #[rstest]
 #[case::many_operators(format!("one\n{{{{ 1{} }}}}", "+1".repeat(100_000)), "line 2: more than 100 operators")]
 #[case::many_branches(format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(10_000)), "line 1: blocks stand")]
-#[case::computed_for_ever("{{ 2 in [1] * 1000000000000 }}".to_owned(), "line 1: a list is multiplied")]
+#[case::computed_for_ever("{{ 2 in [1] * 1000000000000 }}".to_owned(), "line 1: a list is written out beside")]
 #[tokio::test]
 async fn a_prompt_that_nests_too_deeply_is_a_problem_of_its_agent(#[case] prompt: String, #[case] problem: &str) {
     let (_model, folder, pod) = pod_with(&[("bad", &prompt)]).await;
