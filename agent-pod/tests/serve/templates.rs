@@ -50,7 +50,7 @@ async fn execute(pod: &Pod, tool: &str, arguments: Value) -> (u16, Value) {
 #[case::a_long_list("{{ [1] + data * 1000000000 }}".to_owned(), "")]
 #[case::a_long_text("{% set ns = namespace(a='x') %}{% for i in range(40) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}".to_owned(), "")]
 #[case::a_long_result("{{ 'x' * 1100000 }}".to_owned(), "1048576")]
-#[case::compared_for_ever("{% set l = data * 9000000000000 %}{{ [l] == [l + [2]] }}".to_owned(), "CPU")]
+#[case::a_list_without_end("{% set l = data * 9000000000000 %}{{ [l] == [l + [2]] }}".to_owned(), "")]
 #[tokio::test]
 async fn a_callers_template_gets_no_further_than_its_bounds(#[case] template: String, #[case] bound: &str) {
     let (_model, _folder, pod) = pod_with(&[]).await;
