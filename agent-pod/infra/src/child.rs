@@ -185,13 +185,8 @@ impl Drop for Waiting<'_> {
 /// # Errors
 /// When the system does not let it.
 pub fn confine() -> io::Result<()> {
-    let bounds = [
-        (Resource::Data, MEMORY_MAX),
-        (Resource::Stack, STACK_MAX),
-        (Resource::Cpu, CPU_MAX),
-        (Resource::Core, 0),
-        (Resource::Fsize, 0),
-    ];
+    let bounds =
+        [(Resource::Data, MEMORY_MAX), (Resource::Stack, STACK_MAX), (Resource::Cpu, CPU_MAX), (Resource::Core, 0)];
     for (resource, bound) in bounds {
         let most = getrlimit(resource).maximum.map_or(bound, |most| most.min(bound));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;

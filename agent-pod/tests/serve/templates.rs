@@ -50,7 +50,7 @@ async fn execute(pod: &Pod, tool: &str, arguments: Value) -> (u16, Value) {
 #[case::a_long_list("{{ [1] + data * 1000000000 }}".to_owned(), "")]
 #[case::a_long_text("{% set ns = namespace(a='x') %}{% for i in range(40) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}".to_owned(), "")]
 #[case::a_long_result("{{ 'x' * 1100000 }}".to_owned(), "1048576")]
-#[case::compared_for_ever("{% set l = data * 9000000000000 %}{{ [l] == [l + [2]] }}".to_owned(), "CPU")]
+#[case::a_list_without_end("{% set l = data * 9000000000000 %}{{ [l] == [l + [2]] }}".to_owned(), "")]
 #[tokio::test]
 async fn a_callers_template_gets_no_further_than_its_bounds(#[case] template: String, #[case] bound: &str) {
     let (_model, _folder, pod) = pod_with(&[]).await;
@@ -93,7 +93,7 @@ async fn a_calculator_computes_no_list() {
 #[rstest]
 #[case::many_operators(format!("one\n{{{{ 1{} }}}}", "+1".repeat(100_000)), "line 2: more than 100 operators")]
 #[case::many_branches(format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(10_000)), "line 1: blocks stand")]
-#[case::computed_for_ever("{{ 2 in [1] * 1000000000000 }}".to_owned(), "line 1: a list is multiplied")]
+#[case::computed_for_ever("{{ 2 in [1] * 1000000000000 }}".to_owned(), "line 1: a list is written out beside")]
 #[tokio::test]
 async fn a_prompt_that_nests_too_deeply_is_a_problem_of_its_agent(#[case] prompt: String, #[case] problem: &str) {
     let (_model, folder, pod) = pod_with(&[("bad", &prompt)]).await;

@@ -48,21 +48,20 @@ pub(crate) fn check(source: &str, is_expression: bool) -> Result<(), PromptError
             other => expression.next(other, matches!(before, Some(Before::Operand))),
         };
         looked_at.map_err(|reason| PromptError::Syntax { line: usize::from(span.start_line), reason })?;
-        before = Some(match &token {
-            Token::BlockStart => Before::BlockStart,
-            Token::Ident(_) if matches!(before, Some(Before::BlockStart)) => Before::Other,
-            token if is_operand(token) => Before::Operand,
-            _ => Before::Other,
-        });
+        let keyword = matches!((&before, &token), (Some(Before::BlockStart), Token::Ident(_)));
+        before = if matches!(token, Token::BlockStart) {
+            Some(Before::BlockStart)
+        } else {
+            (is_operand(&token) && !keyword).then_some(Before::Operand)
+        };
     }
     Ok(())
 }
 
-/// What the last token was.
+/// What the last token was, if it matters.
 enum Before {
     BlockStart,
     Operand,
-    Other,
 }
 
 fn is_operand(token: &Token<'_>) -> bool {
@@ -128,8 +127,12 @@ impl Expression {
             }
             Token::Mul => self.operator(|part| part.times = true),
             Token::Ident(word) if !OPERATORS.contains(word) => Ok(()),
-            other if is_literal(other) => Ok(()),
-            _operator => self.operator(|_part| {}),
+            other => {
+                if is_literal(other) {
+                    return Ok(());
+                }
+                self.operator(|_part| {})
+            }
         }
     }
 
@@ -159,7 +162,8 @@ impl Expression {
         let Some(part) = self.parts.last() else { return Ok(()) };
         // The engine works out what is constant while it compiles, for example each item of a list times a billion.
         if part.list && part.times {
-            return Err("a list is multiplied; use a loop over `range`".to_owned());
+            return Err("a list is written out beside a `*`; use a loop over `range`, or take the list out with `set`"
+                .to_owned());
         }
         if self.operators + part.nested > OPERATORS_MAX {
             return Err(format!(

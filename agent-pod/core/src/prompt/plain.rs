@@ -219,8 +219,10 @@ impl Found {
             | Instruction::CallBlock(_)
             | Instruction::LoadBlocks
             | Instruction::Include(_) => self.calls = true,
+            // What the condition of a loop lets through is gone through, and is no value.
+            Instruction::BuildList(None) => {}
+            Instruction::CallMethod("changed", _) => self.compares = true,
             Instruction::SetAttr(_)
-            | Instruction::BuildList(None)
             | Instruction::BuildTuple(None)
             | Instruction::MergeKwargs(_)
             | Instruction::UnpackLists(_) => self.heavy = true,

@@ -92,6 +92,9 @@ async fn what_is_too_long_is_refused_with_the_bound() {
     "{{ messages|map(attribute='role')|unique|sort|join(',') }}{{ messages|selectattr('role', 'eq', 'a')|list }}"
 )]
 #[case::set("{% set who = name or 'nobody' %}{% set text %}Dear {{ who }}{% endset %}{{ text ~ '!' }}")]
+#[case::filtered(
+    "{% for m in messages if m.role == 'user' %}{% if loop.first %}- {% endif %}{{ m.content }}{% else %}none{% endfor %}"
+)]
 #[case::defaulted("{{ name|default('you', true) }}{{ today }}{{ query|replace('a', 'b')|trim }}")]
 #[tokio::test]
 async fn usual_prompts_are_rendered_in_place(#[case] source: &str) {
@@ -201,7 +204,7 @@ fn what_would_nest_too_deeply_is_refused_with_its_line(#[case] tag: String) {
     let Err(PromptError::Syntax { line, reason }) = on_a_worker(format!("one\ntwo\n{tag}"), json!({})) else {
         panic!("it is taken")
     };
-    assert!(line == 3 && (reason.contains("than") || reason.contains("multiplied")), "{line}: {reason}");
+    assert!(line == 3 && (reason.contains("than") || reason.contains("beside a `*`")), "{line}: {reason}");
 }
 
 /// Right at the bounds, on the stack that a worker has.
@@ -284,6 +287,7 @@ fn much_of_little_has_a_bound(#[case] source: &str) {
     }
 }
 
+/// Long pieces have lines of their own: the engine counts columns in 16 bits, and a debug build panics beyond.
 fn fragment() -> impl Strategy<Value = String> {
     let words = [
         "{{ ",
@@ -360,7 +364,7 @@ fn fragment() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| {
         pieces
             .into_iter()
-            .map(|(word, count)| if count > 180 { word.repeat(count * 9) } else { word.to_owned() })
+            .map(|(word, count)| if count > 180 { format!("\n{}\n", word.repeat(count * 9)) } else { word.to_owned() })
             .collect()
     })
 }
