@@ -151,6 +151,14 @@ fn why(error: &Error) -> End {
         Error::Utf8(_) => End::NotText,
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
         Error::Protocol(_) => End::Protocol,
-        _of_the_connection => End::Gone,
+        Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Io(_)
+        | Error::Tls(_)
+        | Error::WriteBufferFull(_)
+        | Error::AttackAttempt
+        | Error::Url(_)
+        | Error::Http(_)
+        | Error::HttpFormat(_) => End::Gone,
     }
 }
