@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("agent-pod-runtime", &["agent-pod-config", "agent-pod-core", "agent-pod-infra", "astromesh-crds"]),
     ("agent-pod-api", &["agent-pod-core"]),
     ("agent-pod", &["agent-pod-api", "agent-pod-core", "agent-pod-import", "agent-pod-runtime", "astromesh-logs"]),
-    ("astromesh-operator", &["agent-pod-config", "astromesh-crds"]),
+    ("astromesh-operator", &["agent-pod-config", "astromesh-crds", "astromesh-logs"]),
     ("astromesh-e2e", &["astromesh-crds"]),
     ("astromesh-bench", &[]),
 ];
