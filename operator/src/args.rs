@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{ArgAction, Parser};
@@ -49,11 +50,11 @@ pub struct Args {
 }
 
 impl Args {
-    /// Runs the operator until it is told to stop.
+    /// Runs the operator until it is told to stop. Whatever makes it end otherwise is the last line of its log.
     ///
     /// # Errors
-    /// Whatever makes it end otherwise.
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// When logging cannot be started.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         let Self {
             agent_image,
             namespace,
@@ -67,8 +68,8 @@ impl Args {
             log,
             log_format,
         } = self;
-        telemetry::init(&log, log_format).context("failed to start logging")?;
-        operator::run(Settings {
+        let logs = telemetry::init(&log, log_format).context("failed to start logging")?;
+        let ended = operator::run(Settings {
             agent_image,
             namespace,
             service_account,
@@ -78,8 +79,19 @@ impl Args {
             leader_elect,
             concurrency,
             listen,
+            logs: logs.clone(),
         })
-        .await
+        .await;
+        let code = match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the operator failed");
+                ExitCode::FAILURE
+            }
+        };
+        // Where nobody reads the log, nobody can be told.
+        logs.finish();
+        Ok(code)
     }
 }
 

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&format!("failed to start the runtime: {error}")),
     };
     match runtime.block_on(args.run()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&format!("{error:#}")),
     }
 }

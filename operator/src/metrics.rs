@@ -1,9 +1,10 @@
 //! The operator's metrics; their names are part of its interface.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use astromesh_logs::Logs;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -70,6 +71,8 @@ pub struct Metrics {
     polls: Family<Success, Counter>,
     watch_errors: Counter<u64, AtomicU64>,
     status_writes: Family<OfKind, Counter>,
+    log_lines_dropped: Counter<u64, AtomicU64>,
+    logs: Option<Logs>,
 }
 
 impl Default for Metrics {
@@ -84,6 +87,8 @@ impl Default for Metrics {
             polls: Family::default(),
             watch_errors: Counter::default(),
             status_writes: Family::default(),
+            log_lines_dropped: Counter::default(),
+            logs: None,
         };
         if let Ok(mut registry) = metrics.registry.lock() {
             metrics.register(&mut registry);
@@ -102,6 +107,14 @@ impl Metrics {
         registry.register("state_polls", "Requests for the state of a pod", self.polls.clone());
         registry.register("watch_errors", "Watches that broke and were started again", self.watch_errors.clone());
         registry.register("status_writes", "Statuses written", self.status_writes.clone());
+        let help = "Log lines that nobody read in time";
+        registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());
+    }
+
+    /// The same, which tell what these logs drop.
+    #[must_use]
+    pub fn counting(self, logs: Logs) -> Self {
+        Self { logs: Some(logs), ..self }
     }
 
     /// A reconciliation has ended.
@@ -146,6 +159,9 @@ impl Metrics {
     /// Everything in the OpenMetrics text format.
     #[must_use]
     pub fn encode(&self) -> String {
+        if let Some(logs) = &self.logs {
+            self.log_lines_dropped.inner().fetch_max(logs.dropped(), Ordering::Relaxed);
+        }
         let mut buffer = String::new();
         match self.registry.lock() {
             Ok(registry) if text::encode(&mut buffer, &registry).is_ok() => buffer,
@@ -179,6 +195,7 @@ mod tests {
             "astromesh_operator_leader 1",
             "astromesh_operator_nudges_total{success=\"true\"} 1",
             "astromesh_operator_state_polls_total{success=\"false\"} 1",
+            "astromesh_operator_log_lines_dropped_total 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

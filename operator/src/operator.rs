@@ -50,6 +50,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// Address of probes and metrics.
     pub listen: SocketAddr,
+    /// Where it logs; only what it drops is counted.
+    pub logs: Logs,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -60,7 +62,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut background = JoinSet::new();
     background.spawn(cancel_on_signal(stop.clone())?);
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::default().counting(settings.logs.clone()));
     let health = Health::new(Arc::clone(&metrics));
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("failed to listen on {}", settings.listen))?;
