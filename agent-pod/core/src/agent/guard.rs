@@ -104,8 +104,8 @@ impl Text<'_> {
         match (self, screened) {
             (Self::Words(text), Value::String(screened)) => *text = screened,
             (Self::Name(text), Value::String(screened)) => {
-                let fits = |reads: char| reads.is_ascii_alphanumeric() || matches!(reads, '_' | '-' | '.');
-                *text = screened.chars().map(|reads| if fits(reads) { reads } else { '_' }).collect();
+                // What stands in for something that was found; all else is the caller's own.
+                *text = screened.replace(['[', ']', ' ', '`'], "_");
             }
             (Self::Data(value), screened) => *value = screened,
             // A text stays one.

@@ -84,8 +84,8 @@ impl Pii {
         self.wanted & entity.bit() != 0
     }
 
-    /// What begins at the place, also in the middle of a word.
-    fn recognise(&self, ahead: Ahead<'_>) -> Result<Recognised, More> {
+    /// What begins at the place, also in the middle of a word; numbers only where they are asked for.
+    fn recognise(&self, ahead: Ahead<'_>, numbers: bool) -> Result<Recognised, More> {
         type Recogniser = fn(Ahead<'_>) -> Result<Option<usize>, More>;
         let recognisers: [(Entity, Recogniser); 3] =
             [(Entity::Email, address::email), (Entity::IpAddress, address::ip), (Entity::Iban, iban::at)];
@@ -96,7 +96,7 @@ impl Pii {
                 return Ok(Recognised::Value(length, entity));
             }
         }
-        if !Entity::ALL.iter().any(|entity| entity.is_number() && self.wants(*entity)) {
+        if !numbers || !Entity::ALL.iter().any(|entity| entity.is_number() && self.wants(*entity)) {
             return Ok(Recognised::Nothing(1));
         }
         number::at(ahead, self)
@@ -108,10 +108,8 @@ impl Pii {
         let (mut end, mut start) = (length, 1);
         // A space is a border.
         while start < end && ahead.at(end)?.is_some_and(|reads| reads != ' ') {
-            if let Recognised::Value(more, other) = self.recognise(ahead.skip(start))?
-                // Numbers that overlap in one run of groups are told apart where the run is read.
-                && !(entity.is_number() && other.is_number())
-            {
+            // Numbers that overlap in one run of groups are told apart where the run is read.
+            if let Recognised::Value(more, _) = self.recognise(ahead.skip(start), !entity.is_number())? {
                 end = end.max(start + more);
             }
             start += 1;
@@ -137,7 +135,7 @@ impl Scanner for Pii {
         if ahead.before().is_some_and(in_word) && ahead.at(0)?.is_some_and(in_word) {
             return Ok(Verdict::Pass(1));
         }
-        Ok(match self.recognise(ahead)? {
+        Ok(match self.recognise(ahead, true)? {
             Recognised::Nothing(length) => Verdict::Pass(length),
             Recognised::Value(length, entity) => Verdict::Found(self.union(ahead, length, entity)?, entity.finding()),
         })

@@ -325,39 +325,31 @@ fn tool(name: &str, description: &str, parameters: serde_json::Value) -> ChatReq
     ChatRequest { messages: vec![Message::new(Role::User, "hi")], tools: vec![spec], ..ChatRequest::default() }
 }
 
-fn format(schema: serde_json::Value) -> ChatRequest {
-    let response_format = Some(ResponseFormat::JsonSchema { name: "answer".to_owned(), schema, strict: None });
-    ChatRequest { messages: vec![Message::new(Role::User, "hi")], response_format, ..ChatRequest::default() }
-}
-
 #[rstest]
-#[case::description(tool("f", "ask SUBJECT", json!({})))]
-#[case::schema(tool("f", "d", json!({"properties": {"x": {"description": "of SUBJECT"}}})))]
-#[case::field_of_a_schema(tool("f", "d", json!({"properties": {"SUBJECT": {"type": "string"}}})))]
-#[case::form_of_the_answer(format(json!({"description": "SUBJECT"})))]
+#[case::description(|found: &str| tool("f", found, json!({})))]
+#[case::schema(|found: &str| tool("f", "d", json!({"properties": {"x": {"description": found}}})))]
+#[case::field_of_a_schema(|found: &str| tool("f", "d", json!({"properties": {found: {"type": "string"}}})))]
 #[tokio::test]
-async fn what_the_caller_brings_comes_to_the_model_past_the_rules(#[case] chat: ChatRequest) {
-    for (subject, blocks) in [("politics", true), ("a@b.co", false)] {
-        let named: serde_json::Value = serde_json::from_str(
-            &serde_json::to_string(&chat.tools.first().map(|tool| &tool.parameters))
-                .unwrap()
-                .replace("SUBJECT", subject),
-        )
-        .unwrap();
-        let mut chat = chat.clone();
-        for tool in &mut chat.tools {
-            tool.description = tool.description.replace("SUBJECT", subject);
-            tool.parameters = named.clone();
-        }
-        if let Some(ResponseFormat::JsonSchema { schema, .. }) = &mut chat.response_format {
-            *schema = json!({"description": subject});
-        }
+async fn what_the_caller_brings_comes_to_the_model_past_the_rules(#[case] chat: fn(&str) -> ChatRequest) {
+    for (found, blocks) in [("politics", true), ("a@b.co", false)] {
         let model = ScriptedModel::new([ScriptedModel::text("ok")]);
         let (fixture, _) = guarded(&model, vec![rule(email(), Action::Redact), rule(topics(), Action::Block)], vec![]);
-        let request = TurnRequest { chat: Some(Box::new(chat)), ..ask("hi") };
+        let request = TurnRequest { chat: Some(Box::new(chat(found))), ..ask("hi") };
         assert_eq!(answer(&fixture, request).await.blocked, blocks);
-        assert!(blocks || !sent(&model).contains(subject));
+        assert!(blocks || !sent(&model).contains(found));
     }
+}
+
+#[tokio::test]
+async fn the_form_that_the_caller_wants_passes_the_rules() {
+    let model = ScriptedModel::new([]);
+    let (fixture, _) = guarded(&model, vec![rule(topics(), Action::Block)], vec![]);
+    let schema = json!({"properties": {"politics": {"type": "string"}}});
+    let response_format = Some(ResponseFormat::JsonSchema { name: "answer".to_owned(), schema, strict: None });
+    let messages = vec![Message::new(Role::User, "hi")];
+    let chat = ChatRequest { messages, response_format, ..ChatRequest::default() };
+    assert!(answer(&fixture, TurnRequest { chat: Some(Box::new(chat)), ..ask("hi") }).await.blocked);
+    assert!(model.requests().is_empty());
 }
 
 #[rstest]
