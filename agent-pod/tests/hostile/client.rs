@@ -86,3 +86,8 @@ pub(crate) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 pub(crate) fn get(path: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n").into_bytes()
 }
+
+/// What a text begins with, for messages.
+pub(crate) fn beginning(text: &str) -> String {
+    text.chars().take(60).collect()
+}

@@ -3,6 +3,7 @@
 //! Each target first replays its corpus (`corpus/<target>`), then tries what proptest makes of it: mutated bytes, and what a
 //! small grammar puts together. The same cases each time; `PROPTEST_CASES` asks for more. What was found once is a corpus file.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -29,28 +30,46 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     entries
 }
 
+/// What is tried, shown as a text.
+#[derive(Clone)]
+struct Input(Vec<u8>);
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.0))
+    }
+}
+
 /// Replays the corpus, then what is made of it and of the grammar.
 fn fuzz(target: &str, grammar: impl Strategy<Value = String> + 'static, check: impl Fn(&[u8]) -> Result<(), String>) {
+    fuzz_some(target, 1, grammar, check);
+}
+
+/// The same for a target whose cases cost so many times as much.
+fn fuzz_some(
+    target: &str,
+    cost: u32,
+    grammar: impl Strategy<Value = String> + 'static,
+    check: impl Fn(&[u8]) -> Result<(), String>,
+) {
     let begun = Instant::now();
     let corpus = corpus(target);
     for (name, bytes) in &corpus {
         check(bytes).unwrap_or_else(|why| panic!("corpus/{target}/{name}: {why}"));
     }
     let entries: Vec<_> = corpus.into_iter().map(|(_, bytes)| bytes).collect();
-    let inputs = prop_oneof![2 => mutated(entries), 1 => grammar.prop_map(String::into_bytes)];
+    let files = entries.len();
+    let inputs = prop_oneof![2 => mutated(entries), 1 => grammar.prop_map(String::into_bytes)].prop_map(Input);
     // A pod that has ended stays so: there is nothing to shrink with.
     let settings =
         Config { failure_persistence: None, rng_seed: RngSeed::Fixed(9), max_shrink_iters: 0, ..Config::default() };
-    let cases = settings.cases;
-    let tried = TestRunner::new(settings).run(&inputs, |bytes| check(&bytes).map_err(TestCaseError::fail));
+    let cases = settings.cases.div_ceil(cost);
+    let settings = Config { cases, ..settings };
+    let tried = TestRunner::new(settings).run(&inputs, |Input(bytes)| check(&bytes).map_err(TestCaseError::fail));
     if let Err(error) = tried {
         panic!("{error}");
     }
-    println!("{target}: {} files, {cases} cases, {:?}", entries_of(target), begun.elapsed());
-}
-
-fn entries_of(target: &str) -> usize {
-    corpus(target).len()
+    println!("{target}: {files} files, {cases} cases, {:?}", begun.elapsed());
 }
 
 /// An entry with a few of its bytes changed, removed, repeated, or taken from another.

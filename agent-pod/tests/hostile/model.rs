@@ -27,6 +27,8 @@ pub(crate) struct Model {
 
 struct Shared {
     script: Box<Script>,
+    /// The key that callers must have.
+    key: Option<Arc<Mutex<String>>>,
     asked: Mutex<Vec<Value>>,
     open: AtomicUsize,
 }
@@ -34,9 +36,18 @@ struct Shared {
 impl Model {
     /// A server with this script.
     pub(crate) fn start(script: impl Fn(&Value, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::listen(Box::new(script), None)
+    }
+
+    /// A server that says hello to who has the key, and 401 to others.
+    pub(crate) fn keyed(key: &Arc<Mutex<String>>) -> Self {
+        Self::listen(Box::new(|_, out| hello(out)), Some(Arc::clone(key)))
+    }
+
+    fn listen(script: Box<Script>, key: Option<Arc<Mutex<String>>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { script: Box::new(script), asked: Mutex::default(), open: AtomicUsize::new(0) });
+        let shared = Arc::new(Shared { script, key, asked: Mutex::default(), open: AtomicUsize::new(0) });
         let serving = Arc::clone(&shared);
         spawn(move || {
             for stream in listener.incoming() {
@@ -82,7 +93,7 @@ impl Shared {
     fn serve(&self, stream: &mut TcpStream) -> io::Result<()> {
         stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         let mut reader = BufReader::new(stream.try_clone()?);
-        let (mut line, mut length) = (String::new(), 0);
+        let (mut line, mut head, mut length) = (String::new(), String::new(), 0);
         loop {
             line.clear();
             if reader.read_line(&mut line)? == 0 {
@@ -95,12 +106,16 @@ impl Shared {
             if line.trim_end().is_empty() {
                 break;
             }
+            head.push_str(&line);
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let request = if length <= 65_536 { serde_json::from_slice(&body).unwrap_or_default() } else { Value::Null };
         drop(body);
         self.asked.lock().unwrap().push(request.clone());
+        if self.key.as_ref().is_some_and(|key| !head.contains(key.lock().unwrap().as_str())) {
+            return write!(stream, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
         (self.script)(&request, stream)
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
@@ -48,11 +49,8 @@ fn whoever_outlives_the_drain_is_told_so() {
         let whole = threads.spawn(|| String::from_utf8_lossy(&read_all(&mut whole)).into_owned());
         let events = threads.spawn(|| String::from_utf8_lossy(&read_all(&mut events)).into_owned());
         let mut frames = String::new();
-        loop {
-            match socket.read() {
-                Ok(message) => frames.push_str(&format!("{message:?}\n")),
-                Err(_) => break,
-            }
+        while let Ok(message) = socket.read() {
+            frames.push_str(&format!("{message:?}\n"));
         }
         (whole.join().unwrap(), events.join().unwrap(), frames)
     });
@@ -178,15 +176,27 @@ fn addresses_behind_numbers_are_redacted() {
 
 #[test]
 fn a_key_that_is_rotated_fails_no_run() {
-    let accepted = std::sync::Arc::new(std::sync::Mutex::new("first".to_owned()));
-    let model = Model::polite();
-    let with_key =
-        |key: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{k: {key}}}\n");
+    let key = Arc::new(Mutex::new("key-0".to_owned()));
+    let model = Model::keyed(&key);
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: KEY}\n";
     let manifests =
-        one_agent(&model.url(), "").replace("  endpoint:", "  auth: {secretKeyRef: {name: s, key: k}}\n  endpoint:");
-    let pod = Pod::serve(&(manifests + &with_key("first")));
-    assert_eq!(pod.run("a", &json!({"query": "x"})).status, 200);
-    drop(accepted);
+        one_agent(&model.url(), "").replacen("---\n", "  auth: {secretKeyRef: {name: s, key: k}}\n---\n", 1);
+    let pod = Pod::serve(&(manifests + &secret.replace("KEY", "key-none")));
+    // The file of the Secret stands alone, as a mounted one does.
+    let all = pod.folder.path().join("all.yaml");
+    let without = fs::read_to_string(&all).unwrap().replace(&secret.replace("KEY", "key-none"), "");
+    let draft = pod.folder.path().join(".draft");
+    let rotate = |name: &str| {
+        fs::write(&draft, secret.replace("KEY", name)).unwrap();
+        fs::rename(&draft, pod.folder.path().join("secret.yaml")).unwrap();
+        *key.lock().unwrap() = name.to_owned();
+    };
+    rotate("key-0");
+    fs::write(&all, without).unwrap();
+    until("the first key", || pod.run("a", &json!({"query": "x"})).status == 200);
+    rotate("key-1");
+    let answer = pod.run("a", &json!({"query": "x"}));
+    assert_eq!(answer.status, 200, "{answer:?}");
     pod.survives();
 }
 

@@ -131,7 +131,7 @@ impl Pod {
 
     /// Asks an agent.
     pub(crate) fn run(&self, agent: &str, body: &Value) -> Answer {
-        self.send(&format!("/v1/agents/{agent}/run"), &body.to_string())
+        self.send(&format!("/v1/agents/{agent}/run"), body.to_string())
     }
 
     /// Sends a body to a door.

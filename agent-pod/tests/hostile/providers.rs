@@ -239,3 +239,30 @@ fn a_reply_that_ends_a_run_leaves_the_next_alone() {
     let answers = asks(|_, out| hello(out), "");
     assert!(answers.iter().all(|answer| answer.status == 200));
 }
+
+#[test]
+fn structured_answers_and_plans_that_swell_are_bounded() {
+    let zeros = ["[".to_owned(), "0,".repeat(30_000), "0]".to_owned()];
+    let step = "{\"title\":\"t\",\"task\":\"x\"}";
+    let plan = ["{\"steps\":[".to_owned(), format!("{step},").repeat(2_000), format!("{step}]}}")];
+    let swelling = [
+        ("  outputSchema: {type: array}\n", zeros),
+        ("  orchestration: {pattern: plan_and_execute, timeout: 10s}\n", plan),
+    ];
+    for (more, [begin, part, end]) in swelling {
+        let server = Model::start(move |_, out| {
+            let (begin, part, end) = (token(&begin), token(&part), token(&end));
+            out.write_all(format!("{EVENTS}{begin}{}{end}{END}", part.repeat(60)).as_bytes())
+        });
+        let (_model, pod) = beside(&server.url(), more);
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    let answer = pod.run("hit", &json!({"query": "x"}));
+                    assert!(answer.is_documented(), "{}", answer.status);
+                });
+            }
+        });
+        pod.survives();
+    }
+}

@@ -15,18 +15,12 @@ fn halves() -> Vec<(&'static str, String)> {
     let made = "{% set ns = namespace(a=[0], b=[0]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}";
     let uses = [
         ("compared", "{{ ns.a == ns.b }}"),
-        ("ordered", "{{ ns.a < ns.b }}"),
         ("printed", "{{ ns.a }}"),
-        ("as a string", "{{ ns.a|string|length }}"),
-        ("joined", "{{ [ns.a, ns.b]|join(',')|length }}"),
         ("as JSON", "{{ ns.a|tojson|length }}"),
         ("as a key", "{{ {ns.a: 1} }}"),
         ("searched", "{{ ns.b in [ns.a] }}"),
         ("unique", "{{ [ns.a, ns.b]|unique|list|length }}"),
         ("sorted", "{{ [ns.a, ns.b]|sort|length }}"),
-        ("tilde", "{{ (ns.a ~ ns.b)|length }}"),
-        ("grouped", "{{ [{'k': ns.a}, {'k': ns.b}]|groupby('k')|length }}"),
-        ("the least", "{{ [ns.a, ns.b]|min|length }}"),
         ("printed for debugging", "{{ ns.a|pprint|length }}"),
     ];
     uses.into_iter().map(|(name, used)| (name, format!("{made}{used}"))).collect()
@@ -218,6 +212,6 @@ fn a_schema_full_of_patterns_of_a_caller_is_bounded() {
         assert!(answer.is_documented(), "{answer:?}");
     }
     assert!(begun.elapsed() < slow(Duration::from_secs(6)), "{:?}", begun.elapsed());
-    until("an end", || pod.state()["inFlight"] == Value::from(0));
+    until("an end", || pod.state()["inFlight"] == 0);
     pod.survives();
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{fuzz, words};
+use super::{fuzz_some, words};
 use crate::manifests::one_agent;
 use crate::pod::{program, slow};
 
@@ -42,7 +42,7 @@ const WORDS: &[&str] = &[
 fn patterns() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.yaml");
-    fuzz("patterns", words(WORDS, 24), |bytes| {
+    fuzz_some("patterns", 4, words(WORDS, 24), |bytes| {
         let pattern = serde_json::to_string(&String::from_utf8_lossy(bytes)).unwrap();
         let rules = format!("  guardrails: {{input: [{{type: content_filter, patterns: [{pattern}]}}]}}\n");
         fs::write(&file, one_agent("http://127.0.0.1:9/v1", &rules)).unwrap();
