@@ -23,7 +23,7 @@ down: ## Remove the demo's cluster and model server.
 	@e2e/down
 
 .PHONY: test
-test: check unit contract e2e ## Everything that CI checks: format, lints, unit, integration, contract and end-to-end tests.
+test: check unit contract hostile e2e ## Everything that CI checks: format, lints, unit, integration, contract and end-to-end tests.
 
 .PHONY: check
 check: ## Format, clippy, licences and bans.
@@ -43,6 +43,12 @@ unit: ## Unit, property and integration tests; no cluster is needed.
 contract: ## The API against its OpenAPI document and the official OpenAI client; no cluster is needed.
 	cargo build --locked -p agent-pod
 	@e2e/contract/run
+
+.PHONY: hostile
+hostile: ## What attackers and bad luck send, against a pod with 256 MiB and one CPU, and fuzzing. FILTER=name chooses tests.
+	cargo build --locked --profile image -p agent-pod
+	@PATH="$$(e2e/tools/ensure cargo-nextest):$$PATH" && AGENT_POD="$$CARGO_TARGET_DIR/image/agent-pod" \
+	cargo nextest run --locked --profile hostile -p agent-pod --test hostile $(FILTER)
 
 .PHONY: e2e
 e2e: ## End-to-end tests on a cluster, with a real language model.
