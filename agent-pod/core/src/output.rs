@@ -5,8 +5,8 @@ use std::sync::Arc;
 use agent_pod_schema::Schema;
 use serde_json::Value;
 
-use crate::model::ResponseFormat;
 use crate::cpu::offload;
+use crate::model::ResponseFormat;
 use crate::schema::OFFLOADED_WORK;
 pub use crate::schema::SchemaError;
 

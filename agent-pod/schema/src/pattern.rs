@@ -35,7 +35,7 @@ fn of(hir: &Hir) -> PatternCost {
         HirKind::Literal(literal) => same(u64::try_from(literal.0.len()).unwrap_or(u64::MAX)),
         HirKind::Class(class) => PatternCost { states: class_states(class), places: 4 },
         HirKind::Repetition(repetition) => {
-            let times = u64::from(repetition.max.unwrap_or(repetition.min.saturating_add(1)).max(1));
+            let times = u64::from(repetition.max.unwrap_or_else(|| repetition.min.saturating_add(1)).max(1));
             let PatternCost { states, places } = of(&repetition.sub);
             // Each round has a state of its own to leave by.
             PatternCost { states: states.saturating_add(1).saturating_mul(times), places: places.saturating_mul(times) }

@@ -14,8 +14,8 @@ pub mod stream;
 
 mod reply;
 
-use agent_pod_core::model::{Model, ModelError, ModelRequest, ModelStream};
 use agent_pod_core::cpu::offload;
+use agent_pod_core::model::{Model, ModelError, ModelRequest, ModelStream};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;

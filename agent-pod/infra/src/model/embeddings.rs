@@ -9,9 +9,9 @@
 
 pub mod wire;
 
+use agent_pod_core::cpu::offload;
 use agent_pod_core::embedding::Embedder;
 use agent_pod_core::model::ModelError;
-use agent_pod_core::cpu::offload;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Uri;

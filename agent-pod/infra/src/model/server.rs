@@ -6,8 +6,8 @@ mod settings;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use agent_pod_core::model::{ModelError, ModelErrorKind};
 use agent_pod_core::cpu::offload;
+use agent_pod_core::model::{ModelError, ModelErrorKind};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
