@@ -3,7 +3,6 @@
 //! The controller of providers asks here and reads the last finding; the looks themselves are made by a task of its own,
 //! so that a slow server holds up no reconciliation. A finding that has changed wakes the controller.
 
-mod address;
 mod client;
 
 use std::sync::Arc;

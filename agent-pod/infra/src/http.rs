@@ -11,7 +11,6 @@
 //! - A request that met a connection which the server had closed meanwhile is sent once more over another one.
 
 mod connect;
-pub mod reach;
 mod tls;
 
 use std::fmt;
@@ -19,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use astromesh_egress::Reach;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -29,7 +29,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::secret::SecretHandle;
 use connect::{Bounded, connector};
-use reach::Reach;
 
 pub(crate) use connect::{AddressForbidden, ConnectTimeout, NameNotFound};
 pub use tls::TlsError;

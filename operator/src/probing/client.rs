@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use astromesh_egress::Reach;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::Finding;
-use super::address::{Refused, allow};
 
 /// How long a server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,9 +42,8 @@ impl ProbeClient {
     /// Asks for the models, and looks at nothing but whether an answer comes.
     pub(super) async fn look(&self, url: &Url) -> Finding {
         // An address that stands in the URL itself does not pass the resolver.
-        let literal = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-        if let Some(Err(refused)) = literal.map(allow) {
-            return Finding::Silent(refused.to_string());
+        if Reach::NoMetadata.check_url(url).is_err() {
+            return Finding::Silent(Refused.to_string());
         }
         match self.http.get(url.clone()).send().await {
             Ok(_answer) => Finding::Answers,
@@ -84,6 +83,11 @@ fn find<E: Error + 'static>(error: &reqwest::Error) -> Option<&E> {
     None
 }
 
+/// The operator does not call this address, whoever names it.
+#[derive(Debug, thiserror::Error)]
+#[error("the address is link-local, multicast or a metadata service, which the operator does not call")]
+struct Refused;
+
 /// The name resolver gave nothing.
 #[derive(Debug, thiserror::Error)]
 #[error("the name does not resolve")]
@@ -98,7 +102,7 @@ impl Resolve for Resolver {
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| Unresolved)?.collect();
             let any = !found.is_empty();
-            let allowed: Vec<_> = found.into_iter().filter(|address| allow(address.ip()).is_ok()).collect();
+            let allowed: Vec<_> = found.into_iter().filter(|address| Reach::NoMetadata.permits(address.ip())).collect();
             match (any, allowed.is_empty()) {
                 (false, _) => Err(Unresolved.into()),
                 (true, true) => Err(Refused.into()),

@@ -1,7 +1,6 @@
 //! One HTTP call of a tool, within bounds.
 
 use std::error::Error;
-use std::net::IpAddr;
 
 use agent_pod_core::agent::Turn;
 use agent_pod_core::tool::ToolError;
@@ -10,10 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
 use super::ToolSetupError;
-use crate::http::reach::Reach;
 use crate::http::{AddressForbidden, Client, ConnectTimeout, HttpError, NameNotFound};
 
 /// The most bytes of an answer that are read.
@@ -39,20 +37,6 @@ pub(super) fn checked_url(text: &str) -> Result<Url, ToolSetupError> {
         return Err(ToolSetupError::Credentials);
     }
     Ok(url)
-}
-
-/// The address that a URL holds in place of a name.
-pub(super) fn literal(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(v4) => Some(v4.into()),
-        Host::Ipv6(v6) => Some(v6.into()),
-        Host::Domain(_) => None,
-    }
-}
-
-/// Whether the URL's own address, if it has one, is within reach. Names are checked with each connection.
-pub(super) fn within(url: &Url, reach: Reach) -> bool {
-    literal(url).is_none_or(|address| reach.permits(address))
 }
 
 /// What every call tells of its run.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_pod_core::agent::Turn;
 use agent_pod_core::tool::{Tool, ToolError, ToolSpec};
+use astromesh_egress::Reach;
 use async_trait::async_trait;
 use http::header::{CONTENT_TYPE, USER_AGENT as USER_AGENT_HEADER};
 use http::{HeaderName, HeaderValue, Method, Request};
@@ -12,8 +13,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::ToolSetupError;
-use super::call::{Answer, checked_url, run_headers, send, within};
-use crate::http::reach::Reach;
+use super::call::{Answer, checked_url, run_headers, send};
 use crate::http::{Client, TlsSettings, USER_AGENT};
 
 /// How long connecting may take.
@@ -52,7 +52,7 @@ impl HttpRequest {
             let allowed = self.allow.join(", ");
             return Err(ToolError::refused(format!("this host may not be called; those that may: {allowed}")));
         }
-        if !within(&url, reach(&self.allow)) {
+        if reach(&self.allow).check_url(&url).is_err() {
             return Err(ToolError::refused("this address may not be called: it is not a public one"));
         }
         Ok(url)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_pod_core::agent::Turn;
 use agent_pod_core::tool::{Tool, ToolError, ToolSpec};
+use astromesh_egress::Reach;
 use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT as USER_AGENT_HEADER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -14,8 +15,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::ToolSetupError;
-use super::call::{checked_url, run_headers, send, success, within};
-use crate::http::reach::Reach;
+use super::call::{checked_url, run_headers, send, success};
 use crate::http::{Client, TlsSettings, USER_AGENT};
 use crate::secret::SecretHandle;
 
@@ -56,9 +56,8 @@ impl Webhook {
     pub fn new(settings: WebhookSettings) -> Result<Self, ToolSetupError> {
         let WebhookSettings { spec, url, method, headers, auth } = settings;
         let url = checked_url(&url)?;
-        if !within(&url, Reach::NoMetadata) {
-            return Err(ToolSetupError::Address);
-        }
+        // Names are checked with each connection.
+        Reach::NoMetadata.check_url(&url).map_err(|_reason| ToolSetupError::Address)?;
         let name = |text: &str| text.parse::<HeaderName>().map_err(|_| ToolSetupError::Header(text.to_owned()));
         let mut fixed = HeaderMap::new();
         for (header, value) in &headers {
