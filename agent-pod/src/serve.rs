@@ -98,6 +98,7 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
         api.await;
         sockets.close();
         sockets.wait().await;
+        runtime.registry.settle().await;
     };
     tokio::select! {
         finished = tokio::time::timeout(drain, last_runs) => {

@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
-
 type BoxError = Box<dyn Error + Send + Sync>;
 type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
