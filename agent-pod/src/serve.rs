@@ -199,6 +199,7 @@ impl Doors {
         let everybody = async {
             while serving.join_next().await.is_some() {}
             self.sockets.wait().await;
+            self.runtime.registry.settle().await;
         };
         tokio::pin!(everybody);
         if timeout(drain, &mut everybody).await.is_ok() {

@@ -45,7 +45,14 @@ pub(crate) fn parse_turn(body: Value) -> Result<ParsedTurn, Vec<FieldProblem>> {
 /// What is wrong with a session id, if anything.
 pub(crate) fn session_id_problem(path: &str, session_id: &str) -> Option<FieldProblem> {
     let fits = (1..=SESSION_ID_CHARS_MAX).contains(&session_id.chars().count());
-    (!fits).then(|| problem(path, &format!("must have 1 to {SESSION_ID_CHARS_MAX} characters")))
+    if !fits {
+        return Some(problem(path, &format!("must have 1 to {SESSION_ID_CHARS_MAX} characters")));
+    }
+    // Logs, URLs and stores take them in different ways, and PostgreSQL no NUL at all.
+    session_id
+        .chars()
+        .any(char::is_control)
+        .then(|| problem(path, "must have no control characters, such as line ends"))
 }
 
 fn query(fields: &mut Fields) -> String {

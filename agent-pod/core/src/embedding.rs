@@ -1,9 +1,12 @@
 //! The port to models that turn texts into vectors.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 
 use crate::model::ModelError;
 
@@ -28,7 +31,78 @@ pub struct Embedding {
     pub dimension: usize,
     /// The most texts of one request.
     pub batch_max: usize,
+    /// How it is called: shared by all who call it.
+    pub pace: Pace,
 }
+
+/// Calls of one embedding model at a time. A run in need of one waits for no more than its memory may take; nobody is
+/// served by more calls than a model can answer.
+const CALLS_MAX: usize = 4;
+
+/// How long a model that did not answer in time is left alone: at first, and at most. Each pause is twice the one before.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+
+/// How an embedding model is called: by few at a time, and not while it stands still.
+#[derive(Clone, Debug)]
+pub struct Pace(Arc<Pacing>);
+
+#[derive(Debug)]
+struct Pacing {
+    places: Semaphore,
+    /// Time-outs in a row, and until when it is left alone.
+    rest: Mutex<(u32, Option<Instant>)>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Arc::new(Pacing { places: Semaphore::new(CALLS_MAX), rest: Mutex::default() }))
+    }
+}
+
+impl Pace {
+    /// Whether anybody but the asker has it.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Runs what needs the model within `time`.
+    ///
+    /// # Errors
+    /// [`Slow`] when the time is over, and at once while the model is left alone after such a time-out.
+    pub async fn within<T>(&self, time: Duration, work: impl Future<Output = T>) -> Result<T, Slow> {
+        {
+            let mut rest = self.rest();
+            if let Some(until) = rest.1 {
+                let now = Instant::now();
+                if now < until {
+                    return Err(Slow);
+                }
+                // One finds out for all.
+                rest.1 = Some(now + time);
+            }
+        }
+        let done = timeout(time, work).await;
+        let mut rest = self.rest();
+        if done.is_ok() {
+            *rest = (0, None);
+        } else {
+            let (first, most) = PAUSES;
+            let pause = first.saturating_mul(2_u32.saturating_pow(rest.0)).min(most);
+            *rest = (rest.0.saturating_add(1), Some(Instant::now() + pause));
+        }
+        done.map_err(|_elapsed| Slow)
+    }
+
+    fn rest(&self) -> MutexGuard<'_, (u32, Option<Instant>)> {
+        self.0.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A model that did not answer in time, or not a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("embedding and search took too long")]
+pub struct Slow;
 
 /// A vector of length 1: the product of two is the cosine of their angle.
 #[derive(Clone, PartialEq)]
@@ -77,6 +151,8 @@ impl Embedding {
     pub async fn vectors(&self, texts: &[String]) -> Result<Vec<Option<Unit>>, EmbeddingError> {
         let mut units = Vec::with_capacity(texts.len());
         for batch in texts.chunks(self.batch_max.max(1)) {
+            // Nobody closes the semaphore.
+            let _place = self.pace.0.places.acquire().await.ok();
             let embedded = self.port.embed(batch).await;
             let vectors = embedded.map_err(|error| EmbeddingError::Model(error.message))?;
             if vectors.len() != batch.len() {
@@ -127,7 +203,7 @@ impl fmt::Debug for Unit {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use rstest::rstest;
 
@@ -148,7 +224,13 @@ mod tests {
 
     fn embedding(vectors: Vec<Vec<f32>>) -> (Embedding, Arc<Gives>) {
         let port = Arc::new(Gives(Mutex::new(vectors), Mutex::default()));
-        let embedding = Embedding { port: Arc::clone(&port) as _, model: "e".to_owned(), dimension: 2, batch_max: 2 };
+        let embedding = Embedding {
+            port: Arc::clone(&port) as _,
+            model: "e".to_owned(),
+            dimension: 2,
+            batch_max: 2,
+            pace: Pace::default(),
+        };
         (embedding, port)
     }
 
@@ -163,6 +245,35 @@ mod tests {
         let numbers: Vec<_> = vectors.iter().map(|unit| unit.as_ref().map(Unit::numbers)).collect();
         assert_eq!(numbers, [Some([0.6, 0.8].as_slice()), None, Some([-1.0, 0.0].as_slice())]);
         assert_eq!(*port.1.lock().unwrap(), [2, 1]);
+    }
+
+    /// Never answers, and counts who waits.
+    #[derive(Default)]
+    struct StandsStill(AtomicUsize);
+
+    #[async_trait]
+    impl Embedder for StandsStill {
+        async fn embed(&self, _: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_stands_still_is_called_by_few_and_then_left_alone() {
+        let port = Arc::new(StandsStill::default());
+        let embedding = Embedding { port: Arc::clone(&port) as _, ..embedding(Vec::new()).0 };
+        let asking = || async { embedding.pace.within(Duration::from_secs(2), embedding.vectors(&texts(1))).await };
+        let begun = Instant::now();
+        futures::future::join_all((0..600).map(|_| asking())).await;
+        assert_eq!((port.0.load(Ordering::Relaxed), begun.elapsed()), (CALLS_MAX, Duration::from_secs(2)));
+        for _ in 0..600 {
+            asking().await.unwrap_err();
+        }
+        assert_eq!((port.0.load(Ordering::Relaxed), begun.elapsed()), (CALLS_MAX, Duration::from_secs(2)));
+        tokio::time::advance(PAUSES.1).await;
+        futures::future::join_all((0..600).map(|_| asking())).await;
+        assert_eq!(port.0.load(Ordering::Relaxed), CALLS_MAX + 1, "one finds out for all");
     }
 
     #[rstest]

@@ -7,6 +7,8 @@ pub mod semantic;
 mod strategy;
 pub(crate) mod summary;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -86,23 +88,80 @@ pub struct Fold {
 #[error("{0}")]
 pub struct StoreError(pub String);
 
+/// Counts how often a session was forgotten: what a turn has under way when it happens is not kept either.
+#[derive(Clone, Debug, Default)]
+pub struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    /// The session is forgotten.
+    pub fn end(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether anybody but its owner looks at it.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Watches it from now on.
+    #[must_use]
+    pub fn watch(self) -> Watched {
+        Watched { began: self.0.load(Ordering::Acquire), epoch: self }
+    }
+}
+
+/// An epoch as it was at the beginning of a turn.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    epoch: Epoch,
+    began: u64,
+}
+
+impl Watched {
+    /// Whether the session was forgotten since.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.epoch.0.load(Ordering::Acquire) != self.began
+    }
+}
+
 /// Held while a turn of a session runs, so that two turns of one session never interleave.
 pub struct SessionLock {
     _held: Box<dyn Send + Sync>,
     fence: Option<String>,
+    epoch: Option<Watched>,
 }
 
 impl SessionLock {
     /// A lock that is free again when `held` is dropped, and cannot be lost before.
     #[must_use]
     pub fn new(held: impl Send + Sync + 'static) -> Self {
-        Self { _held: Box::new(held), fence: None }
+        Self { _held: Box::new(held), fence: None, epoch: None }
     }
 
     /// A lock that can be lost: the store takes a turn only from who still holds it.
     #[must_use]
     pub fn fenced(held: impl Send + Sync + 'static, fence: String) -> Self {
-        Self { _held: Box::new(held), fence: Some(fence) }
+        Self { _held: Box::new(held), fence: Some(fence), epoch: None }
+    }
+
+    /// The same, which knows when its session is forgotten.
+    #[must_use]
+    pub fn within(self, epoch: Epoch) -> Self {
+        Self { epoch: Some(epoch.watch()), ..self }
+    }
+
+    /// Whether the session was forgotten since the lock was taken.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.epoch.as_ref().is_some_and(Watched::is_over)
+    }
+
+    /// The epoch of the session, for what is written after the lock is given back.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Watched> {
+        self.epoch.clone()
     }
 
     /// What proves to the store that the lock is still held.
@@ -133,7 +192,7 @@ pub trait ConversationStore: Send + Sync {
     /// Adds a turn, keeps the last `settings.turns_max` and starts the session's time to live anew.
     ///
     /// # Errors
-    /// When the store is down, or when `lock` was lost meanwhile: then nothing is stored.
+    /// When the store is down, and when `lock` was lost or its session deleted meanwhile: then nothing is stored.
     async fn append(
         &self,
         key: &SessionKey,
@@ -146,7 +205,8 @@ pub trait ConversationStore: Send + Sync {
     /// # Errors
     /// When the store is down.
     async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError>;
-    /// Forgets a session. Returns how many messages it had; `None` for an unknown or expired one.
+    /// Forgets a session, and what a turn of it is about to append. Returns how many messages it had; `None` for an
+    /// unknown or expired one.
     ///
     /// # Errors
     /// When the store is down.

@@ -3,6 +3,7 @@
 mod budget;
 mod connection;
 mod episode;
+mod health;
 pub mod in_process;
 mod lease;
 mod locks;
@@ -14,15 +15,20 @@ mod turn;
 use std::time::Duration;
 
 use agent_pod_core::memory::StoreError;
-use tokio::time::timeout;
 
 pub use in_process::InProcessStore;
 pub use postgres::{PgvectorMeanings, PostgresBudgets, PostgresEpisodes, PostgresServer, PostgresStore};
 pub use redis::{RedisBudgets, RedisServer, RedisStore};
 pub use sqlite::{EmbeddedMeanings, SqliteEpisodes, SqliteFile, SqliteStore};
 
-/// One operation of a store, connecting included. A turn waits no longer for its memory.
-const OPERATION_WAIT: Duration = Duration::from_secs(2);
+/// One operation of a store. A turn waits no longer for its memory: a store that did not answer is left alone after it.
+const OPERATION_WAIT: Duration = Duration::from_secs(1);
+
+/// The same until the store has answered for the first time: connecting and making tables included.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+
+/// One operation on texts by their meaning, which may look at all of an agent's.
+const SEARCH_WAIT: Duration = Duration::from_secs(2);
 
 /// How often expired sessions are removed that nobody asks for any more.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,11 +39,9 @@ const SWEPT_MAX: u32 = 500;
 /// A longer time to live than this is for ever.
 const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Runs one operation of a store within its time.
-async fn bounded<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(OPERATION_WAIT, operation)
-        .await
-        .unwrap_or_else(|_| Err(StoreError("the store did not answer in time".into())))
+/// A turn that is not to be kept.
+fn forgotten() -> StoreError {
+    StoreError("the session was deleted while the turn ran".into())
 }
 
 /// A number as the stores count, which none of them exceeds.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use agent_pod_config::{AccessDocument, AgentDocument, Document, RejectedProblem};
+use agent_pod_config::{AccessDocument, AgentDocument, Document, ModelDocument, RejectedProblem};
 use agent_pod_core::access::{AccessPolicy, AllowedCaller};
 use agent_pod_core::admission::{Gate, GateSettings};
 use agent_pod_core::agent::Agent;
@@ -26,9 +26,9 @@ use agent_pod_core::service::{AgentDetails, AgentHandle, AgentService, AgentSumm
 use agent_pod_infra::secret::SecretStore;
 
 use self::memory::Memory;
-use self::models::{Models, Servers, Within};
+use self::models::{Models, Rotations, Servers, Within};
 use self::peers::Peers;
-use self::tools::Tools;
+use self::tools::{KnownTools, Tools};
 use crate::discovery::Endpoint;
 use crate::registry::{Entry, ModelEntry, Snapshot};
 use crate::runtime::Mode;
@@ -47,9 +47,21 @@ pub struct Builder {
     models: Models,
     tools: Tools,
     guardrails: guardrails::Compiled,
-    gates: HashMap<String, Gate>,
+    gates: Gates,
     book: Book,
     sandboxes: Option<Sandboxes>,
+}
+
+/// The gates of agents, by their `namespace/name`.
+type Gates = HashMap<String, Gate>;
+
+/// What a document's agents bring with them. It takes the place of what serves only in [`Builder::take_over`]: building
+/// changes nothing, so that a document that is refused has never been.
+struct Draft {
+    servers: Servers,
+    rotations: Rotations,
+    tools: KnownTools,
+    gates: Gates,
 }
 
 /// A document's agents, built beside those that serve; nothing has changed until [`Builder::take_over`].
@@ -58,7 +70,7 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// What cannot be built, by path: `agents.<name>…`, `providers.<key>…`. An agent with a problem is not in the snapshot.
     pub problems: Vec<RejectedProblem>,
-    servers: Servers,
+    draft: Draft,
 }
 
 /// The ports that a builder gives to its agents.
@@ -87,7 +99,7 @@ impl Builder {
             tools: Tools::new(ports.secrets.clone(), Peers::new(ports.agents)),
             models: Models::new(ports.secrets),
             guardrails: guardrails::Compiled::default(),
-            gates: HashMap::new(),
+            gates: Gates::new(),
             book: Book::default(),
             sandboxes: None,
         }
@@ -116,10 +128,10 @@ impl Builder {
         let mut models: BTreeMap<(String, String), ModelEntry> = BTreeMap::new();
         let revision = document.revision();
         let servers = self.models.servers(document, &mut problems);
+        let mut draft = Draft { servers, rotations: Rotations::new(), tools: KnownTools::new(), gates: Gates::new() };
         for (name, agent) in &document.agents {
             let key = agent_key(&agent.namespace, name);
-            let within = Within { document, servers: &servers, agent: &key };
-            match self.entry(name, agent, &within, &revision) {
+            match self.entry(name, agent, document, &key, &revision, &mut draft) {
                 Ok(entry) => {
                     for candidate in entry.agent.models.all().flat_map(|router| router.candidates()) {
                         models.entry(model_key(candidate)).or_insert_with(|| model_entry(candidate));
@@ -137,28 +149,26 @@ impl Builder {
             loaded_at: self.environment.timestamp(),
             entries,
             models: models.into_values().collect(),
-            endpoints: endpoints(document, &servers),
+            endpoints: endpoints(document, &draft.servers),
             drain_timeout: longest(|agent| agent.limits.drain_timeout_ms),
             endpoint_delay: longest(|agent| agent.limits.endpoint_delay_ms),
         };
-        Built { snapshot, problems, servers }
+        Built { snapshot, problems, draft }
     }
 
     /// From now on this serves: forgets what only its predecessor needed.
     pub fn take_over(&mut self, built: Built) -> Snapshot {
-        let Built { snapshot, servers, problems: _ } = built;
-        let models: BTreeSet<_> =
-            snapshot.models.iter().map(|m| (format!("{}/{}", m.namespace, m.provider), m.model.clone())).collect();
-        // A run that outlives its agent holds its own gate.
-        let agents: BTreeSet<_> =
-            snapshot.entries.values().map(|entry| agent_key(&entry.agent.namespace, &entry.agent.name)).collect();
+        let Built { snapshot, problems: _, draft: Draft { servers, rotations, tools, gates } } = built;
         for entry in snapshot.entries.values() {
             entry.gate.configure(entry.gate_settings);
         }
-        self.gates.retain(|key, _| agents.contains(key));
-        self.guardrails.retain(|key| agents.contains(key));
-        self.tools.take_over(&tools::named(&snapshot));
-        self.models.take_over(servers, &models, &agents);
+        // A run that outlives its agent holds its own gate.
+        self.gates = gates;
+        self.guardrails.retain(|key| self.gates.contains_key(key));
+        self.tools.take_over(tools);
+        let models: BTreeSet<_> =
+            snapshot.models.iter().map(|m| (format!("{}/{}", m.namespace, m.provider), m.model.clone())).collect();
+        self.models.take_over(servers, rotations, &models);
         snapshot
     }
 
@@ -166,8 +176,10 @@ impl Builder {
         &mut self,
         name: &str,
         agent: &AgentDocument,
-        within: &Within<'_>,
+        document: &Document,
+        key: &str,
         revision: &str,
+        draft: &mut Draft,
     ) -> Result<Entry, RejectedProblem> {
         let path = format!("agents.{name}");
         let prompts = prompts::compile(agent, &path)?;
@@ -175,20 +187,25 @@ impl Builder {
             Some(sandboxes) => prompts.in_sandbox(Arc::clone(&sandboxes.prompts)),
             None => prompts,
         };
-        let guardrails = self.guardrails.of(within.agent, agent.guardrails.as_ref(), &path)?;
+        let guardrails = self.guardrails.of(key, agent.guardrails.as_ref(), &path)?;
         let output = agent.output_schema.as_ref().map(|schema| OutputSchema::compile("answer", schema.clone()));
         let output = output.transpose().map_err(|error| problem(format!("{path}.outputSchema"), error.to_string()))?;
-        let default = self.models.router(DEFAULT_ROLE, &agent.model, &format!("{path}.model"), within)?;
+        let within = Within { document, servers: &draft.servers, agent: key };
+        let mut rotations = Rotations::new();
+        let mut router = |role: &str, model: &ModelDocument, path: String| {
+            self.models.router(role, model, &path, &within, &mut rotations)
+        };
+        let default = router(DEFAULT_ROLE, &agent.model, format!("{path}.model"))?;
         let mut roles = BTreeMap::new();
         for (role, model) in &agent.roles {
-            let router = self.models.router(role, model, &format!("{path}.roles.{role}"), within)?;
-            roles.insert(role.clone(), router);
+            roles.insert(role.clone(), router(role, model, format!("{path}.roles.{role}"))?);
         }
         let memory = agent.memory.as_ref().map(|memory| self.memory.build(memory)).transpose();
         let memory = memory.map_err(|(field, message)| problem(format!("{path}.memory.{field}"), message))?;
         let counted = agent.memory.as_ref().and_then(|said| self.memory.budgets(said));
-        let budget = agent.budget.as_ref().map(|said| budget::build(within.agent, said, &self.book, counted));
+        let budget = agent.budget.as_ref().map(|said| budget::build(key, said, &self.book, counted));
         let orchestration = &agent.orchestration;
+        let tools = self.tools.made(key, agent, &path)?;
         let built = Agent {
             name: name.to_owned(),
             namespace: agent.namespace.clone(),
@@ -198,7 +215,7 @@ impl Builder {
             output,
             guardrails,
             models: agent_pod_core::agent::Models { default, roles },
-            tools: self.tools.set(within.agent, agent, &path)?,
+            tools: tools::set(agent, &tools),
             pattern: prompts::pattern(orchestration, &self.tools.peers)
                 .map_err(|message| problem(format!("{path}.orchestration"), message))?,
             timeout: Duration::from_millis(orchestration.timeout_ms),
@@ -212,7 +229,10 @@ impl Builder {
             queued_max: agent.limits.max_queued_runs,
             wait_max: Duration::from_millis(agent.limits.queue_timeout_ms),
         };
-        let gate = self.gates.entry(within.agent.to_owned()).or_insert_with(|| Gate::new(gate_settings));
+        let gate = self.gates.get(key).cloned().unwrap_or_else(|| Gate::new(gate_settings));
+        draft.gates.insert(key.to_owned(), gate.clone());
+        draft.rotations.extend(rotations);
+        draft.tools.extend(tools.into_iter().map(|tool| ((key.to_owned(), tool.0.name.clone()), tool)));
         Ok(Entry {
             handle: Arc::new(AgentHandle {
                 details: details(&built, revision, agent.suspended),
@@ -223,7 +243,7 @@ impl Builder {
                 openai: agent.expose.openai,
             }),
             suspended: agent.suspended,
-            gate: gate.clone(),
+            gate,
             gate_settings,
             agent: Arc::new(built),
         })

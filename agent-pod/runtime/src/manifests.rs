@@ -1,6 +1,7 @@
 //! Manifests as files: reading a folder of what `kubectl apply` takes.
 
 mod config_map;
+mod file;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,22 +9,20 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use agent_pod_config::ConfigMaps;
 use astromesh_crds::manifest;
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use config_map::FoundConfigMaps;
+pub(crate) use file::FILE_BYTES_MAX;
 pub use problem::ManifestProblem;
-
-/// The largest manifest file.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The most files of a folder.
 const FILES_MAX: usize = 1_000;
 
 /// What the files hold, and what is wrong with them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Manifests {
     /// Valid agents, with their files.
     pub agents: Vec<(String, Agent)>,
@@ -32,71 +31,110 @@ pub struct Manifests {
     /// Values of `Secret` manifests, by name and key. Never printed.
     pub secrets: BTreeMap<(String, String), String>,
     /// What `ConfigMap` manifests hold.
-    pub config_maps: ConfigMaps,
+    pub config_maps: FoundConfigMaps,
     /// The agents that the files declare, valid or not, with their files.
     pub declared: BTreeMap<String, String>,
     /// Files that could not be read as YAML: what they declare is unknown.
     pub unreadable: BTreeSet<String>,
+    /// Those of them that may be readable at the next try, though nothing has changed.
+    pub passing: BTreeSet<String>,
     /// Files that hold nothing.
     pub empty: BTreeSet<String>,
     /// Everything that is wrong, with its file.
     pub problems: Vec<ManifestProblem>,
 }
 
-/// The manifest files of `path`: itself, or the `*.yaml`, `*.yml` and `*.json` of the folder, by name.
+/// The manifest files of a folder, by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Those that are read.
+    pub files: Vec<PathBuf>,
+    /// The first that is beyond the bound, and how many are.
+    pub left_out: Option<(PathBuf, usize)>,
+}
+
+impl Listing {
+    /// Files that are beyond the bound, as a problem of the folder.
+    #[must_use]
+    pub fn problem(&self, folder: &Path) -> Option<ManifestProblem> {
+        let (first, count) = self.left_out.as_ref()?;
+        let message = format!(
+            "holds {} manifest files, and at most {FILES_MAX} are read: {} and what comes after it by name is left out; \
+             put several objects into one file, or take files away",
+            count + self.files.len(),
+            first.display()
+        );
+        Some(ManifestProblem::of_file(&folder.display().to_string(), message))
+    }
+}
+
+/// The manifest files of `path`: itself, or the `*.yaml`, `*.yml` and `*.json` of the folder. Of more than 1,000 those that
+/// are `known` come first, then those whose names do: one file too many takes nothing away.
 ///
 /// # Errors
-/// When the folder cannot be listed or holds more than 1,000 such files.
-pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// When the folder cannot be listed.
+pub fn list(path: &Path, known: impl Fn(&Path) -> bool) -> io::Result<Listing> {
     if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
+        return Ok(Listing { files: vec![path.to_owned()], left_out: None });
     }
-    let mut found = Vec::new();
+    // Unknown ones are greater: the last of the set is the first to go.
+    let mut found: BTreeSet<(bool, PathBuf)> = BTreeSet::new();
+    let (mut first_out, mut out): (Option<PathBuf>, usize) = (None, 0);
     for entry in fs::read_dir(path)? {
-        let file = entry?.path();
-        let manifest = matches!(file.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"));
-        if manifest && file.is_file() {
-            found.push(file);
+        let entry = entry?;
+        let file = entry.path();
+        if !is_manifest(&file) {
+            continue;
         }
-        if found.len() > FILES_MAX {
-            return Err(io::Error::other(format!("more than {FILES_MAX} manifests in one folder")));
+        let unknown = !known(&file);
+        if unknown && entry.file_type()?.is_dir() {
+            continue;
+        }
+        found.insert((unknown, file));
+        if found.len() > FILES_MAX
+            && let Some((_, beyond)) = found.pop_last()
+        {
+            out += 1;
+            first_out = Some(match first_out {
+                Some(first) => first.min(beyond),
+                None => beyond,
+            });
         }
     }
-    found.sort();
-    Ok(found)
+    let mut files: Vec<PathBuf> = found.into_iter().map(|(_, file)| file).collect();
+    files.sort();
+    Ok(Listing { files, left_out: first_out.map(|first| (first, out)) })
+}
+
+/// Whether a file is meant to be read. Emacs keeps a dangling link `.#name` beside a file that it edits.
+fn is_manifest(file: &Path) -> bool {
+    let draft = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".#"));
+    let named = matches!(file.extension().and_then(|extension| extension.to_str()), Some("yaml" | "yml" | "json"));
+    named && !draft
 }
 
 /// Reads and checks every file. Whatever is valid is returned; whatever is not is reported.
 #[must_use]
 pub fn read(files: &[PathBuf]) -> Manifests {
-    let mut manifests = Manifests::default();
-    for file in files {
-        let name = file.display().to_string();
-        match read_file(file) {
-            Ok(objects) => {
-                if objects.iter().all(Value::is_null) {
-                    manifests.empty.insert(name.clone());
-                }
-                objects.into_iter().for_each(|object| manifests.add(&name, object));
-            }
-            Err(message) => {
-                manifests.unreadable.insert(name.clone());
-                manifests.problems.push(ManifestProblem::of_file(&name, message));
-            }
-        }
-    }
-    manifests
+    Manifests::merged(files.iter().map(|file| read_file(file)).collect::<Vec<_>>().iter())
 }
 
-fn read_file(file: &Path) -> Result<Vec<Value>, String> {
-    let size = fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(format!("is {size} bytes long; a manifest has at most {FILE_BYTES_MAX}"));
+/// Reads and checks one file.
+#[must_use]
+pub fn read_file(file: &Path) -> Manifests {
+    let mut manifests = Manifests::default();
+    let name = file.display().to_string();
+    match file::objects(file) {
+        Ok(objects) => {
+            let objects: Vec<Value> = objects.into_iter().flat_map(flatten_list).collect();
+            if objects.iter().all(Value::is_null) {
+                manifests.empty.insert(name.clone());
+            }
+            objects.into_iter().for_each(|object| manifests.add(&name, object));
+        }
+        Err(file::Unread { message, passing }) => return Manifests::unread(&name, message, passing),
     }
-    let text = fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
-    let objects: Vec<Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| format!("is not valid YAML: {error}"))?;
-    Ok(objects.into_iter().flat_map(flatten_list).collect())
+    manifests
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` writes them; else the object itself.
@@ -117,7 +155,57 @@ struct At<'a> {
     name: &'a str,
 }
 
+/// What an object is known by: its kind, its namespace and its name. A Secret has a name for each key.
+pub(crate) type Id = (&'static str, String, String);
+
 impl Manifests {
+    /// A file that could not be read; `passing`: that may be readable at the next try.
+    pub(crate) fn unread(file: &str, message: String, passing: bool) -> Self {
+        Self {
+            unreadable: BTreeSet::from([file.to_owned()]),
+            passing: passing.then(|| file.to_owned()).into_iter().collect(),
+            problems: vec![ManifestProblem::of_file(file, message)],
+            ..Self::default()
+        }
+    }
+
+    /// What several files hold together.
+    pub(crate) fn merged<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all = Self::default();
+        for part in parts {
+            let Self { agents, providers, secrets, config_maps, declared, unreadable, passing, empty, problems } =
+                part.clone();
+            all.agents.extend(agents);
+            all.providers.extend(providers);
+            all.secrets.extend(secrets);
+            all.declared.extend(declared);
+            all.unreadable.extend(unreadable);
+            all.passing.extend(passing);
+            all.empty.extend(empty);
+            all.problems.extend(problems);
+            for (id, texts) in config_maps.maps {
+                let file = config_maps.files.get(&id).cloned().unwrap_or_default();
+                all.put_config_map(&file, id, texts);
+            }
+        }
+        all
+    }
+
+    /// Everything that stands here, valid or not.
+    pub(crate) fn ids(&self) -> BTreeSet<Id> {
+        let place = |meta: &kube::core::ObjectMeta| {
+            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+        };
+        let agents = self.declared.keys().map(|name| ("Agent", String::new(), name.clone()));
+        let providers = self.providers.iter().map(|(_, provider)| {
+            let (namespace, name) = place(&provider.metadata);
+            ("Provider", namespace, name)
+        });
+        let secrets = self.secrets.keys().map(|(name, key)| ("Secret", name.clone(), key.clone()));
+        let maps = self.config_maps.maps.keys().map(|(namespace, name)| ("ConfigMap", namespace.clone(), name.clone()));
+        agents.chain(providers).chain(secrets).chain(maps).collect()
+    }
+
     fn report(&mut self, at: At<'_>, path: &str, message: impl Into<String>) {
         self.problems.push(ManifestProblem {
             file: at.file.to_owned(),

@@ -61,6 +61,7 @@ pub struct Metrics {
     in_flight: Gauge<u64, AtomicU64>,
     queued: Gauge<u64, AtomicU64>,
     memory: Memory,
+    left_undone: Counter,
 }
 
 impl Default for Metrics {
@@ -84,6 +85,7 @@ impl Default for Metrics {
             in_flight: Gauge::default(),
             queued: Gauge::default(),
             memory: Memory::default(),
+            left_undone: Counter::default(),
         };
         metrics.register();
         metrics
@@ -105,6 +107,8 @@ impl Metrics {
         own.register_with_unit("agent_run_overhead", help, Unit::Seconds, self.overhead.clone());
         own.register("agent_runs_in_flight", "Runs under way", self.in_flight.clone());
         own.register("agent_runs_queued", "Runs that wait for a place", self.queued.clone());
+        let help = "Runs that left undone what they had left to remember, because too much was under way";
+        own.register("memory_afterwork_dropped", help, self.left_undone.clone());
         own.register("gen_ai_client_tokens", "Tokens that models were sent and made", self.tokens.clone());
         own.register("gen_ai_client_cost_usd", "Cost of model calls by the prices of the Providers", self.cost.clone());
         own.register("provider_attempts", "Tries of models, by outcome", self.attempts.clone());
@@ -141,6 +145,7 @@ impl Metrics {
         self.in_flight.set(agents.in_flight());
         self.queued.set(agents.queued());
         self.memory.measure(BytePool::of_process().report());
+        self.left_undone.inner().store(agents.left_undone(), std::sync::atomic::Ordering::Relaxed);
         self.budgets.measure(agents.snapshot().iter().flat_map(|snapshot| snapshot.entries.values()));
         // Models that nobody uses any more are forgotten.
         self.circuit.clear();

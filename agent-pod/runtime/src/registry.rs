@@ -18,9 +18,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
-use crate::afterwork;
+use crate::afterwork::{self, Afterwork};
 use crate::desks::Desks;
 use crate::discovery::Endpoint;
 use crate::idempotency::{Door, Idempotency, Scope};
@@ -46,7 +45,7 @@ impl Entry {
         request: TurnRequest,
         options: RunOptions,
         deadline: Instant,
-        (desks, afterwork): (&Desks, &TaskTracker),
+        (desks, afterwork): (&Desks, &Afterwork),
     ) -> Result<Run, RunError> {
         let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
         let place = self.gate.enter(lane, deadline).await?;
@@ -104,7 +103,7 @@ pub struct Registry {
     draining: AtomicBool,
     idempotency: Idempotency,
     desks: Desks,
-    afterwork: TaskTracker,
+    afterwork: Afterwork,
 }
 
 impl Registry {
@@ -117,7 +116,7 @@ impl Registry {
             draining: AtomicBool::new(false),
             idempotency: Idempotency::default(),
             desks: Desks::default(),
-            afterwork: TaskTracker::new(),
+            afterwork: Afterwork::new(),
         }
     }
 
@@ -146,6 +145,17 @@ impl Registry {
     #[must_use]
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until what runs had left to remember is written, for a few seconds at most.
+    pub async fn settle(&self) {
+        self.afterwork.settle().await;
+    }
+
+    /// How often a run's rest was left undone, because too much was under way.
+    #[must_use]
+    pub fn left_undone(&self) -> u64 {
+        self.afterwork.left_undone()
     }
 
     /// Runs under way.

@@ -16,6 +16,7 @@ use agent_pod_infra::environment::SystemEnvironment;
 use agent_pod_infra::memory::in_process::InProcessStore;
 use agent_pod_infra::secret::{Presence, SecretId, SecretStore};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::build::{Builder, Ports};
@@ -39,18 +40,8 @@ pub struct Runtime {
     metrics: Arc<Metrics>,
     secrets: SecretStore,
     loader: Mutex<Loader>,
-    /// What the state says of the last load; apart, so that nobody who asks waits for one that is going on.
-    told: Mutex<Told>,
-}
-
-/// What the state says of the last load.
-#[derive(Default)]
-struct Told {
-    /// The Secret keys that the document names.
-    named: BTreeSet<SecretId>,
-    rejected: Option<Rejected>,
-    /// Hash and operator of the trust in use.
-    trust: Option<(String, String)>,
+    /// Beside the loader, so that whoever asks for the state waits for no load.
+    shown: ArcSwap<Shown>,
 }
 
 /// What only a reload touches.
@@ -58,6 +49,16 @@ struct Loader {
     builder: Builder,
     /// The document that serves.
     served: Document,
+}
+
+/// What the last loads have come to.
+#[derive(Clone, Default)]
+struct Shown {
+    /// The Secret keys of the document that serves.
+    secrets: Arc<BTreeSet<SecretKey>>,
+    rejected: Option<Rejected>,
+    /// Hash and operator of the trust in use.
+    trust: Option<(String, String)>,
 }
 
 impl Runtime {
@@ -105,15 +106,18 @@ impl Runtime {
             agents: Arc::downgrade(&(Arc::clone(&registry) as Arc<dyn AgentService>)),
         };
         let loader = Loader { builder: Builder::new(mode, ports), served: Document::empty() };
-        Self { registry, metrics, secrets, loader: Mutex::new(loader), told: Mutex::default() }
+        Self { registry, metrics, secrets, loader: Mutex::new(loader), shown: ArcSwap::default() }
     }
 
     fn loader(&self) -> MutexGuard<'_, Loader> {
         self.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes what is shown. Whoever does holds the loader, so that no change is lost.
+    fn show(&self, _loader: &Loader, change: impl FnOnce(&mut Shown)) {
+        let mut shown = Shown::clone(&self.shown.load());
+        change(&mut shown);
+        self.shown.store(Arc::new(shown));
     }
 
     /// What the process itself is doing, for its metrics.
@@ -141,8 +145,9 @@ impl Runtime {
                     // The operator's bytes are the revision, whatever this build would write.
                     snapshot.revision.clone_from(&revision);
                     self.registry.swap(snapshot);
-                    self.serve(&mut loader, document);
-                    self.told().rejected = None;
+                    loader.served = document;
+                    self.serves(&loader);
+                    self.show(&loader, |shown| shown.rejected = None);
                     tracing::info!(%revision, "document loaded");
                     self.metrics.reloaded(true);
                     return true;
@@ -151,8 +156,14 @@ impl Runtime {
             }
             Err(message) => vec![RejectedProblem { file: None, path: String::new(), message }],
         };
-        self.refuse(revision, problems);
+        self.refuse(&loader, revision, problems);
         false
+    }
+
+    /// Shows what the document that serves now needs.
+    fn serves(&self, loader: &Loader) {
+        let secrets = Arc::new(loader.served.secrets().into_iter().collect());
+        self.show(loader, |shown| shown.secrets = secrets);
     }
 
     /// The Secret keys that `document` names for the first time and that this pod does not have.
@@ -217,24 +228,19 @@ impl Runtime {
             self.registry.swap(snapshot);
             self.metrics.reloaded(true);
         }
-        self.serve(&mut loader, document);
+        loader.served = document;
+        self.serves(&loader);
         if problems.is_empty() {
-            self.told().rejected = None;
+            self.show(&loader, |shown| shown.rejected = None);
         } else {
             problems.sort();
-            self.refuse(wanted, problems);
+            self.refuse(&loader, wanted, problems);
         }
     }
 
-    fn serve(&self, loader: &mut Loader, document: Document) {
-        let id = |key: SecretKey| SecretId { name: key.name, key: key.key };
-        self.told().named = document.secrets().into_iter().map(id).collect();
-        loader.served = document;
-    }
-
-    fn refuse(&self, revision: String, problems: Vec<RejectedProblem>) {
+    fn refuse(&self, loader: &Loader, revision: String, problems: Vec<RejectedProblem>) {
         let rejected = Rejected { revision, problems };
-        if self.told().rejected.as_ref() == Some(&rejected) {
+        if self.shown.load().rejected.as_ref() == Some(&rejected) {
             return;
         }
         for problem in &rejected.problems {
@@ -242,7 +248,7 @@ impl Runtime {
             tracing::warn!(revision = %rejected.revision, file, path, cause = %problem.message, "refused; the last good one goes on serving");
         }
         self.metrics.reloaded(false);
-        self.told().rejected = Some(rejected);
+        self.show(loader, |shown| shown.rejected = Some(rejected));
     }
 
     /// Trusts these keys from now on.
@@ -251,15 +257,15 @@ impl Runtime {
     /// When the text is not a trust or its keys cannot be used; the keys in use stay.
     pub fn trust(&self, bytes: &[u8]) -> Result<(), String> {
         let hash = revision_of(bytes);
-        let _one_at_a_time = self.loader();
-        if self.told().trust.as_ref().is_some_and(|(known, _)| *known == hash) {
+        let loader = self.loader();
+        if self.shown.load().trust.as_ref().is_some_and(|(known, _)| *known == hash) {
             return Ok(());
         }
         let trust = Trust::from_bytes(bytes)?;
         let jwks = trust.jwks.to_string();
         let verifier = JwksVerifier::new(&trust.issuer, &trust.audience, &jwks).map_err(|error| error.to_string())?;
         self.registry.trust(Box::new(verifier));
-        self.told().trust = Some((hash, trust.operator));
+        self.show(&loader, |shown| shown.trust = Some((hash, trust.operator)));
         tracing::info!("keys for callers' tokens loaded");
         Ok(())
     }
@@ -272,16 +278,24 @@ impl Runtime {
             .map_or((Duration::ZERO, Duration::ZERO), |snapshot| (snapshot.endpoint_delay, snapshot.drain_timeout))
     }
 
-    /// The state as the operator reads it.
+    /// The revision that serves, and the one that was refused.
+    #[must_use]
+    pub fn revisions(&self) -> (Option<String>, Option<String>) {
+        let serving = self.registry.snapshot().map(|snapshot| snapshot.revision.clone());
+        (serving, self.shown.load().rejected.as_ref().map(|rejected| rejected.revision.clone()))
+    }
+
+    /// The state as the operator reads it. Waits for no load.
     #[must_use]
     pub fn pod_state(&self) -> PodState {
         let snapshot = self.registry.snapshot();
-        let told = self.told();
+        let shown = self.shown.load();
+        let named = &shown.secrets;
         PodState {
             revision: snapshot.as_ref().map(|snapshot| snapshot.revision.clone()),
             loaded_at: snapshot.as_ref().map(|snapshot| snapshot.loaded_at.clone()),
-            trust: told.trust.as_ref().map(|(hash, _)| hash.clone()),
-            rejected: told.rejected.clone(),
+            trust: shown.trust.as_ref().map(|(hash, _)| hash.clone()),
+            rejected: shown.rejected.clone(),
             agents: snapshot.iter().flat_map(|s| s.entries.values()).map(agent_state).collect(),
             providers: snapshot.iter().flat_map(|s| &s.models).map(provider_state).collect(),
             endpoints: snapshot.iter().flat_map(|s| &s.endpoints).map(endpoint_state).collect(),
@@ -289,7 +303,7 @@ impl Runtime {
                 .secrets
                 .states()
                 .into_iter()
-                .filter(|state| told.named.contains(&state.id))
+                .filter(|state| named.iter().any(|key| key.name == state.id.name && key.key == state.id.key))
                 .map(|state| SecretState {
                     secret: state.id.name,
                     key: state.id.key,
@@ -398,7 +412,7 @@ impl AdminService for Runtime {
         let token = token.ok_or_else(|| RunError::new(ErrorCode::Unauthenticated, "the operator's token is needed"))?;
         let caller = self.registry.verifier().verify(token)?;
         let subject = format!("system:serviceaccount:{}:{}", caller.namespace, caller.service_account);
-        let operator = self.told().trust.as_ref().map(|(_, operator)| operator.clone());
+        let operator = self.shown.load().trust.as_ref().map(|(_, operator)| operator.clone());
         if operator.as_deref() == Some(subject.as_str()) {
             return Ok(());
         }

@@ -30,10 +30,11 @@ pub fn validate(paths: &[PathBuf]) -> Report {
     let mut of_path = Vec::new();
     let mut problems = Vec::new();
     for path in paths {
-        match manifests::files(path) {
+        match manifests::list(path, |_| false) {
             Ok(found) => {
-                of_path.push((path.display().to_string(), found.clone()));
-                files.extend(found);
+                problems.extend(found.problem(path));
+                of_path.push((path.display().to_string(), found.files.clone()));
+                files.extend(found.files);
             }
             Err(error) => {
                 let message = format!("cannot be read: {error}");

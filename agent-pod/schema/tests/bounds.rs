@@ -1,6 +1,6 @@
 //! What schemas may cost, through the public interface: each bomb is refused, and what people write is not.
 
-use agent_pod_schema::{CHECK_WORK_MAX, Schema, SchemaError, VISITS_MAX, inspect, validate};
+use agent_pod_schema::{CHECK_WORK_MAX, Schema, SchemaError, inspect, validate};
 use rstest::rstest;
 use serde_json::{Map, Value, json};
 
@@ -160,5 +160,4 @@ fn a_schema_within_the_bounds_is_compiled_and_dropped_on_a_small_stack() {
     let checked =
         std::thread::Builder::new().stack_size(2 << 20).spawn(move || Schema::compile(&chain).unwrap().check(&value));
     assert_eq!(checked.unwrap().join().unwrap(), Ok(()));
-    assert!(VISITS_MAX > 0);
 }

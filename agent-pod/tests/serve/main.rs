@@ -9,6 +9,8 @@ mod callers;
 #[cfg(test)]
 mod connections;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod hosts;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Folder, Pod};
 use crate::model_server::ModelServer;
+use crate::stores::Redis;
 
 /// `support` with a memory in a file, and `other` with the same.
 fn agents(model: &ModelServer) -> Folder {
@@ -190,4 +191,87 @@ async fn a_server_that_is_down_costs_the_memory_and_not_the_answer() {
         let url = format!("{}/v1/memory/{agent}/history/s", pod.api);
         assert_eq!(pod.http.delete(url).send().await.unwrap().status(), 503);
     }
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_under_the_pod_is_told_of_and_made_again() {
+    let (model, data) = (ModelServer::start().await, tempfile::tempdir().unwrap());
+    let folder = agents(&model);
+    let pod = start(&folder, &data).await;
+    ask(&pod, "support", "one").await;
+    for file in std::fs::read_dir(data.path()).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let body = json!({"query": "two", "sessionId": "s"});
+    let answer: Value = pod.ask("support", &body).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["degraded"], json!(["memory"]), "{answer}");
+    ask(&pod, "support", "three").await;
+    drop(pod);
+    let pod = start(&folder, &data).await;
+    assert_eq!(history(&pod, "support").await, ["three", "fine"], "it is in the file that has the name");
+}
+
+#[tokio::test]
+async fn a_session_that_is_cleared_while_a_turn_runs_stays_cleared() {
+    let (model, data) = (ModelServer::gated().await, tempfile::tempdir().unwrap());
+    let folder = Folder::new();
+    folder.provider(&model.url, "");
+    folder.agent("kept", "fine", "  memory: {conversational: {backend: sqlite}, episodic: {backend: sqlite}}\n");
+    folder.agent("held", "fine", "  memory: {conversational: {backend: in_memory}}\n");
+    let pod = start(&folder, &data).await;
+    for agent in ["kept", "held"] {
+        let url = format!("{}/v1/memory/{agent}/history/s", pod.api);
+        model.open_gate();
+        ask(&pod, agent, "one").await;
+        let before = model.asked().len();
+        let running = pod.ask(agent, &json!({"query": "two", "sessionId": "s"})).send();
+        let clearing = async {
+            let asked = async {
+                while model.asked().len() == before {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(crate::harness::DEADLINE, asked).await.unwrap();
+            assert_eq!(pod.http.delete(&url).send().await.unwrap().status(), 200);
+            model.open_gate();
+        };
+        let (answer, ()) = tokio::join!(running, clearing);
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        assert_eq!((&answer["answer"], &answer["degraded"]), (&json!("fine"), &json!([])), "{answer}");
+        assert_eq!(pod.http.get(&url).send().await.unwrap().status(), 404, "{agent}");
+        assert_eq!(pod.http.delete(&url).send().await.unwrap().status(), 404, "{agent}: nothing is left of it");
+    }
+}
+
+#[tokio::test]
+async fn runs_of_one_session_do_not_wait_one_after_the_other_for_a_server_that_stands_still() {
+    let Some(redis) = Redis::start().await else { return };
+    let (model, folder) = (ModelServer::start().await, Folder::new());
+    folder.provider(&model.url, "");
+    let connection = "connection: {secretKeyRef: {name: store, key: url}}";
+    folder.agent("support", "fine", &format!("  memory: {{conversational: {{backend: redis, {connection}}}}}\n"));
+    let pod = Pod::on_folder(&folder, &[("ASTROMESH_SECRET_STORE_URL", redis.url.as_str())]).await;
+    ask(&pod, "support", "one").await;
+    redis.signal("STOP").await;
+    let begun = tokio::time::Instant::now();
+    let runs = (0..8).map(|number| pod.ask("support", &json!({"query": number.to_string(), "sessionId": "s"})).send());
+    for answer in futures::future::join_all(runs).await {
+        let answer: Value = answer.unwrap().json().await.unwrap();
+        assert_eq!((&answer["answer"], &answer["degraded"]), (&json!("fine"), &json!(["memory"])), "{answer}");
+    }
+    // One waits for a second, and no other one after it: before, they took more than twenty.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(6), "eight runs took {:?}", begun.elapsed());
+    redis.signal("CONT").await;
+    let back = async {
+        loop {
+            let run = pod.ask("support", &json!({"query": "back", "sessionId": "s"})).send();
+            let answer: Value = run.await.unwrap().json().await.unwrap();
+            if answer["degraded"] == json!([]) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    // A lock that nobody holds would block the session for 15 s.
+    tokio::time::timeout(std::time::Duration::from_secs(12), back).await.expect("the session is free again");
 }

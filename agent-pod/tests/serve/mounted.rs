@@ -189,3 +189,21 @@ async fn without_a_document_the_pod_is_alive_and_not_ready() {
     pod.await_state("the empty document", |state| state["revision"].is_string()).await;
     assert!(pod.ready().await);
 }
+
+#[tokio::test]
+async fn a_document_that_is_refused_has_set_no_circuit_breaker() {
+    let Setup { config, pod, _mounts, .. } = setup("none").await;
+    // Nobody listens there.
+    let served = document("http://127.0.0.1:1/v1", "one", "none");
+    config.swap(&[("document.json", &served), ("trust.json", &trust())]);
+    pod.await_state("the document", |state| state["revision"] == revision_of(&served)).await;
+    let mut refused: serde_json::Value =
+        serde_json::from_slice(&document("http://127.0.0.1:1/v1", "{{ oops", "none")).unwrap();
+    *refused.pointer_mut("/providers/shop~1echo/circuitBreaker/failureThreshold").unwrap() = json!(1);
+    let refused = serde_json::to_vec(&refused).unwrap();
+    config.swap(&[("document.json", &refused), ("trust.json", &trust())]);
+    let state = pod.await_state("the refusal", |state| state["rejected"]["revision"] == revision_of(&refused)).await;
+    assert_eq!(state["rejected"]["problems"][0]["path"], "agents.support.prompts.system");
+    assert_eq!(pod.ask("support", &json!({"query": "hi"})).send().await.unwrap().status(), 502);
+    assert_eq!(pod.state().await["providers"][0]["circuit"], "closed", "one failure is not enough for what serves");
+}

@@ -234,3 +234,29 @@ async fn a_suspended_agent_answers_nothing() {
     assert_eq!(body["error"]["code"], "suspended");
     assert!(model.asked().is_empty());
 }
+
+#[tokio::test]
+async fn an_edit_that_is_refused_leaves_the_limits_of_tools_as_they_were() {
+    let (model, folder) = (ModelServer::start().await, Folder::new());
+    folder.provider(&model.url, "");
+    let tool = |calls: u32| {
+        format!(
+            "  tools: [{{name: calculator, type: internal, rateLimit: {{windowSeconds: 3600, maxCalls: {calls}}}}}]\n"
+        )
+    };
+    folder.agent("support", "one", &tool(1));
+    let pod = Pod::on_folder(&folder, &[]).await;
+    let call = async || {
+        let body =
+            json!({"agent": "support", "tool": "calculator", "arguments": {"expression": "1+1"}, "sessionId": "s"});
+        let answer = pod.http.post(format!("{}/v1/tools/execute", pod.api)).json(&body).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    assert_eq!((call().await, call().await), (200, 429));
+    folder.agent("support", "{% broken", &tool(2));
+    pod.await_state("the refusal", |state| state["rejected"].is_object()).await;
+    assert_eq!(call().await, 429, "what serves goes on");
+    folder.agent("support", "one", &tool(1));
+    pod.await_state("no refusal", |state| state["rejected"].is_null()).await;
+    assert_eq!(call().await, 429, "and it was never away");
+}

@@ -46,6 +46,12 @@ impl Redis {
         Some(Self { url: format!("redis://127.0.0.1:{port}"), child, _folder: folder })
     }
 
+    /// Sends it a signal, by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
     pub(crate) async fn stop(&mut self) {
         self.child.kill().await.unwrap();
     }

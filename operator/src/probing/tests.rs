@@ -119,6 +119,9 @@ async fn a_port_without_a_server_is_refused() {
 #[case("http://169.254.169.254/v1/models")]
 #[case("http://[fe80::1]/v1/models")]
 #[case("http://2852039166/v1/models")]
+#[case("http://[64:ff9b::a9fe:a9fe]/v1/models")]
+#[case("http://192.0.0.192/v1/models")]
+#[case("http://[fd00:ec2::23]/v1/models")]
 #[tokio::test]
 async fn some_addresses_are_never_called(#[case] url: &str) {
     drop(rustls::crypto::ring::default_provider().install_default());

@@ -72,11 +72,11 @@ pub struct RunRequest {
     #[schema(min_length = 1, example = "Where is order 7?")]
     pub query: String,
     /// The session to go on with; absent: a fresh one.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub session_id: Option<String>,
     /// The same under the name that the original system used; `sessionId` wins.
     #[serde(rename = "session_id")]
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub session_id_original: Option<String>,
     /// Variables for the prompt, at its top level.
     pub context: Option<Map<String, Value>>,
@@ -272,11 +272,11 @@ pub struct ToolRequest {
     /// Its arguments; absent: none.
     pub arguments: Option<Map<String, Value>>,
     /// The session, whose rate limits hold; absent: a fresh one.
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub session_id: Option<String>,
     /// The same under the name that the original system used; `sessionId` wins.
     #[serde(rename = "session_id")]
-    #[schema(min_length = 1, max_length = 256)]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub session_id_original: Option<String>,
 }
 

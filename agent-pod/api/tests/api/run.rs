@@ -85,6 +85,8 @@ async fn what_is_not_json_is_400(#[case] body: &'static str) {
 #[case::empty_query(r#"{"query": " "}"#, &["query"])]
 #[case::number(r#"{"query": 7}"#, &["query"])]
 #[case::empty_session(r#"{"query": "q", "sessionId": ""}"#, &["sessionId"])]
+#[case::nul_in_session(r#"{"query": "q", "sessionId": "a\u0000b"}"#, &["sessionId"])]
+#[case::line_end_in_session(r#"{"query": "q", "session_id": "a\nb"}"#, &["session_id"])]
 #[case::session_number(r#"{"query": "q", "session_id": 1}"#, &["session_id"])]
 #[case::images(r#"{"query": "q", "images": ["https://a.example/x.png", 1, "a", ""]}"#,
     &["images[1]", "images[2]", "images[3]"])]

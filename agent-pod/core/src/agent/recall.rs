@@ -86,18 +86,23 @@ impl<'a> Recall<'a> {
     pub(super) async fn remember(self, turn: &Turn<'_>, question: Message, end: &PatternEnd) -> Unwritten {
         let Some((memory, key)) = self.memory else { return Unwritten::default() };
         let episode = episodes::of_answer(turn, end);
+        let epoch = self.said.epoch();
         let sayings = memory.semantic.as_ref().and_then(|_| Sayings::of(turn, &key, &question, end));
+        let sayings = sayings.map(|sayings| sayings.within(epoch.clone()));
         let (fold, ()) = join(
             self.said.remember(turn, &key, question, end),
             episodes::write(memory.episodic.as_ref(), &key, episode, turn.ledger),
         )
         .await;
+        if epoch.is_some_and(|epoch| epoch.is_over()) {
+            episodes::forget(memory.episodic.as_ref(), &key, turn.ledger).await;
+            return Unwritten::default();
+        }
         Unwritten { fold: fold.then_some(key), sayings, failed: None }
     }
 }
 
 /// What the agent remembers of the run's session. Who brings the whole conversation keeps it.
-/// Who brings the whole conversation keeps it.
 fn remembered<'a>(turn: &Turn<'a>) -> Option<(&'a AgentMemory, SessionKey)> {
     let memory = turn.agent.memory.as_ref().filter(|_| turn.request.is_on_its_own())?;
     Some((memory, key(turn.agent, &turn.identity.session_id)))

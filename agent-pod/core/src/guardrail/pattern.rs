@@ -106,7 +106,7 @@ fn build(patterns: &[Hir]) -> Result<Regex, BuildError> {
 /// The first of them that is too large by itself, else the last: it was too much.
 fn at_fault(patterns: &[Hir], error: &BuildError) -> PatternError {
     let alone = patterns.iter().position(|pattern| build(std::slice::from_ref(pattern)).is_err());
-    PatternError { index: alone.unwrap_or(patterns.len().saturating_sub(1)), message: reason(error) }
+    PatternError { index: alone.unwrap_or_else(|| patterns.len().saturating_sub(1)), message: reason(error) }
 }
 
 fn without_looks(hir: Hir) -> Hir {

@@ -100,6 +100,7 @@ impl AgentHistory {
     pub async fn page(&self, session: &str, limit: usize, cursor: Option<&str>) -> Result<HistoryPage, RunError> {
         let end = cursor.map(Position::parse).transpose()?;
         let limit = limit.clamp(1, PAGE_MAX);
+        known_to_doors(session)?;
         let store = self.stores.conversations.as_ref().ok_or_else(|| self.no_memory())?;
         // Turns have a message each at least: these hold one more than asked for, which tells whether there are more.
         let before = end.map(|end| if end.index > 0 { end.turn.saturating_add(1) } else { end.turn });
@@ -121,6 +122,7 @@ impl AgentHistory {
         if conversations.is_none() && episodes.is_none() && semantic.is_none() {
             return Err(self.no_memory());
         }
+        known_to_doors(session)?;
         let key = self.session(session);
         let said = async { if let Some(store) = conversations { store.delete(&key).await } else { Ok(None) } };
         let done = async { if let Some(store) = episodes { store.delete(&key).await } else { Ok(0) } };
@@ -216,6 +218,11 @@ fn unavailable(cause: &StoreError) -> RunError {
     tracing::warn!(%cause, "memory could not be asked");
     RunError::new(ErrorCode::MemoryUnavailable, "the agent's memory cannot be reached now; try again soon")
         .retry_after(RETRY_AFTER)
+}
+
+/// No door lets a session with a NUL begin, and not every store can be asked for one.
+fn known_to_doors(session: &str) -> Result<(), RunError> {
+    if session.contains('\0') { Err(not_found(&session.replace('\0', "?"))) } else { Ok(()) }
 }
 
 fn not_found(session: &str) -> RunError {

@@ -18,6 +18,10 @@ const BRACKETS_MAX: usize = 24;
 /// Blocks in blocks (`for`, `if`, …), with the `elif`s of each.
 const BLOCKS_MAX: usize = 60;
 
+/// Characters of a line, and lines: the engine counts both in 16 bits, without a bound.
+const COLUMNS_MAX: usize = 65_000;
+const LINES_MAX: usize = 65_000;
+
 /// Words that are no operand, so that a bracket behind them begins a list.
 const OPERATORS: [&str; 7] = ["if", "else", "and", "or", "not", "in", "is"];
 
@@ -25,7 +29,17 @@ const OPERATORS: [&str; 7] = ["if", "else", "and", "or", "not", "in", "is"];
 ///
 /// # Errors
 /// [`PromptError::Syntax`] with the line. What is no token at all is for the engine to complain of.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine's tokens: all others are operators or operands")]
 pub(crate) fn check(source: &str, is_expression: bool) -> Result<(), PromptError> {
+    let too_long = |(_, line): &(usize, &str)| line.chars().nth(COLUMNS_MAX).is_some();
+    if let Some((index, _)) = source.lines().enumerate().find(too_long) {
+        let reason = format!("the line has more than {COLUMNS_MAX} characters; break it into several");
+        return Err(PromptError::Syntax { line: index + 1, reason });
+    }
+    if source.lines().nth(LINES_MAX).is_some() {
+        let reason = format!("there are more than {LINES_MAX} lines; leave some out");
+        return Err(PromptError::Syntax { line: LINES_MAX, reason });
+    }
     let mut expression = Expression::default();
     let mut blocks = Blocks::default();
     let mut before: Option<Before> = None;
@@ -64,6 +78,7 @@ enum Before {
     Operand,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine's tokens: few of them are operands")]
 fn is_operand(token: &Token<'_>) -> bool {
     match token {
         Token::Ident(word) => !OPERATORS.contains(word),
@@ -105,6 +120,7 @@ impl Default for Expression {
 }
 
 impl Expression {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the engine's tokens: all others are operators")]
     fn next(&mut self, token: &Token<'_>, after_operand: bool) -> Result<(), String> {
         match token {
             Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::embedding::{Embedder, Embedding};
+use crate::embedding::{Embedder, Embedding, Pace};
 use crate::memory::semantic::{Found, Meaning, Search, SemanticStore};
 use crate::memory::{SessionKey, StoreError};
 use crate::model::{ModelError, ModelErrorKind};
@@ -105,7 +105,7 @@ impl WordEmbedder {
     #[must_use]
     pub fn embedding(self: &Arc<Self>) -> Embedding {
         let port = Arc::clone(self) as Arc<dyn Embedder>;
-        Embedding { port, model: "words".to_owned(), dimension: self.words.len(), batch_max: 32 }
+        Embedding { port, model: "words".to_owned(), dimension: self.words.len(), batch_max: 32, pace: Pace::default() }
     }
 }
 

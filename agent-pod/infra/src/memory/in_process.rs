@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::forgotten;
 use super::locks::SessionLocks;
 
 /// The most sessions kept; beyond it the one that was not used for the longest time goes.
@@ -87,7 +88,8 @@ impl Default for InProcessStore {
 #[async_trait]
 impl ConversationStore for InProcessStore {
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
-        Ok(SessionLock::new(self.locks.take(key).await))
+        let (held, epoch) = self.locks.take(key).await;
+        Ok(SessionLock::new(held).within(epoch))
     }
 
     async fn read(
@@ -104,9 +106,14 @@ impl ConversationStore for InProcessStore {
         key: &SessionKey,
         turn: StoredTurn,
         settings: ConversationSettings,
-        _lock: &SessionLock,
+        lock: &SessionLock,
     ) -> Result<(), StoreError> {
-        hold(&self.sessions).append(key, turn, settings, (Instant::now(), self.bounds));
+        let mut sessions = hold(&self.sessions);
+        // Under the same mutex as a deletion: one of them is first.
+        if lock.is_forgotten() {
+            return Err(forgotten());
+        }
+        sessions.append(key, turn, settings, (Instant::now(), self.bounds));
         Ok(())
     }
 
@@ -116,6 +123,7 @@ impl ConversationStore for InProcessStore {
 
     async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
         let mut sessions = hold(&self.sessions);
+        self.locks.forget(key);
         sessions.remove_if_expired(key, Instant::now());
         let messages = |session: Session| session.conversation.turns.iter().map(|turn| turn.messages.len()).sum();
         Ok(sessions.remove(key).map(messages).map(|count: usize| u64::try_from(count).unwrap_or(u64::MAX)))

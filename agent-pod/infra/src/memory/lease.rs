@@ -16,6 +16,13 @@ pub(super) const LEASE_TIME: Duration = Duration::from_secs(15);
 /// How often it is renewed: two renewals may be lost.
 const RENEWAL: Duration = Duration::from_secs(5);
 
+/// How often, and how long, a lease is tried to be given back to a store that does not answer. One that the store has
+/// granted without the answer getting through would else block the session for its whole time once the store is back.
+const RETURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
+
+/// Leases that wait for their store to be given back at most; others end by themselves.
+const RETURNING_MAX: usize = 1_000;
+
 /// Between two looks whether another replica has finished, at first and at most.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -43,8 +50,9 @@ pub(super) async fn lease(
     let token = Uuid::new_v4().to_string();
     let (held, dropped) = oneshot::channel::<()>();
     // Before the first attempt: whoever gives up in the middle of it may have the lease already.
-    let keeper = Keeper { leases: Arc::clone(&leases), key: key.clone(), token: token.clone(), local };
-    drop(keepers.spawn(keeper.keep(dropped)));
+    let keeper = Keeper { leases: Arc::clone(&leases), key: key.clone(), token: token.clone() };
+    let many = keepers.len() >= RETURNING_MAX;
+    drop(keepers.spawn(keeper.keep(dropped, local, many)));
     let (mut wait, wait_max) = LOOKS;
     while !leases.take(key, &token).await? {
         sleep(wait).await;
@@ -57,11 +65,10 @@ struct Keeper {
     leases: Arc<dyn Leases>,
     key: SessionKey,
     token: String,
-    local: OwnedMutexGuard<()>,
 }
 
 impl Keeper {
-    async fn keep(self, mut dropped: oneshot::Receiver<()>) {
+    async fn keep(self, mut dropped: oneshot::Receiver<()>, local: OwnedMutexGuard<()>, many: bool) {
         let mut renewals = interval_at(Instant::now() + RENEWAL, RENEWAL);
         renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -77,9 +84,28 @@ impl Keeper {
                 }
             }
         }
-        if let Err(error) = self.leases.release(&self.key, &self.token).await {
+        let released = self.leases.release(&self.key, &self.token).await;
+        // Whoever waits in this process waits for no store.
+        drop(local);
+        if let Err(error) = released
+            && (many || !self.give_back().await)
+        {
             tracing::warn!(cause = %error, "the lock of a session could not be released; it ends by itself");
         }
-        drop(self.local);
+    }
+
+    /// Gives the lease back when the store answers again. Returns whether it could.
+    async fn give_back(&self) -> bool {
+        let (pause, time) = RETURN;
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            sleep(pause).await;
+            if self.leases.release(&self.key, &self.token).await.is_ok() {
+                // What was sent before may be carried out after this, over a connection that is broken on our side only.
+                sleep(pause).await;
+                return self.leases.release(&self.key, &self.token).await.is_ok();
+            }
+        }
+        false
     }
 }

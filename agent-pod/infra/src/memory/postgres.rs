@@ -20,7 +20,7 @@ use uuid::Uuid;
 use self::server::failed;
 use super::lease::{LEASE_TIME, Leases, lease};
 use super::locks::SessionLocks;
-use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
+use super::{SWEEP_INTERVAL, SWEPT_MAX, natural, ttl_millis, turn, whole};
 
 pub use budgets::PostgresBudgets;
 pub use episodes::PostgresEpisodes;
@@ -61,7 +61,7 @@ impl PostgresStore {
         );
         for query in [sessions, locks] {
             if let Err(error) = query.bind(whole(SWEPT_MAX)).execute(pool).await {
-                tracing::warn!(cause = %failed(&error), "expired sessions could not be removed");
+                tracing::warn!(cause = %StoreError::from(failed(&error)), "expired sessions could not be removed");
             }
         }
     }
@@ -70,8 +70,12 @@ impl PostgresStore {
 #[async_trait]
 impl ConversationStore for PostgresStore {
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
-        let local = self.locks.take(key).await;
-        lease((Arc::clone(&self.server) as _, &self.keepers), local, key).await
+        self.server.check()?;
+        let (local, epoch) = self.locks.take(key).await;
+        // It may have gone down while another turn of the session ran.
+        self.server.check()?;
+        let lock = lease((Arc::clone(&self.server) as _, &self.keepers), local, key).await?;
+        Ok(lock.within(epoch))
     }
 
     async fn read(
@@ -80,39 +84,40 @@ impl ConversationStore for PostgresStore {
         before: Option<u64>,
         turns_max: usize,
     ) -> Result<Option<Conversation>, StoreError> {
-        bounded(async {
-            let pool = self.server.pool().await?;
-            // One statement sees one moment.
-            let rows = sqlx::query(
-                "select s.revision, s.summary, t.number, t.body from astromesh_sessions s left join lateral (
+        self.server
+            .bounded(async {
+                let pool = self.server.pool().await?;
+                // One statement sees one moment.
+                let rows = sqlx::query(
+                    "select s.revision, s.summary, t.number, t.body from astromesh_sessions s left join lateral (
                    select number, body from astromesh_turns t
                    where t.agent = s.agent and t.session = s.session and t.number < $3 order by t.number desc limit $4
                  ) t on true
                  where s.agent = $1 and s.session = $2 and (s.expires_at is null or s.expires_at > now())
                  order by t.number",
-            )
-            .bind(&key.agent)
-            .bind(&key.session)
-            .bind(before.map_or(i64::MAX, whole))
-            .bind(whole(turns_max))
-            .fetch_all(&pool)
-            .await
-            .map_err(|error| failed(&error))?;
-            let Some(any) = rows.first() else { return Ok(None) };
-            let mut conversation = Conversation {
-                revision: any.try_get(0).map_err(|error| failed(&error))?,
-                summary: any.try_get(1).map_err(|error| failed(&error))?,
-                first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
-                turns: Vec::new(),
-            };
-            for row in &rows {
-                if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
-                    conversation.turns.push(turn::from_text(body)?);
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .bind(before.map_or(i64::MAX, whole))
+                .bind(whole(turns_max))
+                .fetch_all(&pool)
+                .await
+                .map_err(|error| failed(&error))?;
+                let Some(any) = rows.first() else { return Ok(None) };
+                let mut conversation = Conversation {
+                    revision: any.try_get(0).map_err(|error| failed(&error))?,
+                    summary: any.try_get(1).map_err(|error| failed(&error))?,
+                    first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
+                    turns: Vec::new(),
+                };
+                for row in &rows {
+                    if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
+                        conversation.turns.push(turn::from_text(body)?);
+                    }
                 }
-            }
-            Ok(Some(conversation))
-        })
-        .await
+                Ok(Some(conversation))
+            })
+            .await
     }
 
     async fn append(
@@ -123,20 +128,23 @@ impl ConversationStore for PostgresStore {
         lock: &SessionLock,
     ) -> Result<(), StoreError> {
         let body = turn::to_text(&turn)?;
-        bounded(async {
-            let pool = self.server.pool().await?;
-            let writing = Writing { key, body: &body, messages: turn.messages.len(), settings, fence: lock.fence() };
-            if !writing.run(&pool).await.map_err(|error| failed(&error))? {
-                return Err(StoreError("the lock of the session was lost, another turn may have taken it".into()));
-            }
-            self.sweep(&pool).await;
-            Ok(())
-        })
-        .await
+        self.server
+            .bounded(async {
+                let pool = self.server.pool().await?;
+                let writing =
+                    Writing { key, body: &body, messages: turn.messages.len(), settings, fence: lock.fence() };
+                if !writing.run(&pool).await.map_err(|error| failed(&error))? {
+                    let lost = "the lock of the session was lost, another turn may have taken it";
+                    return Err(StoreError(lost.into()).into());
+                }
+                self.sweep(&pool).await;
+                Ok(())
+            })
+            .await
     }
 
     async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
-        bounded(async {
+        self.server.bounded(async {
             let pool = self.server.pool().await?;
             let folding = async {
                 let mut transaction = pool.begin().await?;
@@ -169,20 +177,33 @@ impl ConversationStore for PostgresStore {
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
-        bounded(async {
+        self.locks.forget(key);
+        self.server.bounded(async {
             let pool = self.server.pool().await?;
-            // The count is of the moment before: a statement does not see its own effects.
-            let gone: Option<(bool, i64)> = sqlx::query_as(
-                "with gone as (delete from astromesh_sessions where agent = $1 and session = $2
-                   returning expires_at is null or expires_at > now() as alive)
-                 select alive, (select coalesce(sum(messages), 0)::bigint from astromesh_turns where agent = $1 and session = $2)
-                 from gone",
-            )
-            .bind(&key.agent)
-            .bind(&key.session)
-            .fetch_optional(&pool)
-            .await
-            .map_err(|error| failed(&error))?;
+            let deleting = async {
+                let mut transaction = pool.begin().await?;
+                // Whoever has the lock has lost it, once what it writes at this moment is written: the turn that is under
+                // way is not to be kept.
+                sqlx::query("delete from astromesh_locks where agent = $1 and session = $2")
+                    .bind(&key.agent)
+                    .bind(&key.session)
+                    .execute(&mut *transaction)
+                    .await?;
+                // The count is of the moment before: a statement does not see its own effects.
+                let gone: Option<(bool, i64)> = sqlx::query_as(
+                    "with gone as (delete from astromesh_sessions where agent = $1 and session = $2
+                       returning expires_at is null or expires_at > now() as alive)
+                     select alive, (select coalesce(sum(messages), 0)::bigint from astromesh_turns where agent = $1 and session = $2)
+                     from gone",
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .fetch_optional(&mut *transaction)
+                .await?;
+                transaction.commit().await?;
+                Ok(gone)
+            };
+            let gone = deleting.await.map_err(|error| failed(&error))?;
             Ok(gone.filter(|(alive, _)| *alive).map(|(_, messages)| natural(messages)))
         })
         .await
@@ -290,7 +311,7 @@ impl PostgresServer {
         statement: &'static str,
         (key, token): (&SessionKey, &str),
     ) -> Result<bool, StoreError> {
-        bounded(async {
+        self.bounded(async {
             let pool = self.pool().await?;
             let changing = sqlx::query(statement).bind(&key.agent).bind(&key.session).bind(token);
             let changed = changing.bind(whole(LEASE_TIME.as_millis())).execute(&pool).await;

@@ -14,9 +14,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::connection::Connected;
+use super::health::{Failed, Health};
 use super::lease::{LEASE_TIME, Leases, lease};
 use super::locks::SessionLocks;
-use super::{OPERATION_WAIT, bounded, natural, ttl_millis, turn, whole};
+use super::{OPERATION_WAIT, natural, ttl_millis, turn, whole};
 use crate::secret::SecretHandle;
 
 pub use budgets::RedisBudgets;
@@ -73,10 +74,12 @@ static FOLD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// KEYS: session, turns. Gives the turns, or nothing where there was no session.
+/// KEYS: session, turns, lock. Gives the turns, or nothing where there was no session. Whoever has the lock has lost it:
+/// the turn that is under way is not to be kept.
 static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+        redis.call('DEL', KEYS[3])
         local turns = redis.call('LRANGE', KEYS[2], 0, -1)
         redis.call('DEL', KEYS[2])
         if redis.call('DEL', KEYS[1]) == 0 then return false end
@@ -109,7 +112,10 @@ pub struct RedisStore {
 }
 
 /// A Redis server, whose connection the stores of a pod share.
-pub struct RedisServer(Connected<ConnectionManager>);
+pub struct RedisServer {
+    connected: Connected<ConnectionManager>,
+    health: Health,
+}
 
 impl RedisStore {
     /// A store on this server.
@@ -123,17 +129,32 @@ impl RedisServer {
     /// The server at the URL that the Secret's key holds. Nothing is connected until it is used.
     #[must_use]
     pub fn new(url: SecretHandle) -> Self {
-        Self(Connected::new(url))
+        Self { connected: Connected::new(url), health: Health::new() }
+    }
+
+    fn connected(&self) -> Result<Arc<ConnectionManager>, StoreError> {
+        self.connected.get(|url| {
+            // Another URL is another server, of which nothing is known.
+            self.health.forget();
+            connect(url)
+        })
+    }
+
+    /// Fails while the server is left alone.
+    fn check(&self) -> Result<(), StoreError> {
+        self.connected()?;
+        self.health.check()
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        bounded(async {
-            let connections = self.0.get(connect)?;
-            // A clone is a handle of the same connection, which finds its way back by itself.
-            let mut connection = ConnectionManager::clone(&connections);
-            script.invoke_async(&mut connection).await.map_err(|error| failed(&error))
-        })
-        .await
+        let connections = self.connected()?;
+        self.health
+            .bounded(async {
+                // A clone is a handle of the same connection, which finds its way back by itself.
+                let mut connection = ConnectionManager::clone(&connections);
+                script.invoke_async(&mut connection).await.map_err(|error| failed(&error))
+            })
+            .await
     }
 }
 
@@ -145,14 +166,18 @@ fn connect(url: &str) -> Result<ConnectionManager, StoreError> {
         .set_response_timeout(Some(OPERATION_WAIT))
         // The next operation tries again.
         .set_number_of_retries(1);
-    ConnectionManager::new_lazy_with_config(client, config).map_err(|error| failed(&error))
+    ConnectionManager::new_lazy_with_config(client, config).map_err(|error| failed(&error).into())
 }
 
 #[async_trait]
 impl ConversationStore for RedisStore {
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
-        let local = self.locks.take(key).await;
-        lease((Arc::clone(&self.server) as _, &self.keepers), local, key).await
+        self.server.check()?;
+        let (local, epoch) = self.locks.take(key).await;
+        // It may have gone down while another turn of the session ran.
+        self.server.check()?;
+        let lock = lease((Arc::clone(&self.server) as _, &self.keepers), local, key).await?;
+        Ok(lock.within(epoch))
     }
 
     async fn read(
@@ -195,8 +220,9 @@ impl ConversationStore for RedisStore {
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
+        self.locks.forget(key);
         let mut script = DELETE.key(name(key, "session"));
-        script.key(name(key, "turns"));
+        script.key(name(key, "turns")).key(name(key, "lock"));
         let Some(turns) = self.server.run::<Option<Vec<String>>>(&script).await? else { return Ok(None) };
         // One that cannot be read is gone all the same.
         let messages = turns.iter().filter_map(|text| turn::from_text(text).ok()).map(|turn| turn.messages.len());
@@ -226,6 +252,8 @@ fn name(key: &SessionKey, part: &str) -> String {
 }
 
 /// What went wrong, without the URL and without what was said.
-fn failed(error: &RedisError) -> StoreError {
-    StoreError(format!("Redis failed: {}", error.category()))
+fn failed(error: &RedisError) -> Failed {
+    let failure = StoreError(format!("Redis failed: {}", error.category()));
+    let down = error.is_io_error() || error.is_timeout() || error.is_connection_dropped();
+    if down || error.is_connection_refusal() { Failed::Down(failure) } else { Failed::Refused(failure) }
 }

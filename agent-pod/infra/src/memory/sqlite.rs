@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::file::{WRITE, failed};
+use super::health::Failed;
 use super::locks::SessionLocks;
-use super::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, ttl_millis, turn, whole};
+use super::{SWEEP_INTERVAL, SWEPT_MAX, forgotten, natural, ttl_millis, turn, whole};
 
 pub use episodes::SqliteEpisodes;
 pub use file::SqliteFile;
@@ -51,7 +52,8 @@ impl SqliteStore {
         turn: &StoredTurn,
         body: &str,
         settings: ConversationSettings,
-    ) -> Result<(), StoreError> {
+        lock: &SessionLock,
+    ) -> Result<(), Failed> {
         let pool = self.file.pool().await?;
         let sweep = self.sweep_is_due();
         let writing = async {
@@ -59,17 +61,23 @@ impl SqliteStore {
             if sweep {
                 sweep_out(&mut transaction).await?;
             }
+            // One writes at a time: a deletion is before this transaction or after it.
+            if lock.is_forgotten() {
+                return Ok(false);
+            }
             append_in(&mut transaction, key, (body, turn.messages.len()), settings).await?;
-            transaction.commit().await
+            transaction.commit().await?;
+            Ok(true)
         };
-        writing.await.map_err(|error| failed(&error))
+        if writing.await.map_err(|error| failed(&error))? { Ok(()) } else { Err(forgotten().into()) }
     }
 }
 
 #[async_trait]
 impl ConversationStore for SqliteStore {
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError> {
-        Ok(SessionLock::new(self.locks.take(key).await))
+        let (held, epoch) = self.locks.take(key).await;
+        Ok(SessionLock::new(held).within(epoch))
     }
 
     async fn read(
@@ -78,38 +86,40 @@ impl ConversationStore for SqliteStore {
         before: Option<u64>,
         turns_max: usize,
     ) -> Result<Option<Conversation>, StoreError> {
-        bounded(async {
-            let pool = self.file.pool().await?;
-            let rows = sqlx::query(
-                "select s.revision, s.summary, t.number, t.body from sessions s left join (
+        self.file
+            .health
+            .bounded(async {
+                let pool = self.file.pool().await?;
+                let rows = sqlx::query(
+                    "select s.revision, s.summary, t.number, t.body from sessions s left join (
                    select number, body from turns where agent = $1 and session = $2 and number < $3
                    order by number desc limit $4
                  ) t where s.agent = $1 and s.session = $2 and (s.expires_at is null or s.expires_at > $5)
                  order by t.number",
-            )
-            .bind(&key.agent)
-            .bind(&key.session)
-            .bind(before.map_or(i64::MAX, whole))
-            .bind(whole(turns_max))
-            .bind(now())
-            .fetch_all(pool)
-            .await
-            .map_err(|error| failed(&error))?;
-            let Some(any) = rows.first() else { return Ok(None) };
-            let mut conversation = Conversation {
-                revision: any.try_get(0).map_err(|error| failed(&error))?,
-                summary: any.try_get(1).map_err(|error| failed(&error))?,
-                first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
-                turns: Vec::new(),
-            };
-            for row in &rows {
-                if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
-                    conversation.turns.push(turn::from_text(body)?);
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .bind(before.map_or(i64::MAX, whole))
+                .bind(whole(turns_max))
+                .bind(now())
+                .fetch_all(&pool)
+                .await
+                .map_err(|error| failed(&error))?;
+                let Some(any) = rows.first() else { return Ok(None) };
+                let mut conversation = Conversation {
+                    revision: any.try_get(0).map_err(|error| failed(&error))?,
+                    summary: any.try_get(1).map_err(|error| failed(&error))?,
+                    first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
+                    turns: Vec::new(),
+                };
+                for row in &rows {
+                    if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
+                        conversation.turns.push(turn::from_text(body)?);
+                    }
                 }
-            }
-            Ok(Some(conversation))
-        })
-        .await
+                Ok(Some(conversation))
+            })
+            .await
     }
 
     async fn append(
@@ -117,72 +127,78 @@ impl ConversationStore for SqliteStore {
         key: &SessionKey,
         turn: StoredTurn,
         settings: ConversationSettings,
-        _lock: &SessionLock,
+        lock: &SessionLock,
     ) -> Result<(), StoreError> {
         let body = turn::to_text(&turn)?;
-        bounded(self.write(key, &turn, &body, settings)).await
+        self.file.health.bounded(self.write(key, &turn, &body, settings, lock)).await
     }
 
     async fn fold(&self, key: &SessionKey, fold: Fold) -> Result<bool, StoreError> {
-        bounded(async {
-            let pool = self.file.pool().await?;
-            let folding = async {
-                let mut transaction = pool.begin_with(WRITE).await?;
-                let updated = sqlx::query(
-                    "update sessions set summary = $4, revision = $5
+        self.file
+            .health
+            .bounded(async {
+                let pool = self.file.pool().await?;
+                let folding = async {
+                    let mut transaction = pool.begin_with(WRITE).await?;
+                    let updated = sqlx::query(
+                        "update sessions set summary = $4, revision = $5
                      where agent = $1 and session = $2 and revision = $3 and (expires_at is null or expires_at > $6)",
-                )
-                .bind(&key.agent)
-                .bind(&key.session)
-                .bind(&fold.revision)
-                .bind(&fold.summary)
-                .bind(&fold.next_revision)
-                .bind(now())
-                .execute(&mut *transaction)
-                .await?;
-                if updated.rows_affected() == 0 {
-                    return Ok(false);
-                }
-                sqlx::query("delete from turns where agent = $1 and session = $2 and number < $3")
+                    )
                     .bind(&key.agent)
                     .bind(&key.session)
-                    .bind(whole(fold.before))
+                    .bind(&fold.revision)
+                    .bind(&fold.summary)
+                    .bind(&fold.next_revision)
+                    .bind(now())
                     .execute(&mut *transaction)
                     .await?;
-                transaction.commit().await?;
-                Ok(true)
-            };
-            folding.await.map_err(|error| failed(&error))
-        })
-        .await
+                    if updated.rows_affected() == 0 {
+                        return Ok(false);
+                    }
+                    sqlx::query("delete from turns where agent = $1 and session = $2 and number < $3")
+                        .bind(&key.agent)
+                        .bind(&key.session)
+                        .bind(whole(fold.before))
+                        .execute(&mut *transaction)
+                        .await?;
+                    transaction.commit().await?;
+                    Ok(true)
+                };
+                folding.await.map_err(|error| failed(&error))
+            })
+            .await
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<Option<u64>, StoreError> {
-        bounded(async {
-            let pool = self.file.pool().await?;
-            let deleting = async {
-                let mut transaction = pool.begin_with(WRITE).await?;
-                let (messages,): (i64,) =
-                    sqlx::query_as("select coalesce(sum(messages), 0) from turns where agent = $1 and session = $2")
-                        .bind(&key.agent)
-                        .bind(&key.session)
-                        .fetch_one(&mut *transaction)
-                        .await?;
-                let alive: Option<(bool,)> = sqlx::query_as(
-                    "delete from sessions where agent = $1 and session = $2
+        self.file
+            .health
+            .bounded(async {
+                let pool = self.file.pool().await?;
+                let deleting = async {
+                    let mut transaction = pool.begin_with(WRITE).await?;
+                    self.locks.forget(key);
+                    let (messages,): (i64,) = sqlx::query_as(
+                        "select coalesce(sum(messages), 0) from turns where agent = $1 and session = $2",
+                    )
+                    .bind(&key.agent)
+                    .bind(&key.session)
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                    let alive: Option<(bool,)> = sqlx::query_as(
+                        "delete from sessions where agent = $1 and session = $2
                      returning expires_at is null or expires_at > $3",
-                )
-                .bind(&key.agent)
-                .bind(&key.session)
-                .bind(now())
-                .fetch_optional(&mut *transaction)
-                .await?;
-                transaction.commit().await?;
-                Ok(alive.filter(|(alive,)| *alive).map(|_| natural(messages)))
-            };
-            deleting.await.map_err(|error| failed(&error))
-        })
-        .await
+                    )
+                    .bind(&key.agent)
+                    .bind(&key.session)
+                    .bind(now())
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                    transaction.commit().await?;
+                    Ok(alive.filter(|(alive,)| *alive).map(|_| natural(messages)))
+                };
+                deleting.await.map_err(|error| failed(&error))
+            })
+            .await
     }
 }
 

@@ -203,6 +203,41 @@ fn fold(read: &Conversation, before: u64) -> Fold {
     }
 }
 
+async fn a_turn_under_way_does_not_undo_a_deletion(store: &Store) {
+    let key = key("shop/support", "s");
+    append(store, &key, 0, SETTINGS).await;
+    let lock = store.lock(&key).await.unwrap();
+    assert!(!lock.is_forgotten());
+    assert_eq!(store.delete(&key).await.unwrap(), Some(4));
+    assert!(lock.is_forgotten());
+    store.append(&key, turn(1), SETTINGS, &lock).await.unwrap_err();
+    assert_eq!(store.read(&key, None, 10).await.unwrap(), None);
+    drop(lock);
+    // The next turn is of a new session, which nobody has deleted.
+    let lock = store.lock(&key).await.unwrap();
+    store.append(&key, turn(2), SETTINGS, &lock).await.unwrap();
+    assert!(!lock.is_forgotten());
+    assert_eq!(load(store, &key, 10).await, turns([2]));
+}
+
+async fn a_deletion_ends_a_first_turn_too(store: &Store) {
+    let key = key("shop/support", "s");
+    let lock = store.lock(&key).await.unwrap();
+    assert_eq!(store.delete(&key).await.unwrap(), None, "nothing is known of it yet");
+    store.append(&key, turn(0), SETTINGS, &lock).await.unwrap_err();
+    assert_eq!(store.read(&key, None, 10).await.unwrap(), None);
+}
+
+async fn a_deletion_while_turns_run_leaves_nothing_of_them(store: &Store) {
+    let key = key("shop/support", "s");
+    for number in 0..20 {
+        let lock = store.lock(&key).await.unwrap();
+        let (appended, _deleted) = join(store.append(&key, turn(number), SETTINGS, &lock), store.delete(&key)).await;
+        drop(appended);
+        assert_eq!(store.read(&key, None, 10).await.unwrap(), None, "whichever was first, round {number}");
+    }
+}
+
 async fn a_summary_takes_the_place_of_old_turns(store: &Store) {
     let key = key("shop/support", "s");
     let settings = ConversationSettings { turns_max: 10, ttl: HOUR };
@@ -317,6 +352,9 @@ macro_rules! conforms {
                 an_expired_session_is_not_there_to_delete_or_to_fold,
                 extreme_settings_are_fine,
                 a_deleted_session_begins_anew,
+                a_turn_under_way_does_not_undo_a_deletion,
+                a_deletion_ends_a_first_turn_too,
+                a_deletion_while_turns_run_leaves_nothing_of_them,
                 a_summary_takes_the_place_of_old_turns,
                 a_second_turn_of_a_session_waits_for_the_first,
                 sessions_do_not_wait_for_each_other,
@@ -415,10 +453,41 @@ macro_rules! shared {
                 proxy.mend();
                 eventually("the store heals", async || store.read(&key, None, 10).await.is_ok()).await;
                 assert_eq!(load(store, &key, 10).await, turns([0]));
-                // Its lock was not released while the store was down, and ends by itself.
-                let lock = tokio::time::timeout(Duration::from_secs(20), store.lock(&key)).await.unwrap().unwrap();
+                // Its lock is given back as soon as the store is there again, long before it would end by itself.
+                let lock = tokio::time::timeout(Duration::from_secs(10), store.lock(&key)).await.unwrap().unwrap();
                 store.append(&key, turn(2), SETTINGS, &lock).await.unwrap();
                 assert_eq!(load(store, &key, 10).await, turns([0, 2]));
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_deletion_by_another_replica_is_not_undone() {
+                let Some(place) = $make.await else { return };
+                let (one, other, key) = (place.store(), place.store(), key("shop/support", "s"));
+                let lock = one.lock(&key).await.unwrap();
+                one.append(&key, turn(0), SETTINGS, &lock).await.unwrap();
+                assert_eq!(other.delete(&key).await.unwrap(), Some(4));
+                one.append(&key, turn(1), SETTINGS, &lock).await.unwrap_err();
+                assert_eq!(other.read(&key, None, 10).await.unwrap(), None);
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn a_store_that_stands_still_is_waited_for_once() {
+                let Some(place) = $make.await else { return };
+                let (proxy, store) = place.behind_proxy().await;
+                let (store, key) = (store.as_ref(), key("shop/support", "s"));
+                append(store, &key, 0, SETTINGS).await;
+                proxy.stall();
+                let begun = tokio::time::Instant::now();
+                // One after the other, as runs of one session would wait for each other.
+                for _ in 0..20 {
+                    assert!(store.lock(&key).await.is_err());
+                    assert!(store.read(&key, None, 10).await.is_err());
+                }
+                assert!(begun.elapsed() < Duration::from_secs(5), "forty operations took {:?}", begun.elapsed());
+                proxy.mend();
+                eventually("the store heals", async || store.read(&key, None, 10).await.is_ok()).await;
+                let lock = tokio::time::timeout(Duration::from_secs(10), store.lock(&key)).await.unwrap().unwrap();
+                store.append(&key, turn(1), SETTINGS, &lock).await.unwrap();
             }
 
             #[tokio::test(flavor = "multi_thread")]

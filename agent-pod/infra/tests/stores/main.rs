@@ -6,6 +6,7 @@ mod budgets;
 mod conversations;
 #[cfg(test)]
 mod episodes;
+mod files;
 #[cfg(test)]
 mod meanings;
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Folder {
         Arc::new(SqliteFile::new(self.path()))
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.0.path().join("memory.db")
     }
 
@@ -224,10 +224,20 @@ impl Place {
     }
 }
 
-/// Passes connections on, until it is cut: then all of them end, and new ones end at once.
+/// What becomes of connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Open,
+    /// All of them end, and new ones end at once.
+    Cut,
+    /// Nothing passes any more, and nothing ends: as when the server is paused.
+    Stalled,
+}
+
+/// Passes connections on, until it is cut or stalled.
 pub(crate) struct Proxy {
     address: SocketAddr,
-    cut: watch::Sender<bool>,
+    way: watch::Sender<Way>,
     passed: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
@@ -236,7 +246,7 @@ impl Proxy {
     async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (cut, is_cut) = watch::channel(false);
+        let (way, seen) = watch::channel(Way::Open);
         let passed = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&passed);
         let mut task = JoinSet::new();
@@ -244,8 +254,8 @@ impl Proxy {
             let mut connections = JoinSet::new();
             loop {
                 let (mut from, _) = listener.accept().await.unwrap();
-                let mut is_cut = is_cut.clone();
-                if *is_cut.borrow() {
+                let mut way = seen.clone();
+                if *way.borrow() == Way::Cut {
                     continue;
                 }
                 count.fetch_add(1, Ordering::Relaxed);
@@ -253,20 +263,29 @@ impl Proxy {
                     let mut to = TcpStream::connect(server).await.unwrap();
                     tokio::select! {
                         _ = copy_bidirectional(&mut from, &mut to) => {}
-                        _ = is_cut.wait_for(|cut| *cut) => {}
+                        _ = way.wait_for(|way| *way != Way::Open) => {}
                     }
+                    drop(way.wait_for(|way| *way != Way::Stalled).await);
                 });
             }
         });
-        Self { address, cut, passed, _task: task }
+        Self { address, way, passed, _task: task }
     }
 
     pub(crate) fn cut(&self) {
-        assert!(self.passed.load(Ordering::Relaxed) > 0, "nothing went through the proxy");
-        self.cut.send_replace(true);
+        self.turn(Way::Cut);
+    }
+
+    pub(crate) fn stall(&self) {
+        self.turn(Way::Stalled);
     }
 
     pub(crate) fn mend(&self) {
-        self.cut.send_replace(false);
+        self.way.send_replace(Way::Open);
+    }
+
+    fn turn(&self, way: Way) {
+        assert!(self.passed.load(Ordering::Relaxed) > 0, "nothing went through the proxy");
+        self.way.send_replace(way);
     }
 }

@@ -16,6 +16,7 @@ use agent_pod_core::memory::{ConversationSettings, ConversationStore, Strategy};
 use agent_pod_infra::secret::SecretStore;
 use astromesh_crds::v1alpha1::{ConversationalBackend, EpisodicBackend, MemoryStrategy, SemanticBackend};
 
+use self::embedding::Paces;
 use self::stores::Stores;
 
 /// Builds memories over the stores in use.
@@ -23,6 +24,7 @@ pub(super) struct Memory {
     in_process: Arc<dyn ConversationStore>,
     secrets: SecretStore,
     stores: Stores,
+    paces: Paces,
 }
 
 /// The field below `memory` that cannot be built, and why.
@@ -30,7 +32,7 @@ pub(super) type Refused = (String, String);
 
 impl Memory {
     pub(super) fn new(in_process: Arc<dyn ConversationStore>, secrets: SecretStore) -> Self {
-        Self { in_process, stores: Stores::new(secrets.clone()), secrets }
+        Self { in_process, stores: Stores::new(secrets.clone()), secrets, paces: Paces::default() }
     }
 
     pub(super) fn keep_files_in(&mut self, folder: PathBuf) {
@@ -89,7 +91,7 @@ impl Memory {
                 self.stores.meanings_on(connection(meant.connection.as_ref()).map_err(refused)?)
             }
         };
-        let embedding = embedding::embedding(&self.secrets, &meant.embeddings);
+        let embedding = embedding::embedding(&self.secrets, &meant.embeddings, &mut self.paces);
         let embedding =
             embedding.map_err(|error| (format!("semantic.embeddings.{}", error.field()), error.to_string()))?;
         let top_k = usize::try_from(meant.top_k).unwrap_or(usize::MAX);

@@ -30,8 +30,11 @@ use crate::discovery::EndpointHealth;
 pub(super) struct Models {
     secrets: SecretStore,
     servers: Servers,
-    rotations: HashMap<(String, String), Arc<AtomicUsize>>,
+    rotations: Rotations,
 }
+
+/// Where the rotation over a role's candidates stands, by the agent's `namespace/name` and the role.
+pub(super) type Rotations = HashMap<(String, String), Arc<AtomicUsize>>;
 
 /// The servers of a document's providers, by their key in it.
 pub(super) type Servers = HashMap<String, Server>;
@@ -59,7 +62,7 @@ pub(super) struct Within<'a> {
 
 impl Models {
     pub(super) fn new(secrets: SecretStore) -> Self {
-        Self { secrets, servers: HashMap::new(), rotations: HashMap::new() }
+        Self { secrets, servers: HashMap::new(), rotations: Rotations::new() }
     }
 
     /// One server per provider; those whose way to be called is unchanged go on, with their open connections.
@@ -76,7 +79,9 @@ impl Models {
                 let same_load = known.document.rate_limit == provider.rate_limit
                     && known.document.max_concurrent_requests == provider.max_concurrent_requests;
                 let load = if same_load { Arc::clone(&known.load) } else { load() };
-                servers.insert(key.clone(), Server { document: provider.clone(), load, ..known.clone() });
+                // What is known of its models is shared, which models there are is not.
+                let states = Arc::new(Mutex::new(lock(&known.states).clone()));
+                servers.insert(key.clone(), Server { document: provider.clone(), load, states, ..known.clone() });
                 continue;
             }
             match self.adapter(provider) {
@@ -128,24 +133,27 @@ impl Models {
 
     /// The router of a role.
     pub(super) fn router(
-        &mut self,
+        &self,
         role: &str,
         model: &ModelDocument,
         path: &str,
         within: &Within<'_>,
+        rotations: &mut Rotations,
     ) -> Result<Router, RejectedProblem> {
         let mut candidates = Vec::new();
         for (index, candidate) in model.candidates.iter().enumerate() {
             let path = format!("{path}.candidates[{index}]");
             candidates.push(Self::candidate(candidate, &path, within)?);
         }
-        let rotation = self.rotations.entry((within.agent.to_owned(), role.to_owned())).or_default();
+        let key = (within.agent.to_owned(), role.to_owned());
+        let rotation = self.rotations.get(&key).cloned().unwrap_or_default();
+        rotations.insert(key, Arc::clone(&rotation));
         Ok(Router::new(RouterSettings {
             role: role.to_owned(),
             strategy: strategy(model.strategy),
             requires: capabilities(&model.requires),
             candidates,
-            rotation: Arc::clone(rotation),
+            rotation,
         }))
     }
 
@@ -181,32 +189,27 @@ impl Models {
     }
 
     /// From now on these serve: forgets what only their predecessors needed.
-    pub(super) fn take_over(
-        &mut self,
-        servers: Servers,
-        models: &BTreeSet<(String, String)>,
-        agents: &BTreeSet<String>,
-    ) {
+    pub(super) fn take_over(&mut self, servers: Servers, rotations: Rotations, models: &BTreeSet<(String, String)>) {
         for (key, server) in &servers {
-            lock(&server.states).retain(|model, _| models.contains(&(key.clone(), model.clone())));
+            let mut states = lock(&server.states);
+            states.retain(|model, _| models.contains(&(key.clone(), model.clone())));
+            states.values().for_each(|state| state.breaker.configure(breaker(server)));
         }
         self.servers = servers;
-        self.rotations.retain(|(agent, _), _| agents.contains(agent));
+        self.rotations = rotations;
     }
 }
 
 /// What is known of a server's model, one for all who call it.
 fn state(server: &Server, model: &str) -> Arc<ModelState> {
-    let CircuitBreakerDocument { failure_threshold, cooldown_ms } = server.document.circuit_breaker;
-    let breaker = BreakerSettings { failures_max: failure_threshold, cooldown: Duration::from_millis(cooldown_ms) };
     let mut states = lock(&server.states);
-    if let Some(state) = states.get(model) {
-        state.breaker.configure(breaker);
-        return Arc::clone(state);
-    }
-    let state = Arc::new(ModelState::new(breaker));
-    states.insert(model.to_owned(), Arc::clone(&state));
-    state
+    let state = states.entry(model.to_owned()).or_insert_with(|| Arc::new(ModelState::new(breaker(server))));
+    Arc::clone(state)
+}
+
+fn breaker(server: &Server) -> BreakerSettings {
+    let CircuitBreakerDocument { failure_threshold, cooldown_ms } = server.document.circuit_breaker;
+    BreakerSettings { failures_max: failure_threshold, cooldown: Duration::from_millis(cooldown_ms) }
 }
 
 fn lock(states: &States) -> MutexGuard<'_, HashMap<String, Arc<ModelState>>> {

@@ -1,6 +1,6 @@
 //! The tools of an agent, and what of them outlives a reload.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,6 @@ use http::Method;
 
 use super::peers::Peers;
 use super::problem;
-use crate::registry::Snapshot;
 
 /// Calls of one reply that go on at the same time.
 const PARALLEL_MAX: usize = 16;
@@ -29,12 +28,18 @@ pub(super) struct Tools {
     secrets: SecretStore,
     sandbox: Option<Arc<dyn Sandbox>>,
     pub(super) peers: Peers,
-    known: HashMap<(String, String), (ToolDocument, Arc<Registered>)>,
+    known: KnownTools,
 }
+
+/// Tools as they are declared and as they were made, by `namespace/name` of their agents and their own names.
+pub(super) type KnownTools = HashMap<(String, String), Made>;
+
+/// A tool as it is declared and as it was made.
+pub(super) type Made = (ToolDocument, Arc<Registered>);
 
 impl Tools {
     pub(super) fn new(secrets: SecretStore, peers: Peers) -> Self {
-        Self { secrets, sandbox: None, peers, known: HashMap::new() }
+        Self { secrets, sandbox: None, peers, known: KnownTools::new() }
     }
 
     /// Templates of callers and models are rendered there.
@@ -43,7 +48,7 @@ impl Tools {
     }
 
     /// The tools of an agent; `key` is its `namespace/name`.
-    pub(super) fn set(&mut self, key: &str, agent: &AgentDocument, path: &str) -> Result<ToolSet, RejectedProblem> {
+    pub(super) fn made(&self, key: &str, agent: &AgentDocument, path: &str) -> Result<Vec<Made>, RejectedProblem> {
         let mut tools = Vec::new();
         for (index, tool) in agent.tools.iter().enumerate() {
             let known = self.known.get(&(key.to_owned(), tool.name.clone()));
@@ -56,14 +61,9 @@ impl Tools {
                     )
                 }
             };
-            self.known.insert((key.to_owned(), tool.name.clone()), (tool.clone(), Arc::clone(&registered)));
-            tools.push(registered);
+            tools.push((tool.clone(), registered));
         }
-        let Some(limits) = &agent.tool_limits else { return Ok(ToolSet::default()) };
-        let permissions = Permissions { allow: limits.allow.clone(), deny: limits.deny.clone() };
-        let parallel_max = if limits.parallel { PARALLEL_MAX } else { 1 };
-        let limits = Limits { result_tokens_max: limits.max_result_tokens.into(), parallel_max };
-        Ok(ToolSet::configured(tools, permissions, limits))
+        Ok(tools)
     }
 
     fn tool(&self, tool: &ToolDocument) -> Result<Registered, (&'static str, String)> {
@@ -135,10 +135,20 @@ impl Tools {
         })
     }
 
-    /// From now on only these agents serve.
-    pub(super) fn take_over(&mut self, serving: &BTreeSet<(String, String)>) {
-        self.known.retain(|key, _| serving.contains(key));
+    /// From now on only these serve.
+    pub(super) fn take_over(&mut self, tools: KnownTools) {
+        self.known = tools;
     }
+}
+
+/// What an agent may do with its tools.
+pub(super) fn set(agent: &AgentDocument, tools: &[Made]) -> ToolSet {
+    let Some(limits) = &agent.tool_limits else { return ToolSet::default() };
+    let permissions = Permissions { allow: limits.allow.clone(), deny: limits.deny.clone() };
+    let parallel_max = if limits.parallel { PARALLEL_MAX } else { 1 };
+    let limits = Limits { result_tokens_max: limits.max_result_tokens.into(), parallel_max };
+    let tools: Vec<_> = tools.iter().map(|(_, tool)| Arc::clone(tool)).collect();
+    ToolSet::configured(tools, permissions, limits)
 }
 
 fn spec(tool: &ToolDocument) -> ToolSpec {
@@ -158,15 +168,4 @@ pub(super) fn summaries(tools: &ToolSet) -> Vec<ToolSummary> {
         parameters: tool.spec.parameters.clone(),
     };
     tools.permitted().map(summary).collect()
-}
-
-/// The tools that serve, by `namespace/name` of their agents and their own names.
-pub(super) fn named(snapshot: &Snapshot) -> BTreeSet<(String, String)> {
-    let agents = snapshot.entries.values().map(|entry| &entry.agent);
-    agents
-        .flat_map(|agent| {
-            let key = super::agent_key(&agent.namespace, &agent.name);
-            agent.tools.all().map(move |tool| (key.clone(), tool.spec.name.clone()))
-        })
-        .collect()
 }

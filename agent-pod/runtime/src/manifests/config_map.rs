@@ -1,9 +1,20 @@
 //! `ConfigMap` manifests: texts that agents name.
 
-use agent_pod_config::ConfigMapTexts;
+use std::collections::BTreeMap;
+
+use agent_pod_config::{ConfigMapTexts, ConfigMaps};
 use serde_json::{Map, Value};
 
-use super::{At, Manifests};
+use super::{At, ManifestProblem, Manifests};
+
+/// What `ConfigMap` manifests hold, and where they stand.
+#[derive(Clone, Debug, Default)]
+pub struct FoundConfigMaps {
+    /// By namespace and name.
+    pub maps: ConfigMaps,
+    /// Their files.
+    pub(super) files: BTreeMap<(String, String), String>,
+}
 
 impl Manifests {
     pub(super) fn add_config_map(&mut self, at: At<'_>, object: &Value) {
@@ -25,9 +36,20 @@ impl Manifests {
                 }
             }
         }
-        if self.config_maps.insert((namespace.to_owned(), at.name.to_owned()), texts).is_some() {
-            let message = "there are two ConfigMaps of this name in one namespace; rename or remove one";
-            self.report(at, "metadata.name", message);
+        self.put_config_map(at.file, (namespace.to_owned(), at.name.to_owned()), texts);
+    }
+
+    pub(super) fn put_config_map(&mut self, file: &str, id: (String, String), texts: ConfigMapTexts) {
+        self.config_maps.files.insert(id.clone(), file.to_owned());
+        let name = id.1.clone();
+        if self.config_maps.maps.insert(id, texts).is_some() {
+            self.problems.push(ManifestProblem {
+                file: file.to_owned(),
+                kind: "ConfigMap".to_owned(),
+                name,
+                path: "metadata.name".to_owned(),
+                message: "there are two ConfigMaps of this name in one namespace; rename or remove one".to_owned(),
+            });
         }
     }
 }

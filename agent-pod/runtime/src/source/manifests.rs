@@ -1,22 +1,26 @@
 //! A folder of manifests, for development and tests: the same YAML that `kubectl apply` takes.
 
+mod files;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_pod_config::{Compilation, Document, NAMESPACE_NAME_LABEL, NamespaceLabels, Resources, SecretKey, compile};
 use agent_pod_infra::secret::SecretId;
 use kube::core::ObjectMeta;
+use notify::RecursiveMode;
 use secrecy::SecretString;
 
+use self::files::{Files, Look};
 use super::watch::{Watch, WatchError};
 use crate::Runtime;
-use crate::manifests::{self, ManifestProblem, Manifests};
+use crate::manifests::{ManifestProblem, Manifests};
 use crate::runtime::Declared;
 
-/// Editors write in several steps.
-const SETTLE: Duration = Duration::from_millis(50);
+/// How long a burst of notifications is left to go on before the files are looked at.
+const SETTLE: Duration = Duration::from_millis(25);
 
 /// Reads a variable of the environment. A function, so that only the binary touches the environment.
 pub type ReadVariable = fn(&str) -> Option<String>;
@@ -31,46 +35,66 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Reads the folder once and loads whatever of it is valid.
-    pub fn read(&self, runtime: &Runtime) {
-        let files = match manifests::files(&self.path) {
-            Ok(files) => files,
-            Err(error) => {
-                tracing::error!(path = %self.path.display(), cause = %error, "folder cannot be read");
-                return;
-            }
-        };
-        let manifests = manifests::read(&files);
-        let (document, problems) = compile_manifests(&manifests);
-        self.provide_secrets(&document, &manifests.secrets, runtime);
-        let declared = Declared { agents: manifests.declared, unknown: !manifests.unreadable.is_empty() };
-        let problems = problems.iter().map(ManifestProblem::rejected).collect();
-        runtime.load_lenient(document, &declared, problems);
-        runtime.secrets().refresh();
-    }
-
-    /// Follows every change of the folder, for ever.
+    /// Follows every change of the folder, for ever. Looking, compiling and building happen on a thread of their own: the
+    /// doors go on while a thousand manifests load.
     ///
     /// # Errors
     /// When the folder cannot be watched.
     pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
-        let mut watch = Watch::new(Path::new(&self.path), SETTLE)?;
+        let mut watch = Watch::new(&self.path, RecursiveMode::NonRecursive, SETTLE)?;
+        let mut files = Files::new(&self.path);
         let folder = self.clone();
         runtime.secrets().looked_up_by(Arc::new(move |id: &SecretId| folder.secret(id)));
         loop {
-            self.read(&runtime);
-            watch.changed().await;
+            let (folder, runtime) = (self.clone(), Arc::clone(&runtime));
+            let looking = tokio::task::spawn_blocking(move || {
+                let look = files.look(Instant::now());
+                if look.changed {
+                    folder.load(&files, &runtime);
+                }
+                (files, look)
+            });
+            let look = match looking.await {
+                Ok((looked, look)) => {
+                    files = looked;
+                    look
+                }
+                Err(error) => {
+                    tracing::error!(cause = %error, "the folder could not be loaded; what serves goes on");
+                    files = Files::new(&self.path);
+                    Look::default()
+                }
+            };
+            if look.moved {
+                // The kernel tells of the folder that was, not of its name.
+                match Watch::new(&self.path, RecursiveMode::NonRecursive, SETTLE) {
+                    Ok(fresh) => watch = fresh,
+                    Err(error) => tracing::debug!(%error, "the folder is looked at without notifications"),
+                }
+            }
+            watch.changed_within(look.again).await;
         }
     }
 
     /// The value of one secret as the folder has it now, before anything else of the folder is looked at.
     fn secret(&self, id: &SecretId) -> Option<SecretString> {
-        let secrets = manifests::read(&manifests::files(&self.path).ok()?).secrets;
+        let secrets = manifests::read(&manifests::list(&self.path, |_file| false).ok()?.files).secrets;
         secrets
             .get(&(id.name.clone(), id.key.clone()))
             .filter(|value| !value.is_empty())
             .cloned()
             .map(SecretString::from)
+    }
+
+    /// Loads whatever of the files is valid.
+    fn load(&self, files: &Files, runtime: &Runtime) {
+        let manifests = files.manifests();
+        let (document, problems) = compile_manifests(&manifests);
+        self.provide_secrets(&document, &manifests.secrets, runtime);
+        let declared = Declared { agents: manifests.declared, unknown: files.anything_unknown() };
+        let problems = problems.iter().map(ManifestProblem::rejected).collect();
+        runtime.load_lenient(document, &declared, problems);
+        runtime.secrets().refresh();
     }
 
     fn provide_secrets(&self, document: &Document, secrets: &BTreeMap<(String, String), String>, runtime: &Runtime) {
@@ -90,7 +114,7 @@ pub fn compile_manifests(manifests: &Manifests) -> (Document, Vec<ManifestProble
     let agents: Vec<_> = manifests.agents.iter().map(|(_, agent)| agent).collect();
     let providers: Vec<_> = manifests.providers.iter().map(|(_, provider)| provider).collect();
     let namespaces = namespaces(manifests);
-    let config_maps = &manifests.config_maps;
+    let config_maps = &manifests.config_maps.maps;
     let resources =
         Resources { agents: &agents, providers: &providers, peers: &[], namespaces: &namespaces, config_maps };
     let Compilation { document, problems } = compile(resources);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use notify::RecursiveMode;
+
 use super::watch::{Watch, WatchError};
 use crate::Runtime;
 
@@ -31,11 +33,11 @@ impl Mounted {
         {
             tracing::error!(path = %path.display(), cause = %error, "trust refused; the keys in use stay");
         }
-        let serving = runtime.pod_state();
+        let (serving, rejected) = runtime.revisions();
         if let Some(bytes) = read(&self.document) {
             let revision = agent_pod_config::revision_of(&bytes);
-            let refused = serving.rejected.as_ref().is_some_and(|rejected| rejected.revision == revision);
-            let served = serving.rejected.is_none() && serving.revision.as_deref() == Some(revision.as_str());
+            let refused = rejected.as_deref() == Some(revision.as_str());
+            let served = rejected.is_none() && serving.as_deref() == Some(revision.as_str());
             if !refused && !served {
                 runtime.load(&bytes);
             }
@@ -48,12 +50,23 @@ impl Mounted {
     /// When a folder cannot be watched.
     pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
         let folder = self.document.parent().unwrap_or_else(|| Path::new("."));
-        let mut document = Watch::new(folder, SETTLE)?;
+        let mut document = Watch::new(folder, RecursiveMode::Recursive, SETTLE)?;
         // Without a Secret to mount there is no such folder.
-        let mut secrets = if self.secrets.is_dir() { Some(Watch::new(&self.secrets, SETTLE)?) } else { None };
+        let mut secrets = if self.secrets.is_dir() {
+            Some(Watch::new(&self.secrets, RecursiveMode::Recursive, SETTLE)?)
+        } else {
+            None
+        };
         loop {
-            self.read(&runtime);
-            runtime.secrets().refresh();
+            let (files, runtime) = (self.clone(), Arc::clone(&runtime));
+            // On a thread of its own: the doors go on while a document loads.
+            let reading = tokio::task::spawn_blocking(move || {
+                files.read(&runtime);
+                runtime.secrets().refresh();
+            });
+            if let Err(error) = reading.await {
+                tracing::error!(cause = %error, "the document could not be loaded");
+            }
             tokio::select! {
                 () = document.changed() => {}
                 () = changed(&mut secrets) => {}

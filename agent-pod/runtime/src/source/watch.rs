@@ -28,8 +28,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `path` and everything below it.
-    pub(super) fn new(path: &Path, settle: Duration) -> Result<Self, WatchError> {
+    /// Watches the folder `path`.
+    pub(super) fn new(path: &Path, depth: RecursiveMode, settle: Duration) -> Result<Self, WatchError> {
         let (sender, changed) = mpsc::channel(1);
         let failed = |source| WatchError { path: path.to_owned(), source };
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -39,13 +39,19 @@ impl Watch {
             }
         })
         .map_err(failed)?;
-        watcher.watch(path, RecursiveMode::Recursive).map_err(failed)?;
+        watcher.watch(path, depth).map_err(failed)?;
         Ok(Self { changed, settle, _watcher: watcher })
     }
 
     /// Returns when something may have changed.
     pub(super) async fn changed(&mut self) {
-        if matches!(timeout(LOOK_AGAIN, self.changed.recv()).await, Ok(Some(()))) {
+        self.changed_within(None).await;
+    }
+
+    /// The same, or when so much time has passed.
+    pub(super) async fn changed_within(&mut self, time: Option<Duration>) {
+        let time = time.map_or(LOOK_AGAIN, |time| time.min(LOOK_AGAIN));
+        if matches!(timeout(time, self.changed.recv()).await, Ok(Some(()))) {
             sleep(self.settle).await;
             while self.changed.try_recv().is_ok() {}
         }

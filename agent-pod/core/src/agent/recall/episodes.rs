@@ -24,6 +24,14 @@ pub(super) async fn write(memory: Option<&EpisodicMemory>, key: &SessionKey, epi
     }
 }
 
+/// A session was deleted while a run of it wrote its event.
+pub(super) async fn forget(memory: Option<&EpisodicMemory>, key: &SessionKey, ledger: &Ledger) {
+    if let Some(memory) = memory {
+        let forgotten = in_time(memory.store.delete(key)).await;
+        degraded(ledger, "episodic", forgotten);
+    }
+}
+
 /// What a run becomes that has ended with an answer, be it a rule's.
 pub(super) fn of_answer(turn: &Turn<'_>, end: &PatternEnd) -> Episode {
     let blocked = end.finish == Finish::Blocked;

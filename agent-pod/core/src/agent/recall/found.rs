@@ -3,14 +3,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::{STORE_WAIT, degraded};
 use crate::agent::{Agent, SemanticMemory, Turn};
 use crate::event::Finish;
 use crate::memory::SessionKey;
 use crate::memory::StoreError;
-use crate::memory::semantic::{Found, SemanticError, cut, find, keep};
+use crate::memory::Watched;
+use crate::memory::semantic::{Found, cut, find, keep};
 use crate::message::Message;
 use crate::pattern::PatternEnd;
 
@@ -25,9 +24,9 @@ pub(super) async fn read(memory: Option<&SemanticMemory>, key: &SessionKey, turn
     let Some(memory) = memory else { return Vec::new() };
     let limits = (memory.top_k, memory.min_score);
     let finding = find(memory.parts(), &key.agent, &turn.request.query, limits);
-    let found = match timeout(STORE_WAIT, finding).await {
+    let found = match memory.embedding.pace.within(STORE_WAIT, finding).await {
         Ok(found) => found.map_err(|error| StoreError(error.to_string())),
-        Err(_elapsed) => Err(StoreError("embedding and search took too long".to_owned())),
+        Err(slow) => Err(StoreError(slow.to_string())),
     };
     degraded(turn.ledger, "semantic", found).unwrap_or_default()
 }
@@ -63,26 +62,42 @@ pub(super) struct Sayings {
     key: SessionKey,
     texts: Vec<String>,
     timestamp: String,
+    /// Ends when the session is forgotten.
+    epoch: Option<Watched>,
 }
 
 impl Sayings {
     /// Nothing of a turn that a rule has blocked.
     pub(super) fn of(turn: &Turn<'_>, key: &SessionKey, question: &Message, end: &PatternEnd) -> Option<Self> {
-        let texts = vec![question.content.clone(), end.answer.clone()];
+        // No more is held until it is written than what will be.
+        let texts = vec![cut(&question.content), cut(&end.answer)];
         let timestamp = turn.agent.environment.timestamp();
-        (end.finish != Finish::Blocked).then(|| Self { key: key.clone(), texts, timestamp })
+        (end.finish != Finish::Blocked).then(|| Self { key: key.clone(), texts, timestamp, epoch: None })
+    }
+
+    /// The same, unless the session is forgotten meanwhile.
+    pub(super) fn within(self, epoch: Option<Watched>) -> Self {
+        Self { epoch, ..self }
     }
 
     pub(super) async fn keep(self, agent: &Agent, memory: &SemanticMemory) {
-        let Self { key, texts, timestamp } = self;
-        let kept: Option<Result<(), SemanticError>> =
-            timeout(KEEP_WAIT, keep(memory.parts(), &key, &texts, &timestamp)).await.ok();
-        match kept {
-            Some(Ok(())) => {}
-            Some(Err(cause)) => {
+        let Self { key, texts, timestamp, epoch } = self;
+        if epoch.as_ref().is_some_and(Watched::is_over) {
+            return;
+        }
+        let keeping = keep(memory.parts(), &key, &texts, &timestamp);
+        let kept = memory.embedding.pace.within(KEEP_WAIT, keeping).await;
+        match kept.unwrap_or_else(|slow| Err(StoreError(slow.to_string()).into())) {
+            // Deleted while it was embedded.
+            Ok(()) if epoch.as_ref().is_some_and(Watched::is_over) => {
+                if let Err(cause) = memory.store.delete(&key).await {
+                    tracing::warn!(agent = %agent.name, %cause, "a turn of a deleted session stays in semantic memory");
+                }
+            }
+            Ok(()) => {}
+            Err(cause) => {
                 tracing::warn!(agent = %agent.name, %cause, "a turn could not be kept in semantic memory");
             }
-            None => tracing::warn!(agent = %agent.name, "a turn was not kept in semantic memory in time"),
         }
     }
 }

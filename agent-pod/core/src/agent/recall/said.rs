@@ -6,7 +6,7 @@ use super::{degraded, in_time};
 use crate::agent::{ConversationMemory, Ledger, Turn};
 use crate::byte_pool::BytePool;
 use crate::byte_pool::weight::{self, COPIES};
-use crate::memory::{Conversation, SessionKey, SessionLock, StoredTurn};
+use crate::memory::{Conversation, SessionKey, SessionLock, StoredTurn, Watched};
 use crate::message::{Message, Role};
 use crate::pattern::PatternEnd;
 use crate::prompt::Prompts;
@@ -107,6 +107,11 @@ impl<'a> Said<'a> {
         (conversation.collect(), self.conversation.summary.as_ref())
     }
 
+    /// Ends when the session is forgotten.
+    pub(super) fn epoch(&self) -> Option<Watched> {
+        self.taken.as_ref().and_then(|(_, lock)| lock.epoch())
+    }
+
     /// Stores the turn. The session stays taken. Returns whether it has turns to sum up.
     pub(super) async fn remember(
         &self,
@@ -121,6 +126,10 @@ impl<'a> Said<'a> {
         let timestamp = turn.agent.environment.timestamp();
         let stored = StoredTurn { messages, timestamp, agent: turn.ledger.holder() };
         let appended = in_time(memory.store.append(key, stored, memory.settings, lock)).await;
+        if lock.is_forgotten() {
+            tracing::info!(agent = %turn.agent.name, "the session was deleted while a turn of it ran; the turn is not kept");
+            return false;
+        }
         degraded(turn.ledger, "conversational", appended).is_some() && memory.strategy.due(self.stored + 1) > 0
     }
 }

@@ -13,7 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use super::{PostgresServer, failed};
 use crate::memory::budget::{self, Ledger, SETTLED_KEPT, Taken, Ticket, WINDOW_KEPT};
-use crate::memory::{SWEEP_INTERVAL, SWEPT_MAX, bounded, natural, whole};
+use crate::memory::health::Failed;
+use crate::memory::{SWEEP_INTERVAL, SWEPT_MAX, natural, whole};
 
 /// What agents have used, in PostgreSQL.
 pub struct PostgresBudgets {
@@ -40,14 +41,14 @@ impl PostgresBudgets {
         }
         let server = Arc::clone(&self.server);
         drop(self.tasks.spawn(async move {
-            if let Err(error) = bounded(async { forget(&server.pool().await?).await }).await {
+            if let Err(error) = server.bounded(async { forget(&server.pool().await?).await }).await {
                 tracing::warn!(cause = %error, "budgets of windows that are over could not be removed");
             }
         }));
     }
 }
 
-async fn forget(pool: &PgPool) -> Result<(), StoreError> {
+async fn forget(pool: &PgPool) -> Result<(), Failed> {
     let forgetting = sqlx::query(
         "delete from astromesh_budgets where (agent, window_start, window_length) in (
            select agent, window_start, window_length from astromesh_budgets
@@ -68,7 +69,7 @@ impl BudgetStore for PostgresBudgets {
 #[async_trait]
 impl Ledger for PostgresServer {
     async fn reserve(&self, ticket: &Ticket, asked: &Asked<'_>) -> Result<Taken, StoreError> {
-        bounded(async {
+        self.bounded(async {
             let pool = self.pool().await?;
             let reserving = async {
                 let mut transaction = pool.begin().await?;
@@ -88,7 +89,7 @@ impl Ledger for PostgresServer {
     }
 
     async fn settle(&self, ticket: &Ticket, used: Amount) -> Result<Amount, StoreError> {
-        bounded(async {
+        self.bounded(async {
             let pool = self.pool().await?;
             let settling = async {
                 let mut transaction = pool.begin().await?;

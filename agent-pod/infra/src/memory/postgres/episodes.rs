@@ -7,7 +7,8 @@ use agent_pod_core::memory::{SessionKey, StoreError};
 use async_trait::async_trait;
 
 use super::{PostgresServer, failed};
-use crate::memory::{bounded, episode, whole};
+use crate::memory::health::Failed;
+use crate::memory::{episode, whole};
 
 /// What became of runs, in PostgreSQL.
 pub struct PostgresEpisodes(Arc<PostgresServer>);
@@ -24,7 +25,7 @@ impl PostgresEpisodes {
 impl EpisodeStore for PostgresEpisodes {
     async fn append(&self, key: &SessionKey, episode: Episode, bounds: EpisodeBounds) -> Result<(), StoreError> {
         let body = episode::to_text(&episode)?;
-        bounded(async {
+        self.0.bounded(async {
             let pool = self.0.pool().await?;
             let writing = async {
                 let mut transaction = pool.begin().await?;
@@ -59,29 +60,31 @@ impl EpisodeStore for PostgresEpisodes {
     }
 
     async fn latest(&self, key: &SessionKey, events_max: usize) -> Result<Vec<Episode>, StoreError> {
-        bounded(async {
-            let pool = self.0.pool().await?;
-            let bodies: Vec<(String,)> = sqlx::query_as(
-                "select body from astromesh_episodes where agent = $1 and session = $2 order by id desc limit $3",
-            )
-            .bind(&key.agent)
-            .bind(&key.session)
-            .bind(whole(events_max))
-            .fetch_all(&pool)
+        self.0
+            .bounded(async {
+                let pool = self.0.pool().await?;
+                let bodies: Vec<(String,)> = sqlx::query_as(
+                    "select body from astromesh_episodes where agent = $1 and session = $2 order by id desc limit $3",
+                )
+                .bind(&key.agent)
+                .bind(&key.session)
+                .bind(whole(events_max))
+                .fetch_all(&pool)
+                .await
+                .map_err(|error| failed(&error))?;
+                bodies.iter().rev().map(|(body,)| episode::from_text(body).map_err(Failed::from)).collect()
+            })
             .await
-            .map_err(|error| failed(&error))?;
-            bodies.iter().rev().map(|(body,)| episode::from_text(body)).collect()
-        })
-        .await
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<u64, StoreError> {
-        bounded(async {
-            let pool = self.0.pool().await?;
-            let deleting = sqlx::query("delete from astromesh_episodes where agent = $1 and session = $2");
-            let deleted = deleting.bind(&key.agent).bind(&key.session).execute(&pool).await;
-            Ok(deleted.map_err(|error| failed(&error))?.rows_affected())
-        })
-        .await
+        self.0
+            .bounded(async {
+                let pool = self.0.pool().await?;
+                let deleting = sqlx::query("delete from astromesh_episodes where agent = $1 and session = $2");
+                let deleted = deleting.bind(&key.agent).bind(&key.session).execute(&pool).await;
+                Ok(deleted.map_err(|error| failed(&error))?.rows_affected())
+            })
+            .await
     }
 }

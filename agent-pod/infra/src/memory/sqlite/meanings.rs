@@ -11,16 +11,20 @@ use futures::TryStreamExt as _;
 use sqlx::sqlite::SqlitePool;
 
 use super::{SqliteFile, WRITE, failed};
-use crate::memory::{bounded, whole};
+use crate::memory::health::Health;
+use crate::memory::{SEARCH_WAIT, whole};
 
 /// Texts by their meaning, in a SQLite file.
-pub struct EmbeddedMeanings(Arc<SqliteFile>);
+pub struct EmbeddedMeanings {
+    file: Arc<SqliteFile>,
+    searches: Health,
+}
 
 impl EmbeddedMeanings {
     /// A store in this file.
     #[must_use]
     pub fn new(file: Arc<SqliteFile>) -> Self {
-        Self(file)
+        Self { file, searches: Health::waiting(SEARCH_WAIT) }
     }
 }
 
@@ -33,65 +37,71 @@ impl SemanticStore for EmbeddedMeanings {
         texts: Vec<Meaning>,
         texts_max: usize,
     ) -> Result<(), StoreError> {
-        bounded(async {
-            let pool = self.0.pool().await?;
-            let adding = async {
-                let mut transaction = pool.begin_with(WRITE).await?;
-                for text in &texts {
-                    sqlx::query("delete from meanings where agent = $1 and session = $2 and content = $3")
+        self.searches
+            .bounded(async {
+                self.file.health.check()?;
+                let pool = self.file.pool().await?;
+                let adding = async {
+                    let mut transaction = pool.begin_with(WRITE).await?;
+                    for text in &texts {
+                        sqlx::query("delete from meanings where agent = $1 and session = $2 and content = $3")
+                            .bind(&key.agent)
+                            .bind(&key.session)
+                            .bind(&text.content)
+                            .execute(&mut *transaction)
+                            .await?;
+                        sqlx::query(
+                            "insert into meanings (agent, session, space, content, timestamp, vector)
+                         values ($1, $2, $3, $4, $5, $6)",
+                        )
                         .bind(&key.agent)
                         .bind(&key.session)
+                        .bind(space)
                         .bind(&text.content)
+                        .bind(&text.timestamp)
+                        .bind(bytes(&text.vector))
                         .execute(&mut *transaction)
                         .await?;
+                    }
                     sqlx::query(
-                        "insert into meanings (agent, session, space, content, timestamp, vector)
-                         values ($1, $2, $3, $4, $5, $6)",
+                        "delete from meanings where agent = $1 and id <= (select id from meanings
+                     where agent = $1 order by id desc limit 1 offset $2)",
                     )
                     .bind(&key.agent)
-                    .bind(&key.session)
-                    .bind(space)
-                    .bind(&text.content)
-                    .bind(&text.timestamp)
-                    .bind(bytes(&text.vector))
+                    .bind(whole(texts_max))
                     .execute(&mut *transaction)
                     .await?;
-                }
-                sqlx::query(
-                    "delete from meanings where agent = $1 and id <= (select id from meanings
-                     where agent = $1 order by id desc limit 1 offset $2)",
-                )
-                .bind(&key.agent)
-                .bind(whole(texts_max))
-                .execute(&mut *transaction)
-                .await?;
-                transaction.commit().await
-            };
-            adding.await.map_err(|error| failed(&error))
-        })
-        .await
+                    transaction.commit().await
+                };
+                adding.await.map_err(|error| failed(&error))
+            })
+            .await
     }
 
     async fn search(&self, agent: &str, search: Search<'_>) -> Result<Vec<Found>, StoreError> {
-        bounded(async {
-            let pool = self.0.pool().await?;
-            let searching = async {
-                let best = closest(pool, agent, search).await?;
-                texts(pool, best).await
-            };
-            searching.await.map_err(|error| failed(&error))
-        })
-        .await
+        self.searches
+            .bounded(async {
+                self.file.health.check()?;
+                let pool = self.file.pool().await?;
+                let searching = async {
+                    let best = closest(&pool, agent, search).await?;
+                    texts(&pool, best).await
+                };
+                searching.await.map_err(|error| failed(&error))
+            })
+            .await
     }
 
     async fn delete(&self, key: &SessionKey) -> Result<u64, StoreError> {
-        bounded(async {
-            let pool = self.0.pool().await?;
-            let deleting = sqlx::query("delete from meanings where agent = $1 and session = $2");
-            let deleted = deleting.bind(&key.agent).bind(&key.session).execute(pool).await;
-            Ok(deleted.map_err(|error| failed(&error))?.rows_affected())
-        })
-        .await
+        self.searches
+            .bounded(async {
+                self.file.health.check()?;
+                let pool = self.file.pool().await?;
+                let deleting = sqlx::query("delete from meanings where agent = $1 and session = $2");
+                let deleted = deleting.bind(&key.agent).bind(&key.session).execute(&pool).await;
+                Ok(deleted.map_err(|error| failed(&error))?.rows_affected())
+            })
+            .await
     }
 }
 

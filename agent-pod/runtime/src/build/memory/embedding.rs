@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_config::EmbeddingsDocument;
-use agent_pod_core::embedding::Embedding;
+use agent_pod_core::embedding::{Embedding, Pace};
 use agent_pod_infra::model::embeddings::{Embeddings, EmbeddingsProtocol};
 use agent_pod_infra::model::server::{AuthScheme, AuthSettings, ServerSettings, ServerSettingsError};
 use agent_pod_infra::secret::{SecretId, SecretStore};
@@ -13,9 +13,27 @@ use astromesh_crds::v1alpha1 as crd;
 /// How long connecting may take. A run waits no longer for its memory.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How the models in use are called, those that some agent has: who calls the same one shares its pace, and a reload
+/// gives nobody more of it.
+#[derive(Default)]
+pub(super) struct Paces(Vec<(EmbeddingsDocument, Pace)>);
+
+impl Paces {
+    fn of(&mut self, document: &EmbeddingsDocument) -> Pace {
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| known == document) {
+            return known.clone();
+        }
+        self.0.retain(|(_, pace)| pace.is_used());
+        let pace = Pace::default();
+        self.0.push((document.clone(), pace.clone()));
+        pace
+    }
+}
+
 pub(super) fn embedding(
     secrets: &SecretStore,
     document: &EmbeddingsDocument,
+    paces: &mut Paces,
 ) -> Result<Embedding, ServerSettingsError> {
     let EmbeddingsDocument { provider, model, endpoint, auth, dimension, batch_size } = document;
     let auth = auth.as_ref().and_then(|auth| {
@@ -43,5 +61,6 @@ pub(super) fn embedding(
         model: model.clone(),
         dimension: usize::try_from(*dimension).unwrap_or(usize::MAX),
         batch_max: usize::try_from(*batch_size).unwrap_or(usize::MAX),
+        pace: paces.of(document),
     })
 }
