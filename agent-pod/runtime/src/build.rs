@@ -64,6 +64,18 @@ struct Draft {
     gates: Gates,
 }
 
+/// An agent as its document describes it.
+#[derive(Clone, Copy)]
+struct Described<'a> {
+    name: &'a str,
+    /// Its `namespace/name`.
+    key: &'a str,
+    agent: &'a AgentDocument,
+    document: &'a Document,
+    /// The document's.
+    revision: &'a str,
+}
+
 /// A document's agents, built beside those that serve; nothing has changed until [`Builder::take_over`].
 pub struct Built {
     /// What would serve.
@@ -131,7 +143,8 @@ impl Builder {
         let mut draft = Draft { servers, rotations: Rotations::new(), tools: KnownTools::new(), gates: Gates::new() };
         for (name, agent) in &document.agents {
             let key = agent_key(&agent.namespace, name);
-            match self.entry(name, agent, document, &key, &revision, &mut draft) {
+            let described = Described { name, key: &key, agent, document, revision: &revision };
+            match self.entry(described, &mut draft) {
                 Ok(entry) => {
                     for candidate in entry.agent.models.all().flat_map(|router| router.candidates()) {
                         models.entry(model_key(candidate)).or_insert_with(|| model_entry(candidate));
@@ -172,15 +185,8 @@ impl Builder {
         snapshot
     }
 
-    fn entry(
-        &mut self,
-        name: &str,
-        agent: &AgentDocument,
-        document: &Document,
-        key: &str,
-        revision: &str,
-        draft: &mut Draft,
-    ) -> Result<Entry, RejectedProblem> {
+    fn entry(&mut self, described: Described<'_>, draft: &mut Draft) -> Result<Entry, RejectedProblem> {
+        let Described { name, key, agent, document, revision } = described;
         let path = format!("agents.{name}");
         let prompts = prompts::compile(agent, &path)?;
         let prompts = match &self.sandboxes {

@@ -83,6 +83,17 @@ struct UnderWay {
     seats: Arc<()>,
 }
 
+impl Kept {
+    /// What it takes in memory, about.
+    fn bytes(&self) -> usize {
+        let length = match self {
+            Self::Run(answer) => JSON_COPIES * json_length(answer),
+            Self::Tool(executed) => executed.outcome.result.len(),
+        };
+        length + ENTRY_BYTES
+    }
+}
+
 /// What is to be done with a call.
 enum Claim {
     /// Carry it out.
@@ -112,13 +123,7 @@ struct Claimed {
 
 impl Default for Idempotency {
     fn default() -> Self {
-        let weigh = |_: &Key, (_, kept): &(Fingerprint, Kept)| {
-            let length = match kept {
-                Kept::Run(answer) => JSON_COPIES * json_length(answer),
-                Kept::Tool(executed) => executed.outcome.result.len(),
-            };
-            u32::try_from(length + ENTRY_BYTES).unwrap_or(u32::MAX)
-        };
+        let weigh = |_: &Key, (_, kept): &(Fingerprint, Kept)| u32::try_from(kept.bytes()).unwrap_or(u32::MAX);
         let answered = Cache::builder()
             .max_capacity(u64::try_from(BytePool::of_process().capacity() / KEPT_SHARE).unwrap_or(u64::MAX))
             .weigher(weigh)

@@ -109,7 +109,7 @@ async fn headers_of_a_run_hold_for_a_call_of_a_tool(
     ];
     let request = headers
         .iter()
-        .fold(post("/v1/tools/execute", CALL), |request, (name, value)| with_header(request, *name, value));
+        .fold(post("/v1/tools/execute", CALL), |request, (name, value)| with_header(request, name, value));
     assert_eq!(call(&agents, request).await.status, 200);
     let options = agents.executed.lock().unwrap().remove(0);
     assert_eq!((options.depth, options.tokens_max), (depth, left));

@@ -46,6 +46,7 @@ impl SqliteStore {
         due
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what the port's own `append` takes, and the turn as it is stored")]
     async fn write(
         &self,
         key: &SessionKey,

@@ -40,17 +40,18 @@ fn delete(folder: &Folder) {
 }
 
 fn delete_the_database(folder: &Folder) {
-    fs::remove_file(folder.path()).unwrap();
+    fs::remove_file(folder.path()).expect("the database is there");
 }
 
 fn delete_the_folder(folder: &Folder) {
-    fs::remove_dir_all(folder.path().parent().unwrap()).unwrap();
+    let database = folder.path();
+    fs::remove_dir_all(database.parent().expect("it stands in a folder")).expect("the folder is there");
 }
 
 fn replace(folder: &Folder) {
     let other = with(folder, ".other");
-    fs::write(&other, b"").unwrap();
-    fs::rename(other, folder.path()).unwrap();
+    fs::write(&other, b"").expect("the folder can be written");
+    fs::rename(other, folder.path()).expect("the folder can be written");
 }
 
 #[rstest]

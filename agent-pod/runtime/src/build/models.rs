@@ -132,6 +132,7 @@ impl Models {
     }
 
     /// The router of a role.
+    #[expect(clippy::too_many_arguments, reason = "what a role is, where it stands, and what it leaves behind")]
     pub(super) fn router(
         &self,
         role: &str,

@@ -162,6 +162,6 @@ async fn an_answer_weighs_what_all_of_it_takes() {
     }
     calls.0.answered.run_pending_tasks();
     let most = BytePool::of_process().capacity() / KEPT_SHARE;
-    let held: usize = calls.0.answered.iter().map(|(_, (_, answer))| json_length(&answer)).sum();
+    let held: usize = calls.0.answered.iter().map(|(_, (_, kept))| kept.bytes()).sum();
     assert!((1..=most).contains(&held), "{held} of {most}");
 }

@@ -16,7 +16,7 @@ use secrecy::SecretString;
 use self::files::{Files, Look};
 use super::watch::{Watch, WatchError};
 use crate::Runtime;
-use crate::manifests::{ManifestProblem, Manifests};
+use crate::manifests::{self, ManifestProblem, Manifests};
 use crate::runtime::Declared;
 
 /// How long a burst of notifications is left to go on before the files are looked at.
