@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::model::ModelError;
 
@@ -82,7 +82,12 @@ impl Pace {
                 rest.1 = Some(now + time);
             }
         }
-        let done = timeout(time, work).await;
+        // The time first: who has waited for a place until its time was over does not use it any more.
+        let done = tokio::select! {
+            biased;
+            () = sleep(time) => Err(Slow),
+            done = work => Ok(done),
+        };
         let mut rest = self.rest();
         if done.is_ok() {
             *rest = (0, None);
@@ -91,7 +96,7 @@ impl Pace {
             let pause = first.saturating_mul(2_u32.saturating_pow(rest.0)).min(most);
             *rest = (rest.0.saturating_add(1), Some(Instant::now() + pause));
         }
-        done.map_err(|_elapsed| Slow)
+        done
     }
 
     fn rest(&self) -> MutexGuard<'_, (u32, Option<Instant>)> {

@@ -76,10 +76,10 @@ async fn one_file_too_many_is_reported_with_the_folder() {
 }
 
 #[tokio::test]
-async fn the_state_is_told_and_calls_are_answered_while_a_thousand_manifests_load() {
+async fn the_state_is_told_and_calls_are_answered_while_hundreds_of_manifests_load() {
     let (model, folder) = (ModelServer::start().await, Folder::new());
     folder.provider(&model.url, "");
-    for number in 0..998 {
+    for number in 0..298 {
         folder.agent(&format!("agent-{number}"), &"{{ identity.displayName }} and {{ query }}. ".repeat(20), "");
     }
     folder.agent("support", "one", "");

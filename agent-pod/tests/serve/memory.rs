@@ -237,7 +237,8 @@ async fn a_session_that_is_cleared_while_a_turn_runs_stays_cleared() {
         };
         let (answer, ()) = tokio::join!(running, clearing);
         let answer: Value = answer.unwrap().json().await.unwrap();
-        assert_eq!((&answer["answer"], &answer["degraded"]), (&json!("fine"), &json!([])), "{answer}");
+        assert!(answer["answer"].as_str().unwrap().starts_with("fine"), "{answer}");
+        assert_eq!(answer["degraded"], json!([]), "{answer}");
         assert_eq!(pod.http.get(&url).send().await.unwrap().status(), 404, "{agent}");
         assert_eq!(pod.http.delete(&url).send().await.unwrap().status(), 404, "{agent}: nothing is left of it");
     }

@@ -29,17 +29,30 @@ const OPERATORS: [&str; 7] = ["if", "else", "and", "or", "not", "in", "is"];
 ///
 /// # Errors
 /// [`PromptError::Syntax`] with the line. What is no token at all is for the engine to complain of.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the engine's tokens: all others are operators or operands")]
 pub(crate) fn check(source: &str, is_expression: bool) -> Result<(), PromptError> {
-    let too_long = |(_, line): &(usize, &str)| line.chars().nth(COLUMNS_MAX).is_some();
-    if let Some((index, _)) = source.lines().enumerate().find(too_long) {
-        let reason = format!("the line has more than {COLUMNS_MAX} characters; break it into several");
-        return Err(PromptError::Syntax { line: index + 1, reason });
+    let Some((line, beyond, what)) = uncountable(source) else { return check_tokens(source, is_expression) };
+    // What is wrong with the template before that says more.
+    check_tokens(source.get(..beyond).unwrap_or_default(), is_expression)?;
+    Err(PromptError::Syntax { line, reason: format!("{what}; break it into several, or leave some out") })
+}
+
+/// Where the source has more than the engine can count: the line, the byte, and what there is too much of.
+fn uncountable(source: &str) -> Option<(usize, usize, String)> {
+    let mut begin = 0;
+    for (index, line) in source.split_inclusive('\n').enumerate() {
+        if index == LINES_MAX {
+            return Some((LINES_MAX, begin, format!("there are more than {LINES_MAX} lines")));
+        }
+        if let Some((column, _)) = line.char_indices().nth(COLUMNS_MAX) {
+            return Some((index + 1, begin + column, format!("the line has more than {COLUMNS_MAX} characters")));
+        }
+        begin += line.len();
     }
-    if source.lines().nth(LINES_MAX).is_some() {
-        let reason = format!("there are more than {LINES_MAX} lines; leave some out");
-        return Err(PromptError::Syntax { line: LINES_MAX, reason });
-    }
+    None
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the engine's tokens: all others are operators or operands")]
+fn check_tokens(source: &str, is_expression: bool) -> Result<(), PromptError> {
     let mut expression = Expression::default();
     let mut blocks = Blocks::default();
     let mut before: Option<Before> = None;
