@@ -110,7 +110,7 @@ async fn usual_prompts_are_rendered_in_place(#[case] source: &str) {
 #[case::a_circle("{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}")]
 #[case::shared(&format!("{{% set a = [1, 2] %}}{}{{{{ a }}}}", "{% set a = [a, a] %}".repeat(40)))]
 #[case::compared(&format!("{}{{{{ a == b }}}}", "{% set a = [a, a] %}{% set b = [b, b] %}".repeat(20)))]
-#[case::nested_in_a_row(&"{% set a = [a] %}".repeat(5000))]
+#[case::nested_in_a_row(&"{% set a = [a] %}\n".repeat(5000))]
 #[case::maps(&"{% set a = {'x': a, 'y': a} %}".repeat(20))]
 #[case::tuples(&"{% set a = (a, a) %}".repeat(20))]
 #[case::added(&"{% set a = a + a %}".repeat(40))]
