@@ -54,9 +54,11 @@ pub(crate) fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::ValidationFailed | ErrorCode::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::Overloaded | ErrorCode::BudgetExceeded | ErrorCode::AllCoolingDown | ErrorCode::RateLimited => {
-            StatusCode::TOO_MANY_REQUESTS
-        }
+        ErrorCode::Overloaded
+        | ErrorCode::SessionBusy
+        | ErrorCode::BudgetExceeded
+        | ErrorCode::AllCoolingDown
+        | ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         // Never sent: whoever cancels a run over HTTP is gone. 499 is what proxies log for it.
         ErrorCode::Cancelled => StatusCode::from_u16(499).expect("499 is within 100 to 999"),
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,

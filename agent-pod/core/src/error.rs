@@ -87,6 +87,8 @@ pub enum ErrorCode {
     IdempotencyMismatch,
     /// As many runs as the pod takes on are under way.
     Overloaded,
+    /// Too many runs wait for the session.
+    SessionBusy,
     /// The agent has used up what it may in this window of time.
     BudgetExceeded,
     /// Every candidate has asked for patience, or has used up its rate limit.
@@ -158,6 +160,7 @@ impl ErrorCode {
         Self::ValidationFailed,
         Self::IdempotencyMismatch,
         Self::Overloaded,
+        Self::SessionBusy,
         Self::BudgetExceeded,
         Self::AllCoolingDown,
         Self::Internal,
@@ -201,6 +204,7 @@ impl ErrorCode {
             Self::ValidationFailed => "validation_failed",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::Overloaded => "overloaded",
+            Self::SessionBusy => "session_busy",
             Self::BudgetExceeded => "budget_exceeded",
             Self::AllCoolingDown => "all_cooling_down",
             Self::Internal => "internal",
@@ -247,6 +251,7 @@ impl ErrorCode {
             | Self::ToolForbidden
             | Self::RateLimited
             | Self::Overloaded
+            | Self::SessionBusy
             | Self::BudgetExceeded
             | Self::NoCapableProvider
             | Self::Suspended => Domain::Policy,
@@ -267,6 +272,7 @@ impl ErrorCode {
             | Self::IdempotencyInProgress
             | Self::RateLimited
             | Self::Overloaded
+            | Self::SessionBusy
             | Self::BudgetExceeded
             | Self::AllCoolingDown
             | Self::AllCircuitsOpen

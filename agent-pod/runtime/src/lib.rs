@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod registry;
 pub mod runtime;
 pub mod sandbox;
+mod sessions;
 pub mod source;
 pub mod validate;
 

@@ -23,6 +23,7 @@ use crate::afterwork::{self, Afterwork};
 use crate::desks::Desks;
 use crate::discovery::Endpoint;
 use crate::idempotency::{Door, Idempotency, Scope};
+use crate::sessions::Sessions;
 
 /// An agent that serves, with what its doors need.
 pub struct Entry {
@@ -39,14 +40,22 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Starts a run as soon as there is a place for it.
+    /// Starts a run as soon as it is its turn in its session, and there is a place for it.
     async fn begin(
         &self,
         request: TurnRequest,
         options: RunOptions,
         deadline: Instant,
-        (desks, afterwork): (&Desks, &Afterwork),
+        within: Within<'_>,
     ) -> Result<Run, RunError> {
+        let Within { sessions, desks, afterwork } = within;
+        // Turns of a session follow each other where they are remembered. A fresh session has no other.
+        let remembers = self.agent.memory.as_ref().is_some_and(|memory| memory.conversation.is_some());
+        let session = request.session_id.as_deref().filter(|_| remembers && request.chat.is_none());
+        let turn = match session {
+            Some(session) => Some(sessions.turn(&self.key(), session, deadline).await?),
+            None => None,
+        };
         let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
         let place = self.gate.enter(lane, deadline).await?;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -55,15 +64,29 @@ impl Entry {
         // Most runs have nothing left to do at their end, and most can ask nobody for anything.
         let works_on = self.agent.memory.as_ref().is_some_and(AgentMemory::works_afterwards);
         let run = if works_on { afterwork::detached(run, afterwork) } else { run };
-        if self.agent.tools.specs().is_empty() {
+        let asks = !self.agent.tools.specs().is_empty();
+        let entered = asks.then(|| desks.enter(&run.run_id, &self.agent.name, &run.desk));
+        if turn.is_none() && entered.is_none() {
             return Ok(run);
         }
-        let entered = desks.enter(&run.run_id, &self.agent.name, &run.desk);
         let events = run.events.inspect(move |_| {
-            let _held = &entered;
+            let _held = (&turn, &entered);
         });
         Ok(Run { events: events.boxed(), ..run })
     }
+
+    /// Its `namespace/name`.
+    fn key(&self) -> String {
+        format!("{}/{}", self.agent.namespace, self.agent.name)
+    }
+}
+
+/// What all runs share.
+#[derive(Clone, Copy)]
+struct Within<'a> {
+    sessions: &'a Sessions,
+    desks: &'a Desks,
+    afterwork: &'a Afterwork,
 }
 
 /// A model at a provider that some agent uses.
@@ -102,6 +125,7 @@ pub struct Registry {
     verifier: ArcSwap<Box<dyn TokenVerifier>>,
     draining: AtomicBool,
     idempotency: Idempotency,
+    sessions: Sessions,
     desks: Desks,
     afterwork: Afterwork,
 }
@@ -115,6 +139,7 @@ impl Registry {
             verifier: ArcSwap::from_pointee(verifier),
             draining: AtomicBool::new(false),
             idempotency: Idempotency::default(),
+            sessions: Sessions::default(),
             desks: Desks::default(),
             afterwork: Afterwork::new(),
         }
@@ -198,12 +223,11 @@ impl AgentService for Registry {
         // One deadline from here on: time in the queue is time of the run.
         let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
         let deadline = Instant::now() + limit;
-        let within = (&self.desks, &self.afterwork);
+        let within = Within { sessions: &self.sessions, desks: &self.desks, afterwork: &self.afterwork };
         let Some(key) = options.idempotency.take() else {
             return entry.begin(request, options, deadline, within).await;
         };
-        let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
-        let scope = Scope { door: Door::Run, agent, caller: options.caller.clone() };
+        let scope = Scope { door: Door::Run, agent: entry.key(), caller: options.caller.clone() };
         self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline, within)).await
     }
 
@@ -224,8 +248,8 @@ impl AgentService for Registry {
             entry.agent.execute(request, RunOptions { timeout, ..options }).await
         };
         let Some(key) = key else { return call().await };
-        let agent = format!("{}/{}", entry.agent.namespace, entry.agent.name);
-        self.idempotency.once_executed(Scope { door: Door::Tool, agent, caller }, key, deadline, call).await
+        let scope = Scope { door: Door::Tool, agent: entry.key(), caller };
+        self.idempotency.once_executed(scope, key, deadline, call).await
     }
 
     fn agent_of_run(&self, run_id: &str) -> Option<String> {

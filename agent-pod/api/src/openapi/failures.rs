@@ -37,6 +37,7 @@ const OF_RUN: &[ErrorCode] = &[
     ErrorCode::IdempotencyMismatch,
     ErrorCode::ContextTooLong,
     ErrorCode::Overloaded,
+    ErrorCode::SessionBusy,
     ErrorCode::BudgetExceeded,
     ErrorCode::AllCoolingDown,
     ErrorCode::AllProvidersFailed,
