@@ -89,7 +89,6 @@ fn adversarial() -> Vec<(&'static str, String)> {
         ("marks", "e\u{301}"),
         ("faces", "\u{1f600}"),
         ("underscores", "_"),
-        ("spaces", " "),
     ];
     units.into_iter().map(|(name, unit)| (name, unit.repeat(200_000 / unit.len()))).collect()
 }

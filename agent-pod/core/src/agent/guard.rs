@@ -55,6 +55,9 @@ impl Outgoing {
     }
 }
 
+/// Takes the place of an earlier message that a rule blocks. What the rule was about is not for the model.
+const WITHHELD: &str = "[withheld by a guardrail]";
+
 /// Holds all that a request brings to the model against the input rules, before anything else is done with it.
 pub(super) async fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledger) -> TurnRequest {
     let guardrails = &agent.guardrails;
@@ -73,7 +76,8 @@ pub(super) async fn admit(agent: &Agent, mut request: TurnRequest, ledger: &Ledg
         match (subject, rest.block.clone()) {
             // What was blocked before must not end the conversation now, and must not come to the model either.
             (Subject::History | Subject::ToolResult, Some(block)) => {
-                text.put(Value::String(withheld(&ledger.noted(rest, &block))));
+                ledger.noted(rest, &block);
+                text.put(Value::String(WITHHELD.to_owned()));
             }
             (_, _) => {
                 ledger.guarded(rest);

@@ -279,7 +279,7 @@ async fn at_the_chat_door_every_text_of_the_caller_is_seen() {
         sent,
         [
             "Be kind.\n\nServe [REDACTED_EMAIL]",
-            "withheld by a guardrail: topic `politics`",
+            "[withheld by a guardrail]",
             "Not here.",
             "a@b.co",
             "I am [REDACTED_EMAIL]"
@@ -317,7 +317,7 @@ async fn what_was_said_before_comes_to_the_model_past_the_rules(#[case] chat: Ch
     let request = TurnRequest { chat: Some(Box::new(chat)), ..ask("hi") };
     assert!(!answer(&fixture, request).await.blocked);
     let sent = sent(&model);
-    assert!(!sent.contains("a@b.co") && sent.contains("withheld by a guardrail: topic `politics`"), "{sent}");
+    assert!(!sent.contains("a@b.co") && sent.contains("[withheld by a guardrail]"), "{sent}");
 }
 
 fn tool(name: &str, description: &str, parameters: serde_json::Value) -> ChatRequest {
@@ -388,7 +388,7 @@ async fn what_is_handed_over_comes_to_the_model_past_the_rules() {
     assert!(model.requests().is_empty());
     assert!(!answer(&fixture, request("Write to a@b.co.")).await.blocked);
     let sent = sent(&model);
-    assert!(!sent.contains("a@b.co") && sent.contains("withheld by a guardrail: topic `politics`"), "{sent}");
+    assert!(!sent.contains("a@b.co") && sent.contains("[withheld by a guardrail]"), "{sent}");
 }
 
 #[tokio::test]

@@ -49,11 +49,33 @@ pub type LookUp = Arc<dyn Fn(&SecretId) -> Option<SecretString> + Send + Sync>;
 #[derive(Default)]
 pub(super) struct Memory {
     values: Mutex<BTreeMap<SecretId, SecretString>>,
-    look_up: Mutex<Option<(LookUp, Option<Instant>)>>,
+    look_up: Mutex<Option<LookUps>>,
 }
 
-/// Looking up may read many files: so soon after the last time it would find the same.
-const LOOKED_UP_FOR: Duration = Duration::from_millis(100);
+/// How keys are looked up, and when they last were.
+struct LookUps {
+    look_up: LookUp,
+    last: BTreeMap<SecretId, LookedUp>,
+}
+
+struct LookedUp {
+    began: Instant,
+    took: Duration,
+}
+
+/// A look-up that takes longer reads many files.
+const CHEAP: Duration = Duration::from_millis(10);
+
+/// The longest rest after one that did.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+impl LookedUp {
+    /// Whether it has found what somebody who asks now, or did at `asked`, wants to know.
+    fn serves(&self, asked: Instant) -> bool {
+        let rest = if self.took > CHEAP { (self.took * 10).min(REST_MAX) } else { Duration::ZERO };
+        self.began >= asked || asked < self.began + self.took + rest
+    }
+}
 
 impl Source {
     pub(super) fn set(&self, id: &SecretId, value: Option<SecretString>) {
@@ -72,20 +94,22 @@ impl Source {
     /// Has what is set looked up before it is read again. Without effect on files, which are always looked at.
     pub(super) fn looked_up_by(&self, look_up: LookUp) {
         if let Self::Memory(memory) = self {
-            *lock(&memory.look_up) = Some((look_up, None));
+            *lock(&memory.look_up) = Some(LookUps { look_up, last: BTreeMap::new() });
         }
     }
 
     /// Looks up what may have changed since it was set. Whoever comes meanwhile waits, and finds it done.
     pub(super) fn look_up(&self, id: &SecretId) {
         let Self::Memory(memory) = self else { return };
-        let mut known = lock(&memory.look_up);
-        let Some((look_up, at)) = known.as_mut() else { return };
-        if at.is_some_and(|at| at.elapsed() < LOOKED_UP_FOR) {
+        let asked = Instant::now();
+        let mut look_ups = lock(&memory.look_up);
+        let Some(LookUps { look_up, last }) = look_ups.as_mut() else { return };
+        if last.get(id).is_some_and(|last| last.serves(asked)) {
             return;
         }
+        let began = Instant::now();
         let found = look_up(id);
-        *at = Some(Instant::now());
+        last.insert(id.clone(), LookedUp { began, took: began.elapsed() });
         if found.is_some() {
             self.set(id, found);
         }

@@ -164,6 +164,22 @@ fn a_value_that_was_set_is_looked_up_where_it_comes_from() {
 }
 
 #[test]
+fn a_key_that_is_rotated_again_at_once_is_looked_up_again() {
+    let store = SecretStore::in_memory();
+    let handle = store.handle(&openai());
+    let looks = std::sync::atomic::AtomicU32::new(0);
+    let next = move |_: &SecretId| {
+        let look = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(SecretString::from(format!("sk-{look}")))
+    };
+    store.looked_up_by(Arc::new(next));
+    for expected in ["sk-0", "sk-1", "sk-2"] {
+        assert!(handle.reread());
+        assert_eq!(text(handle.get()).as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn handles_of_one_key_share_its_value() {
     let root = directory_with(b"sk-1");
     let store = SecretStore::directory(root.path());
