@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{BytePool, ByteReservation, PoolError, Priority};
 use crate::error::RunError;
 
-/// How long a run under way waits for bytes. What it holds meanwhile others wait for, so that it cannot be long.
+/// How long a run under way waits for bytes, in all: it may have to wait for each piece of a reply. What it holds meanwhile others wait for, so that it cannot be long.
 pub const RUN_WAIT: Duration = Duration::from_secs(5);
 
 /// So many bytes are drawn at a time, so that a reply of a thousand pieces does not ask a thousand times.
@@ -22,13 +24,15 @@ struct Account {
     reservation: ByteReservation,
     /// Of what is reserved, how much has not been used yet.
     spare: usize,
+    /// How long the run has waited so far.
+    waited: Duration,
 }
 
 impl RunBytes {
     /// An account that begins with this.
     #[must_use]
     pub fn new(reservation: ByteReservation) -> Self {
-        Self(Arc::new(Mutex::new(Account { reservation, spare: 0 })))
+        Self(Arc::new(Mutex::new(Account { reservation, spare: 0, waited: Duration::ZERO })))
     }
 
     /// Draws so many more, for as long as the run lasts.
@@ -36,7 +40,7 @@ impl RunBytes {
     /// # Errors
     /// `overloaded` where others hold them, or where this run alone would hold more than there is.
     pub async fn draw(&self, bytes: usize) -> Result<(), RunError> {
-        let mut more = {
+        let (mut more, patience) = {
             let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(spare) = account.spare.checked_sub(bytes) {
                 account.spare = spare;
@@ -47,11 +51,13 @@ impl RunBytes {
             if held.saturating_add(bytes) > most {
                 return Err(PoolError::Exhausted.for_caller());
             }
-            pool.reservation()
+            (pool.reservation(), RUN_WAIT.saturating_sub(account.waited))
         };
-        let drawn = bytes.next_multiple_of(STEP_BYTES);
-        more.grow(drawn, Priority::Run, RUN_WAIT).await.map_err(|_| PoolError::Exhausted.for_caller())?;
+        let (drawn, begun) = (bytes.next_multiple_of(STEP_BYTES), Instant::now());
+        let grown = more.grow(drawn, Priority::Run, patience).await;
         let mut account = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        account.waited += begun.elapsed();
+        grown.map_err(|_| PoolError::Exhausted.for_caller())?;
         account.reservation.merge(more);
         account.spare += drawn - bytes;
         Ok(())

@@ -5,6 +5,7 @@ use futures::FutureExt as _;
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::weight::{of_json, of_value};
 use super::*;
@@ -72,6 +73,20 @@ async fn a_wait_has_an_end() {
     assert_eq!(reservation.grow(MIB, Priority::Call, WAIT).await, Err(PoolError::Exhausted));
     assert_eq!((reservation.bytes(), pool.report().used), (0, 12 * MIB));
     assert!(!pool.is_contended());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_so_long_in_all_and_not_for_each_piece() {
+    let pool = BytePool::new(16 * MIB);
+    let account = RunBytes::new(pool.reservation());
+    let (begun, mut refused) = (Instant::now(), 0);
+    let others = held(&pool, 12 * MIB, Priority::Run).unwrap();
+    for _piece in 0..10 {
+        refused += usize::from(account.draw(8 * MIB).await.is_err());
+    }
+    assert_eq!((refused, begun.elapsed()), (10, RUN_WAIT));
+    drop(others);
+    account.draw(8 * MIB).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
