@@ -48,7 +48,7 @@ contract: ## The API against its OpenAPI document and the official OpenAI client
 hostile: ## What attackers and bad luck send, against a pod with 256 MiB and one CPU, and fuzzing. FILTER=name chooses tests.
 	cargo build --locked --profile image -p agent-pod
 	@PATH="$$(e2e/tools/ensure cargo-nextest):$$PATH" && AGENT_POD="$$CARGO_TARGET_DIR/image/agent-pod" \
-	cargo nextest run --locked --profile hostile -p agent-pod --test hostile $(FILTER)
+	cargo nextest run --locked --workspace --profile hostile $(FILTER)
 
 .PHONY: e2e
 e2e: ## End-to-end tests on a cluster, with a real language model.
