@@ -110,8 +110,8 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
     let affordable = descriptors::raise_limit();
     let connections_max = connections_max.unwrap_or(affordable);
     let memory_pool = BytePool::of_process().capacity();
-    let public = bind(listen).await?;
-    let admin = bind(admin_listen).await?.into_std().context("failed to hand over the admin port")?;
+    let public = bind(listen)?;
+    let admin = bind(admin_listen)?.into_std().context("failed to hand over the admin port")?;
     let addresses = (public.local_addr()?, admin.local_addr()?);
     let standalone = matches!(source, Source::Folder(_));
     let pulse = Arc::<Pulse>::default();
@@ -233,8 +233,8 @@ async fn first_load(runtime: &Runtime) {
     drop(timeout(FIRST_LOAD_WITHIN, loaded).await);
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address).with_context(|| format!("failed to listen on {address}"))
 }
 
 /// Follows the source on a thread of its own: what it reads is parsed and built there, and nothing that serves waits.

@@ -222,19 +222,22 @@ impl Runtime {
             built = loader.builder.build(&document);
         }
         let snapshot = loader.builder.take_over(built);
+        loader.served = document;
+        self.serves(&loader);
+        // Whoever sees the new revision sees what was left out of it: refusals show before it, and end after it.
+        let refused = !problems.is_empty();
+        if refused {
+            problems.sort();
+            self.refuse(&loader, wanted, problems);
+        }
         let unchanged = self.registry.snapshot().is_some_and(|serving| serving.revision == snapshot.revision);
         if !unchanged {
             tracing::info!(revision = %snapshot.revision, agents = snapshot.entries.len(), "manifests loaded");
             self.registry.swap(snapshot);
             self.metrics.reloaded(true);
         }
-        loader.served = document;
-        self.serves(&loader);
-        if problems.is_empty() {
+        if !refused {
             self.show(&loader, |shown| shown.rejected = None);
-        } else {
-            problems.sort();
-            self.refuse(&loader, wanted, problems);
         }
     }
 

@@ -1,6 +1,7 @@
 //! An accept loop: TCP_NODELAY, the peer's address for access decisions, HTTP/1 and HTTP/2, a graceful end.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,24 @@ const FAULTS_MAX: usize = 128;
 
 /// A client of HTTP/2 is asked for a sign of life this often, and has as long to give it.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// What the kernel keeps for a connection in each direction, in bytes; it doubles that for its own books. It counts as the
+/// pod's memory, and would by itself grow to many MiB for each client that sends more than is read, or reads less than is
+/// sent.
+const SOCKET_BUFFER_BYTES: u32 = 256 * 1024;
+
+/// Clients that are not accepted yet.
+const BACKLOG: u32 = 1024;
+
+/// A socket for a port; what it accepts inherits its buffers.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// How a port is served.
 pub(super) struct Port {

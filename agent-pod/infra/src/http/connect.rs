@@ -17,6 +17,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::Service;
 
+/// What the kernel keeps for a connection in each direction, in bytes. It counts as the pod's memory, and would by itself grow
+/// to many MiB for each server that sends more than is read.
+const SOCKET_BUFFER: usize = 256 * 1024;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 type Pending<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
@@ -65,6 +69,8 @@ pub(super) fn connector(reach: Reach) -> HttpConnector<Resolver> {
     connector.enforce_http(false);
     // Else the pieces of a request wait for one another.
     connector.set_nodelay(true);
+    connector.set_recv_buffer_size(Some(SOCKET_BUFFER));
+    connector.set_send_buffer_size(Some(SOCKET_BUFFER));
     connector
 }
 
