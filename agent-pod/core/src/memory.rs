@@ -6,6 +6,7 @@ pub mod history;
 pub mod semantic;
 mod strategy;
 pub(crate) mod summary;
+pub(crate) mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +51,27 @@ pub struct Conversation {
     pub turns: Vec<StoredTurn>,
     /// Changes with every fold, and with every new beginning of the session.
     pub revision: String,
+    /// The bytes of turns that [`Window::bytes_max`] left out.
+    pub left_out: usize,
+}
+
+/// Which turns of a session are read: the newest, contiguous ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Only turns with a smaller number; `None`: up to the newest.
+    pub before: Option<u64>,
+    /// The most turns.
+    pub turns_max: usize,
+    /// The most bytes of these turns, as the store keeps them: what does not fit never leaves the store.
+    pub bytes_max: usize,
+}
+
+impl Window {
+    /// The newest turns, at most so many.
+    #[must_use]
+    pub fn newest(turns_max: usize) -> Self {
+        Self { before: None, turns_max, bytes_max: usize::MAX }
+    }
 }
 
 impl Conversation {
@@ -179,16 +201,11 @@ pub trait ConversationStore: Send + Sync {
     /// # Errors
     /// When the store is down.
     async fn lock(&self, key: &SessionKey) -> Result<SessionLock, StoreError>;
-    /// The last `turns_max` turns with a number under `before`; `None` for an unknown or expired session.
+    /// What is in the window of a session; `None` for an unknown or expired session.
     ///
     /// # Errors
     /// When the store is down.
-    async fn read(
-        &self,
-        key: &SessionKey,
-        before: Option<u64>,
-        turns_max: usize,
-    ) -> Result<Option<Conversation>, StoreError>;
+    async fn read(&self, key: &SessionKey, window: Window) -> Result<Option<Conversation>, StoreError>;
     /// Adds a turn, keeps the last `settings.turns_max` and starts the session's time to live anew.
     ///
     /// # Errors

@@ -169,6 +169,8 @@ pub enum ModelErrorKind {
     Timeout,
     /// The reply is not what the protocol says: broken, cut off or empty.
     Malformed,
+    /// The pod has no memory for the reply. It says nothing of the server.
+    NoMemory,
 }
 
 impl ModelErrorKind {
@@ -183,6 +185,7 @@ impl ModelErrorKind {
             Self::Unavailable => "unavailable",
             Self::Timeout => "timeout",
             Self::Malformed => "malformed",
+            Self::NoMemory => "no_memory",
         }
     }
 }

@@ -115,7 +115,7 @@ fn wait_after(error: &ModelError, troubled: u32) -> Duration {
         ModelErrorKind::RateLimited => ASK_PATIENTLY,
         ModelErrorKind::NotFound => ASK_RARELY,
         // Another credential is asked with at once.
-        ModelErrorKind::Unauthorized | ModelErrorKind::Rejected => ASK_AGAIN,
+        ModelErrorKind::Unauthorized | ModelErrorKind::Rejected | ModelErrorKind::NoMemory => ASK_AGAIN,
         ModelErrorKind::Unavailable | ModelErrorKind::Timeout | ModelErrorKind::Malformed => soon(troubled),
     };
     error.retry_after.map_or(own, |asked| asked.max(ASK_SOON)).min(ASK_AT_LAST)
@@ -135,7 +135,8 @@ fn answered(error: &ModelError) -> bool {
             | ModelErrorKind::Unauthorized
             | ModelErrorKind::NotFound
             | ModelErrorKind::RateLimited
-            | ModelErrorKind::Malformed => true,
+            | ModelErrorKind::Malformed
+            | ModelErrorKind::NoMemory => true,
             ModelErrorKind::Unavailable | ModelErrorKind::Timeout => false,
         }
 }

@@ -23,6 +23,9 @@ const PAGE_DEFAULT: usize = 50;
 /// A page that is being read is taken to have this share of the pool of bytes, which is what a session in memory may have.
 const PAGE_SHARE: usize = 8;
 
+/// A page is there as text and as messages while it is read.
+const FORMS: usize = 2;
+
 /// What was said in a session.
 ///
 /// The first page has the newest messages, oldest first within it; `nextCursor` leads to the one before.
@@ -49,8 +52,9 @@ pub(crate) async fn history(
     let no_memory = |_: PoolError| PoolError::Exhausted.for_caller();
     // How large it is turns out when it has been read.
     let mut reserved = state.pool.reservation();
-    reserved.grow(state.pool.capacity() / PAGE_SHARE, Priority::Call, wait).await.map_err(no_memory)?;
-    let page = of(&state, &names.agent)?.page(&names.session, limit, cursor.as_deref()).await?;
+    let room = state.pool.capacity() / PAGE_SHARE;
+    reserved.grow(room, Priority::Call, wait).await.map_err(no_memory)?;
+    let page = of(&state, &names.agent)?.page(&names.session, limit, cursor.as_deref(), room / FORMS).await?;
     let weight = COPIES * page.messages.iter().map(|message| of_message(&message.message)).sum::<usize>();
     reserved.resize(weight, Priority::Call.of(weight), wait).await.map_err(no_memory)?;
     let answer = Json(History::new(names.agent, names.session, page)).into_response();

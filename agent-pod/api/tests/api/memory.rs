@@ -34,7 +34,7 @@ fn turn(number: usize) -> StoredTurn {
 fn put(agents: &FakeAgents, agent: &str, session: &str, turns: Vec<StoredTurn>, summary: Option<&str>) {
     let key = SessionKey { agent: format!("shop/{agent}"), session: session.to_owned() };
     let summary = summary.map(ToOwned::to_owned);
-    agents.memory.put(key, Conversation { turns, first: 7, summary, revision: "r".to_owned() });
+    agents.memory.put(key, Conversation { turns, first: 7, summary, revision: "r".to_owned(), left_out: 0 });
 }
 
 fn texts(page: &Value) -> Vec<&str> {

@@ -2,6 +2,7 @@
 
 mod episodes;
 mod found;
+mod kept;
 mod said;
 mod unwritten;
 

@@ -8,8 +8,9 @@ use tokio::time::timeout;
 
 use super::episode::EpisodeStore;
 use super::semantic::{Found, SemanticError, find};
-use super::{Conversation, ConversationStore, SessionKey, StoreError};
+use super::{Conversation, ConversationStore, SessionKey, StoreError, Window};
 use crate::agent::{Agent, SemanticMemory};
+use crate::byte_pool::PoolError;
 use crate::embedding::EmbeddingError;
 use crate::error::{ErrorCode, FieldProblem, RunError};
 use crate::message::Message;
@@ -93,11 +94,19 @@ impl AgentHistory {
         Self { name: name.to_owned(), key: format!("{namespace}/{name}"), stores }
     }
 
-    /// The newest `limit` messages of a session before `cursor`.
+    /// The newest `limit` messages of a session before `cursor`, or fewer: turns that take more than `bytes_max` together
+    /// are for the next page.
     ///
     /// # Errors
-    /// `session_not_found`, `validation_failed` for a cursor that is none, `memory_unavailable`.
-    pub async fn page(&self, session: &str, limit: usize, cursor: Option<&str>) -> Result<HistoryPage, RunError> {
+    /// `session_not_found`, `validation_failed` for a cursor that is none, `memory_unavailable`, `overloaded` where a single
+    /// turn takes more.
+    pub async fn page(
+        &self,
+        session: &str,
+        limit: usize,
+        cursor: Option<&str>,
+        bytes_max: usize,
+    ) -> Result<HistoryPage, RunError> {
         let end = cursor.map(Position::parse).transpose()?;
         let limit = limit.clamp(1, PAGE_MAX);
         known_to_doors(session)?;
@@ -105,8 +114,11 @@ impl AgentHistory {
         // Turns have a message each at least: these hold one more than asked for, which tells whether there are more.
         let before = end.map(|end| if end.index > 0 { end.turn.saturating_add(1) } else { end.turn });
         let key = self.session(session);
-        let read = store.read(&key, before, limit.saturating_add(1));
+        let read = store.read(&key, Window { before, turns_max: limit.saturating_add(1), bytes_max });
         let conversation = in_time(read).await?.ok_or_else(|| not_found(session))?;
+        if conversation.turns.is_empty() && conversation.left_out > 0 {
+            return Err(PoolError::Exhausted.for_caller());
+        }
         Ok(page_of(conversation, end, limit))
     }
 
@@ -173,7 +185,7 @@ impl AgentHistory {
 }
 
 fn page_of(conversation: Conversation, end: Option<Position>, limit: usize) -> HistoryPage {
-    let Conversation { summary, first, turns, revision: _ } = conversation;
+    let Conversation { summary, first, turns, left_out, revision: _ } = conversation;
     let numbered = (first..).zip(turns);
     let mut messages: Vec<(Position, HistoryMessage)> = numbered
         .flat_map(|(turn, stored)| {
@@ -187,7 +199,8 @@ fn page_of(conversation: Conversation, end: Option<Position>, limit: usize) -> H
         .collect();
     let older = messages.len().saturating_sub(limit);
     let page = messages.split_off(older);
-    let next_cursor = if older > 0 { page.first().map(|(position, _)| position.to_text()) } else { None };
+    let more = older > 0 || left_out > 0;
+    let next_cursor = if more { page.first().map(|(position, _)| position.to_text()) } else { None };
     HistoryPage { messages: page.into_iter().map(|(_, message)| message).collect(), summary, next_cursor }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Conversation, Fold, SessionKey, StoreError, StoredTurn};
+use super::{Conversation, Fold, SessionKey, StoreError, StoredTurn, window};
 use crate::agent::{Agent, ConversationMemory, Events, Ledger};
 use crate::message::{Message, Role};
 use crate::model::router::Ask;
@@ -47,8 +47,7 @@ async fn fold_now(
     key: &SessionKey,
     ledger: &Ledger,
 ) -> Result<(), StoreError> {
-    let read = memory.store.read(key, None, memory.settings.turns_max).await?;
-    let Some(conversation) = read else { return Ok(()) };
+    let Some((conversation, _room)) = window::read(memory, key).await? else { return Ok(()) };
     let due = memory.strategy.due(conversation.turns.len());
     let Some(old) = conversation.turns.get(..due).filter(|old| !old.is_empty()) else { return Ok(()) };
     let summary = summarize(agent, &conversation, old, ledger).await?;

@@ -180,7 +180,7 @@ impl<'a> Attempting<'a> {
         };
         self.ledger.draw(COPIES * bytes).await.map_err(|error| {
             self.ledger.refuse(error);
-            ModelError::new(ModelErrorKind::Rejected, "no memory left for the reply")
+            ModelError::new(ModelErrorKind::NoMemory, "no memory left for the reply")
         })
     }
 

@@ -179,7 +179,8 @@ impl ModelState {
             ModelErrorKind::Rejected
             | ModelErrorKind::Unavailable
             | ModelErrorKind::Timeout
-            | ModelErrorKind::Malformed => {}
+            | ModelErrorKind::Malformed
+            | ModelErrorKind::NoMemory => {}
         }
     }
 

@@ -24,6 +24,7 @@ use super::strategy::{CandidateView, Capabilities, Lack, Need, Strategy, rank};
 use super::{ModelErrorKind, ModelRequest, Parameters, ResponseFormat, ToolChoice};
 use crate::agent::{Events, Ledger};
 use crate::budget::Estimate;
+use crate::byte_pool::PoolError;
 use crate::error::RunError;
 use crate::message::Message;
 use crate::tool::ToolSpec;
@@ -348,7 +349,8 @@ impl<'a> CandidateCall<'a> {
             ModelErrorKind::Rejected
             | ModelErrorKind::Unauthorized
             | ModelErrorKind::NotFound
-            | ModelErrorKind::Timeout => false,
+            | ModelErrorKind::Timeout
+            | ModelErrorKind::NoMemory => false,
         };
         let settings = self.candidate.retry;
         let asked = error.retry_after.unwrap_or_default();
@@ -372,6 +374,9 @@ impl<'a> CandidateCall<'a> {
             return;
         }
         let error = &failure.error;
+        if error.kind == ModelErrorKind::NoMemory {
+            return;
+        }
         tracing::info!(%provider, %model, kind = %error.kind, cause = %error, "provider failed");
         state.failed(error, port.credential_version());
         match error.kind {
@@ -382,7 +387,7 @@ impl<'a> CandidateCall<'a> {
             }
             // Neither is the server's failure, and it has answered.
             ModelErrorKind::Rejected | ModelErrorKind::Unauthorized | ModelErrorKind::NotFound => permit.answered(),
-            ModelErrorKind::RateLimited => {}
+            ModelErrorKind::RateLimited | ModelErrorKind::NoMemory => {}
         }
     }
 
@@ -390,6 +395,9 @@ impl<'a> CandidateCall<'a> {
         let Failure { error, committed, deadline } = failure;
         if deadline.is_some() {
             End::Run(deadline_exceeded())
+        } else if error.kind == ModelErrorKind::NoMemory {
+            // Another candidate's reply would take as much.
+            End::Run(PoolError::Exhausted.for_caller())
         } else if committed {
             End::Run(broken_off(self.candidate, &error))
         } else if error.kind == ModelErrorKind::Rejected {

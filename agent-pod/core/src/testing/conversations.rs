@@ -5,8 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use crate::byte_pool::weight::of_turn;
 use crate::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 
 /// Keeps everything, or is down.
@@ -41,18 +43,17 @@ impl ConversationStore for TableStore {
         self.table().map(|_| SessionLock::new(()))
     }
 
-    async fn read(
-        &self,
-        key: &SessionKey,
-        before: Option<u64>,
-        turns_max: usize,
-    ) -> Result<Option<Conversation>, StoreError> {
+    async fn read(&self, key: &SessionKey, window: Window) -> Result<Option<Conversation>, StoreError> {
         let mut read = self.table()?.get(key).cloned();
         if let Some(conversation) = &mut read {
-            let end = before.map_or(u64::MAX, |before| before.saturating_sub(conversation.first));
+            let end = window.before.map_or(u64::MAX, |before| before.saturating_sub(conversation.first));
             conversation.turns.truncate(usize::try_from(end).unwrap_or(usize::MAX));
-            let over = conversation.turns.len().saturating_sub(turns_max);
+            let over = conversation.turns.len().saturating_sub(window.turns_max);
             conversation.drop_first(u64::try_from(over).unwrap_or(u64::MAX));
+            while conversation.turns.iter().map(of_turn).sum::<usize>() > window.bytes_max {
+                conversation.left_out += conversation.turns.first().map_or(0, of_turn);
+                conversation.drop_first(1);
+            }
         }
         Ok(read)
     }

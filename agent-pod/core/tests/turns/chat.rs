@@ -8,6 +8,7 @@ use agent_pod_core::error::ErrorCode;
 use agent_pod_core::event::{ChatRequest, Finish, TurnEvent, TurnRequest};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 use agent_pod_core::message::{Message, Role, ToolCall};
 use agent_pod_core::model::{ModelEvent, ResponseFormat, ToolChoice};
@@ -42,7 +43,7 @@ async fn the_callers_conversation_takes_the_place_of_memory() {
         async fn lock(&self, _: &SessionKey) -> Result<SessionLock, StoreError> {
             panic!("memory was asked")
         }
-        async fn read(&self, _: &SessionKey, _: Option<u64>, _: usize) -> Result<Option<Conversation>, StoreError> {
+        async fn read(&self, _: &SessionKey, _: Window) -> Result<Option<Conversation>, StoreError> {
             panic!("memory was read")
         }
         async fn append(

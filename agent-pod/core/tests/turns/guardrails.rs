@@ -9,7 +9,7 @@ use agent_pod_core::event::{ChatRequest, Finish, Handoff, RunAnswer, TurnEvent, 
 use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSettings};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
-    Strategy,
+    Strategy, Window,
 };
 use agent_pod_core::message::{Message, Role, ToolCall};
 use agent_pod_core::model::{ModelEvent, ResponseFormat};
@@ -37,7 +37,7 @@ impl ConversationStore for Kept {
         Ok(SessionLock::new(()))
     }
 
-    async fn read(&self, _: &SessionKey, _: Option<u64>, _: usize) -> Result<Option<Conversation>, StoreError> {
+    async fn read(&self, _: &SessionKey, _: Window) -> Result<Option<Conversation>, StoreError> {
         Ok(Some(Conversation { turns: self.0.lock().unwrap().clone(), ..Conversation::default() }))
     }
 

@@ -9,7 +9,7 @@ use agent_pod_core::agent::{Agent, AgentMemory, ConversationMemory};
 use agent_pod_core::event::{TurnEvent, TurnRequest};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
-    Strategy,
+    Strategy, Window,
 };
 use agent_pod_core::model::strategy as routing;
 use agent_pod_core::prompt::CONTEXT;
@@ -39,7 +39,7 @@ impl ConversationStore for TestStore {
         if self.down { Err(StoreError("down".into())) } else { Ok(SessionLock::new(())) }
     }
 
-    async fn read(&self, key: &SessionKey, _: Option<u64>, _: usize) -> Result<Option<Conversation>, StoreError> {
+    async fn read(&self, key: &SessionKey, _: Window) -> Result<Option<Conversation>, StoreError> {
         if self.hangs {
             std::future::pending::<()>().await;
         }

@@ -110,6 +110,7 @@ fn circuit(agent: &Agent) -> Circuit {
 #[case::locked(ModelErrorKind::Unauthorized)]
 #[case::unknown(ModelErrorKind::NotFound)]
 #[case::limited(ModelErrorKind::RateLimited)]
+#[case::without_room(ModelErrorKind::NoMemory)]
 #[tokio::test(start_paused = true)]
 async fn what_is_not_the_servers_failure_leaves_the_circuit_closed(#[case] kind: ModelErrorKind) {
     let (agent, _) = scripted([("a", (0..20).map(|_| fails(kind)).collect())]);
@@ -117,6 +118,16 @@ async fn what_is_not_the_servers_failure_leaves_the_circuit_closed(#[case] kind:
         run(&agent).await.unwrap_err();
     }
     assert_eq!(circuit(&agent), Circuit::Closed);
+}
+
+/// Another candidate's reply would take as much.
+#[tokio::test(start_paused = true)]
+async fn a_reply_for_which_the_pod_has_no_memory_ends_the_run_and_is_no_fault_of_the_provider() {
+    let (agent, ports) = scripted([("a", vec![fails(ModelErrorKind::NoMemory)]), ("b", vec![says("b")])]);
+    assert_eq!(run(&agent).await.unwrap_err().code, ErrorCode::Overloaded);
+    assert_eq!((ports[0].requests().len(), ports[1].requests().len()), (1, 0));
+    let report = agent.models.default.candidates()[0].state.report();
+    assert_eq!((report.circuit, report.last_error), (Circuit::Closed, None));
 }
 
 #[tokio::test(start_paused = true)]

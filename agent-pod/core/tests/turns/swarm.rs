@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_pod_core::agent::{Agent, AgentMemory, ConversationMemory};
 use agent_pod_core::event::{Finish, Handoff, RunAnswer, TurnEvent, TurnRequest};
 use agent_pod_core::guardrail::{Action, CheckSettings, Entity, Rule, RuleSettings};
-use agent_pod_core::memory::{ConversationSettings, ConversationStore as _, SessionKey, Strategy};
+use agent_pod_core::memory::{ConversationSettings, ConversationStore as _, SessionKey, Strategy, Window};
 use agent_pod_core::message::{Message, Role};
 use agent_pod_core::model::{ModelError, ModelErrorKind};
 use agent_pod_core::service::RunOptions;
@@ -367,13 +367,17 @@ async fn the_session_remembers_who_has_the_conversation() {
     assert_eq!((third.answer.as_str(), third.finish), ("Nine to five.", Finish::Stop));
 
     let key = SessionKey { agent: "shop/triage".to_owned(), session: "s-1".to_owned() };
-    let turns = store.read(&key, None, 10).await.unwrap().unwrap().turns;
+    let turns = store.read(&key, Window::newest(10)).await.unwrap().unwrap().turns;
     let holders: Vec<_> = turns.iter().map(|turn| turn.agent.as_deref()).collect();
     assert_eq!(holders, [Some("shop/billing"), Some("shop/billing"), None]);
     let said: Vec<_> = turns[2].messages.iter().map(|message| message.content.as_str()).collect();
     assert_eq!(said, ["When do you open?", "Nine to five."]);
     let other = SessionKey { agent: "shop/billing".to_owned(), session: "s-1::billing".to_owned() };
-    assert_eq!(store.read(&other, None, 10).await.unwrap(), None, "who was asked first keeps the conversation");
+    assert_eq!(
+        store.read(&other, Window::newest(10)).await.unwrap(),
+        None,
+        "who was asked first keeps the conversation"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use agent_pod_core::byte_pool::BytePool;
 use agent_pod_core::byte_pool::weight::{of_conversation, of_turn};
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -92,13 +93,8 @@ impl ConversationStore for InProcessStore {
         Ok(SessionLock::new(held).within(epoch))
     }
 
-    async fn read(
-        &self,
-        key: &SessionKey,
-        before: Option<u64>,
-        turns_max: usize,
-    ) -> Result<Option<Conversation>, StoreError> {
-        Ok(hold(&self.sessions).read(key, before, turns_max, Instant::now()))
+    async fn read(&self, key: &SessionKey, window: Window) -> Result<Option<Conversation>, StoreError> {
+        Ok(hold(&self.sessions).read(key, window, Instant::now()))
     }
 
     async fn append(
@@ -135,24 +131,31 @@ impl Sessions {
         Self { by_key: HashMap::new(), by_use: BTreeMap::new(), uses: 0, bytes: 0, sweep_at: now + SWEEP_INTERVAL }
     }
 
-    fn read(&mut self, key: &SessionKey, before: Option<u64>, turns_max: usize, now: Instant) -> Option<Conversation> {
+    fn read(&mut self, key: &SessionKey, window: Window, now: Instant) -> Option<Conversation> {
         self.remove_if_expired(key, now);
         let session = self.by_key.get_mut(key)?;
         let last_use = next(&mut self.uses);
         self.by_use.remove(&session.last_use);
         self.by_use.insert(last_use, key.clone());
         session.last_use = last_use;
-        let Conversation { summary, first, turns, revision } = &session.conversation;
+        let Conversation { summary, first, turns, revision, left_out: _ } = &session.conversation;
         let number = |turns: usize| first.saturating_add(u64::try_from(turns).unwrap_or(u64::MAX));
-        let end = before.map_or(turns.len(), |before| {
+        let end = window.before.map_or(turns.len(), |before| {
             usize::try_from(before.saturating_sub(*first)).map_or(turns.len(), |end| end.min(turns.len()))
         });
-        let begin = end.saturating_sub(turns_max);
+        let wanted = turns.get(end.saturating_sub(window.turns_max)..end).unwrap_or_default();
+        let total = |total: &mut usize, turn: &StoredTurn| {
+            *total = total.saturating_add(of_turn(turn));
+            Some(*total)
+        };
+        let fitting = wanted.iter().rev().scan(0, total).take_while(|total| *total <= window.bytes_max).count();
+        let (left_out, turns) = wanted.split_at(wanted.len() - fitting);
         Some(Conversation {
             summary: summary.clone(),
-            first: number(begin),
-            turns: turns.get(begin..end).unwrap_or_default().to_vec(),
+            first: number(end - fitting),
+            turns: turns.to_vec(),
             revision: revision.clone(),
+            left_out: left_out.iter().map(of_turn).sum(),
         })
     }
 
@@ -268,7 +271,7 @@ mod tests {
     }
 
     async fn kept(store: &InProcessStore, session: usize) -> usize {
-        store.read(&key(session), None, 10).await.unwrap().map_or(0, |conversation| conversation.turns.len())
+        store.read(&key(session), Window::newest(10)).await.unwrap().map_or(0, |conversation| conversation.turns.len())
     }
 
     #[tokio::test]
@@ -344,12 +347,12 @@ mod tests {
         for _turn in 0..10 {
             store.append(&key(0), said(20_000), SETTINGS, &SessionLock::new(())).await.unwrap();
         }
-        let conversation = store.read(&key(0), None, 10).await.unwrap().unwrap();
+        let conversation = store.read(&key(0), Window::newest(10)).await.unwrap().unwrap();
         assert_eq!((conversation.first, conversation.turns.len()), (8, 2), "numbers go on");
         store.append(&key(0), said(90_000), SETTINGS, &SessionLock::new(())).await.unwrap();
         assert_eq!(kept(&store, 0).await, 0, "one alone that has no place is not kept");
         store.append(&key(0), said(10), SETTINGS, &SessionLock::new(())).await.unwrap();
-        let conversation = store.read(&key(0), None, 10).await.unwrap().unwrap();
+        let conversation = store.read(&key(0), Window::newest(10)).await.unwrap().unwrap();
         assert_eq!((conversation.first, conversation.turns.len()), (11, 1));
         store.delete(&key(0)).await.unwrap();
         assert_eq!(hold(&store.sessions).bytes, 0);

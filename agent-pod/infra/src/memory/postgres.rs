@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 use async_trait::async_trait;
 use sqlx::Row as _;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use self::server::failed;
 use super::lease::{LEASE_TIME, Leases, lease};
 use super::locks::SessionLocks;
+use super::turn::Found;
 use super::{SWEEP_INTERVAL, SWEPT_MAX, natural, ttl_millis, turn, whole};
 
 pub use budgets::PostgresBudgets;
@@ -78,44 +80,41 @@ impl ConversationStore for PostgresStore {
         Ok(lock.within(epoch))
     }
 
-    async fn read(
-        &self,
-        key: &SessionKey,
-        before: Option<u64>,
-        turns_max: usize,
-    ) -> Result<Option<Conversation>, StoreError> {
+    async fn read(&self, key: &SessionKey, window: Window) -> Result<Option<Conversation>, StoreError> {
         self.server
             .bounded(async {
                 let pool = self.server.pool().await?;
-                // One statement sees one moment.
+                // One statement sees one moment. Only sizes are summed up; what does not fit is not read.
                 let rows = sqlx::query(
-                    "select s.revision, s.summary, t.number, t.body from astromesh_sessions s left join lateral (
-                   select number, body from astromesh_turns t
-                   where t.agent = s.agent and t.session = s.session and t.number < $3 order by t.number desc limit $4
+                    "select s.revision, s.summary, t.number, t.bytes, case when t.total <= $5 then
+                   (select b.body from astromesh_turns b
+                    where b.agent = s.agent and b.session = s.session and b.number = t.number) end
+                 from astromesh_sessions s left join lateral (
+                   select number, bytes, sum(bytes) over (order by number desc)::bigint as total from (
+                     select number, octet_length(body)::bigint as bytes from astromesh_turns n
+                     where n.agent = s.agent and n.session = s.session and n.number < $3
+                     order by n.number desc limit $4) sizes
                  ) t on true
                  where s.agent = $1 and s.session = $2 and (s.expires_at is null or s.expires_at > now())
                  order by t.number",
                 )
                 .bind(&key.agent)
                 .bind(&key.session)
-                .bind(before.map_or(i64::MAX, whole))
-                .bind(whole(turns_max))
+                .bind(window.before.map_or(i64::MAX, whole))
+                .bind(whole(window.turns_max))
+                .bind(whole(window.bytes_max))
                 .fetch_all(&pool)
                 .await
                 .map_err(|error| failed(&error))?;
                 let Some(any) = rows.first() else { return Ok(None) };
-                let mut conversation = Conversation {
-                    revision: any.try_get(0).map_err(|error| failed(&error))?,
-                    summary: any.try_get(1).map_err(|error| failed(&error))?,
-                    first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
-                    turns: Vec::new(),
-                };
+                let (revision, summary) = (any.try_get(0), any.try_get(1));
+                let mut found = Found::new(revision.map_err(|e| failed(&e))?, summary.map_err(|e| failed(&e))?);
                 for row in &rows {
-                    if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
-                        conversation.turns.push(turn::from_text(body)?);
-                    }
+                    let (number, bytes, body) = (row.try_get(2), row.try_get(3), row.try_get(4));
+                    let [number, bytes] = [number, bytes].map(|value| value.map_err(|error| failed(&error)));
+                    found.add(number?, bytes?, body.map_err(|error| failed(&error))?)?;
                 }
-                Ok(Some(conversation))
+                Ok(Some(found.conversation()))
             })
             .await
     }

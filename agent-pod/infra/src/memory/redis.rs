@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -43,7 +44,7 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// KEYS: session, turns. ARGV: number that the turns are under (empty: any), turns at most.
+/// KEYS: session, turns. ARGV: number that the turns are under (empty: any), turns at most, bytes at most.
 static READ: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -54,9 +55,17 @@ static READ: LazyLock<Script> = LazyLock::new(|| {
         local stop = length
         if ARGV[1] ~= '' then stop = math.max(0, math.min(length, tonumber(ARGV[1]) - first)) end
         local start = math.max(0, stop - tonumber(ARGV[2]))
-        local turns = {}
-        if stop > start then turns = redis.call('LRANGE', KEYS[2], start, stop - 1) end
-        return {first + start, session[2], session[3], turns}",
+        local room, left, turns = tonumber(ARGV[3]), 0, {}
+        local fitting = stop
+        for index = stop - 1, start, -1 do
+            local turn = redis.call('LINDEX', KEYS[2], index)
+            room = room - #turn
+            if room >= 0 then
+                fitting = index
+                table.insert(turns, turn)
+            else left = left + #turn end
+        end
+        return {first + fitting, session[2], session[3], turns, left}",
     )
 });
 
@@ -74,16 +83,22 @@ static FOLD: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// KEYS: session, turns, lock. Gives the turns, or nothing where there was no session. Whoever has the lock has lost it:
-/// the turn that is under way is not to be kept.
+/// KEYS: session, turns, lock. Gives how many messages there were, or nothing where there was no session; a turn that cannot
+/// be read is gone all the same. Whoever has the lock has lost it: the turn that is under way is not to be kept.
 static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         redis.call('DEL', KEYS[3])
-        local turns = redis.call('LRANGE', KEYS[2], 0, -1)
+        local messages = 0
+        for index = 1, redis.call('LLEN', KEYS[2]) do
+            local read, turn = pcall(cjson.decode, redis.call('LINDEX', KEYS[2], index - 1))
+            if read and type(turn) == 'table' and type(turn.messages) == 'table' then
+                messages = messages + #turn.messages
+            end
+        end
         redis.call('DEL', KEYS[2])
         if redis.call('DEL', KEYS[1]) == 0 then return false end
-        return turns",
+        return messages",
     )
 });
 
@@ -180,19 +195,16 @@ impl ConversationStore for RedisStore {
         Ok(lock.within(epoch))
     }
 
-    async fn read(
-        &self,
-        key: &SessionKey,
-        before: Option<u64>,
-        turns_max: usize,
-    ) -> Result<Option<Conversation>, StoreError> {
-        type Read = Option<(i64, String, Option<String>, Vec<String>)>;
+    async fn read(&self, key: &SessionKey, window: Window) -> Result<Option<Conversation>, StoreError> {
+        type Read = Option<(i64, String, Option<String>, Vec<String>, usize)>;
         let mut script = READ.key(name(key, "session"));
         script.key(name(key, "turns"));
-        script.arg(before.map_or_else(String::new, |before| whole(before).to_string())).arg(whole(turns_max));
-        let Some((first, revision, summary, turns)) = self.server.run::<Read>(&script).await? else { return Ok(None) };
-        let turns = turns.iter().map(|text| turn::from_text(text)).collect::<Result<_, _>>()?;
-        Ok(Some(Conversation { summary, first: natural(first), turns, revision }))
+        script.arg(window.before.map_or_else(String::new, |before| whole(before).to_string()));
+        script.arg(whole(window.turns_max)).arg(whole(window.bytes_max));
+        let read = self.server.run::<Read>(&script).await?;
+        let Some((first, revision, summary, newest_first, left_out)) = read else { return Ok(None) };
+        let turns = newest_first.iter().rev().map(|text| turn::from_text(text)).collect::<Result<_, _>>()?;
+        Ok(Some(Conversation { summary, first: natural(first), turns, revision, left_out }))
     }
 
     async fn append(
@@ -223,10 +235,7 @@ impl ConversationStore for RedisStore {
         self.locks.forget(key);
         let mut script = DELETE.key(name(key, "session"));
         script.key(name(key, "turns")).key(name(key, "lock"));
-        let Some(turns) = self.server.run::<Option<Vec<String>>>(&script).await? else { return Ok(None) };
-        // One that cannot be read is gone all the same.
-        let messages = turns.iter().filter_map(|text| turn::from_text(text).ok()).map(|turn| turn.messages.len());
-        Ok(Some(u64::try_from(messages.sum::<usize>()).unwrap_or(u64::MAX)))
+        self.server.run(&script).await
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 use async_trait::async_trait;
 use sqlx::{Row as _, Sqlite, Transaction};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use self::file::{WRITE, failed};
 use super::health::Failed;
 use super::locks::SessionLocks;
+use super::turn::Found;
 use super::{SWEEP_INTERVAL, SWEPT_MAX, forgotten, natural, ttl_millis, turn, whole};
 
 pub use episodes::SqliteEpisodes;
@@ -81,44 +83,40 @@ impl ConversationStore for SqliteStore {
         Ok(SessionLock::new(held).within(epoch))
     }
 
-    async fn read(
-        &self,
-        key: &SessionKey,
-        before: Option<u64>,
-        turns_max: usize,
-    ) -> Result<Option<Conversation>, StoreError> {
+    async fn read(&self, key: &SessionKey, window: Window) -> Result<Option<Conversation>, StoreError> {
         self.file
             .health
             .bounded(async {
                 let pool = self.file.pool().await?;
                 let rows = sqlx::query(
-                    "select s.revision, s.summary, t.number, t.body from sessions s left join (
-                   select number, body from turns where agent = $1 and session = $2 and number < $3
-                   order by number desc limit $4
+                    // Only sizes are summed up; the bodies of what does not fit stay where they are.
+                    "select s.revision, s.summary, t.number, t.bytes, case when t.total <= $6 then
+                   (select body from turns where agent = $1 and session = $2 and number = t.number) end
+                 from sessions s left join (
+                   select number, bytes, sum(bytes) over (order by number desc) as total from (
+                     select number, octet_length(body) as bytes from turns
+                     where agent = $1 and session = $2 and number < $3 order by number desc limit $4)
                  ) t where s.agent = $1 and s.session = $2 and (s.expires_at is null or s.expires_at > $5)
                  order by t.number",
                 )
                 .bind(&key.agent)
                 .bind(&key.session)
-                .bind(before.map_or(i64::MAX, whole))
-                .bind(whole(turns_max))
+                .bind(window.before.map_or(i64::MAX, whole))
+                .bind(whole(window.turns_max))
                 .bind(now())
+                .bind(whole(window.bytes_max))
                 .fetch_all(&pool)
                 .await
                 .map_err(|error| failed(&error))?;
                 let Some(any) = rows.first() else { return Ok(None) };
-                let mut conversation = Conversation {
-                    revision: any.try_get(0).map_err(|error| failed(&error))?,
-                    summary: any.try_get(1).map_err(|error| failed(&error))?,
-                    first: any.try_get::<Option<i64>, _>(2).map_err(|error| failed(&error))?.map_or(0, natural),
-                    turns: Vec::new(),
-                };
+                let (revision, summary) = (any.try_get(0), any.try_get(1));
+                let mut found = Found::new(revision.map_err(|e| failed(&e))?, summary.map_err(|e| failed(&e))?);
                 for row in &rows {
-                    if let Some(body) = row.try_get::<Option<&str>, _>(3).map_err(|error| failed(&error))? {
-                        conversation.turns.push(turn::from_text(body)?);
-                    }
+                    let (number, bytes, body) = (row.try_get(2), row.try_get(3), row.try_get(4));
+                    let [number, bytes] = [number, bytes].map(|value| value.map_err(|error| failed(&error)));
+                    found.add(number?, bytes?, body.map_err(|error| failed(&error))?)?;
                 }
-                Ok(Some(conversation))
+                Ok(Some(found.conversation()))
             })
             .await
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent_pod_core::memory::{
     Conversation, ConversationSettings, ConversationStore, Fold, SessionKey, SessionLock, StoreError, StoredTurn,
+    Window,
 };
 use agent_pod_core::message::{Message, Role, ToolCall};
 use agent_pod_infra::memory::InProcessStore;
@@ -57,19 +58,19 @@ async fn append(store: &Store, key: &SessionKey, number: usize, settings: Conver
 }
 
 async fn conversation(store: &Store, key: &SessionKey) -> Conversation {
-    store.read(key, None, usize::MAX).await.unwrap().unwrap()
+    store.read(key, Window::newest(usize::MAX)).await.unwrap().unwrap()
 }
 
 async fn load(store: &Store, key: &SessionKey, turns_max: usize) -> Vec<StoredTurn> {
-    store.read(key, None, turns_max).await.unwrap().map_or_else(Vec::new, |conversation| conversation.turns)
+    store.read(key, Window::newest(turns_max)).await.unwrap().map_or_else(Vec::new, |conversation| conversation.turns)
 }
 
 async fn gone(store: &Store, key: &SessionKey) {
-    eventually("the session expires", async || store.read(key, None, 10).await.unwrap().is_none()).await;
+    eventually("the session expires", async || store.read(key, Window::newest(10)).await.unwrap().is_none()).await;
 }
 
 async fn an_unknown_session_has_no_turns(store: &Store) {
-    assert_eq!(store.read(&key("shop/support", "s"), None, 10).await.unwrap(), None);
+    assert_eq!(store.read(&key("shop/support", "s"), Window::newest(10)).await.unwrap(), None);
 }
 
 async fn turns_come_back_whole_and_oldest_first(store: &Store) {
@@ -108,12 +109,48 @@ async fn a_read_goes_back_page_by_page(store: &Store) {
         append(store, &key, number, ConversationSettings { turns_max: 4, ttl: HOUR }).await;
     }
     for (before, first, expected) in [(5, 3, vec![3, 4]), (4, 2, vec![2, 3]), (2, 1, vec![1]), (99, 3, vec![3, 4])] {
-        let page = store.read(&key, Some(before), 2).await.unwrap().unwrap();
+        let page = store.read(&key, Window { before: Some(before), ..Window::newest(2) }).await.unwrap().unwrap();
         assert_eq!((page.first, page.turns), (first, turns(expected)), "before {before}");
     }
     for before in [0, 1] {
-        assert_eq!(store.read(&key, Some(before), 2).await.unwrap().unwrap().turns, [], "before {before}");
+        assert_eq!(
+            store.read(&key, Window { before: Some(before), ..Window::newest(2) }).await.unwrap().unwrap().turns,
+            [],
+            "before {before}"
+        );
     }
+}
+
+async fn a_read_gives_the_newest_turns_that_fit(store: &Store) {
+    let key = key("shop/support", "s");
+    for number in 0..4 {
+        let large = StoredTurn { messages: vec![Message::new(Role::User, "x".repeat(10_000))], ..turn(number) };
+        store
+            .append(&key, large, ConversationSettings { turns_max: 9, ttl: HOUR }, &SessionLock::new(()))
+            .await
+            .unwrap();
+    }
+    for (turns_max, bytes_max, first, turns, left_out) in
+        [(9, 25_000, 2, 2, 2), (9, 60_000, 0, 4, 0), (3, 25_000, 2, 2, 1), (2, 25_000, 2, 2, 0), (9, 9_000, 4, 0, 4)]
+    {
+        let read = store.read(&key, Window { before: None, turns_max, bytes_max }).await.unwrap().unwrap();
+        assert_eq!(read.turns.len(), turns, "{turns_max} turns, {bytes_max} bytes");
+        // Where nothing fits, there is no first.
+        assert!(turns == 0 || read.first == first, "{}", read.first);
+        assert!((10_000 * left_out..=12_000 * left_out).contains(&read.left_out), "{}", read.left_out);
+    }
+    // What does not fit hides what is older, however small that is.
+    let key = self::key("shop/support", "t");
+    for bytes in [10, 10_000, 10] {
+        let turn = StoredTurn { messages: vec![Message::new(Role::User, "x".repeat(bytes))], ..turn(0) };
+        store
+            .append(&key, turn, ConversationSettings { turns_max: 9, ttl: HOUR }, &SessionLock::new(()))
+            .await
+            .unwrap();
+    }
+    let read = store.read(&key, Window { before: None, turns_max: 9, bytes_max: 5_000 }).await.unwrap().unwrap();
+    assert_eq!((read.first, read.turns.len()), (2, 1));
+    assert!(read.left_out > 10_000);
 }
 
 async fn agents_and_sessions_never_share_a_conversation(store: &Store) {
@@ -176,7 +213,7 @@ async fn extreme_settings_are_fine(store: &Store) {
     append(store, &key, 1, ConversationSettings { turns_max: 0, ttl: HOUR }).await;
     assert_eq!(load(store, &key, 10).await, []);
     append(store, &key, 2, ConversationSettings { turns_max: 3, ttl: Duration::ZERO }).await;
-    assert_eq!(store.read(&key, None, 10).await.unwrap(), None);
+    assert_eq!(store.read(&key, Window::newest(10)).await.unwrap(), None);
 }
 
 async fn a_deleted_session_begins_anew(store: &Store) {
@@ -187,7 +224,7 @@ async fn a_deleted_session_begins_anew(store: &Store) {
     }
     let old = conversation(store, &key).await;
     assert_eq!(store.delete(&key).await.unwrap(), Some(8));
-    assert_eq!(store.read(&key, None, 10).await.unwrap(), None);
+    assert_eq!(store.read(&key, Window::newest(10)).await.unwrap(), None);
     append(store, &key, 7, SETTINGS).await;
     assert!(!store.fold(&key, fold(&old, 1)).await.unwrap(), "a summary of what was deleted comes too late");
     let new = conversation(store, &key).await;
@@ -211,7 +248,7 @@ async fn a_turn_under_way_does_not_undo_a_deletion(store: &Store) {
     assert_eq!(store.delete(&key).await.unwrap(), Some(4));
     assert!(lock.is_forgotten());
     store.append(&key, turn(1), SETTINGS, &lock).await.unwrap_err();
-    assert_eq!(store.read(&key, None, 10).await.unwrap(), None);
+    assert_eq!(store.read(&key, Window::newest(10)).await.unwrap(), None);
     drop(lock);
     // The next turn is of a new session, which nobody has deleted.
     let lock = store.lock(&key).await.unwrap();
@@ -225,7 +262,7 @@ async fn a_deletion_ends_a_first_turn_too(store: &Store) {
     let lock = store.lock(&key).await.unwrap();
     assert_eq!(store.delete(&key).await.unwrap(), None, "nothing is known of it yet");
     store.append(&key, turn(0), SETTINGS, &lock).await.unwrap_err();
-    assert_eq!(store.read(&key, None, 10).await.unwrap(), None);
+    assert_eq!(store.read(&key, Window::newest(10)).await.unwrap(), None);
 }
 
 async fn a_deletion_while_turns_run_leaves_nothing_of_them(store: &Store) {
@@ -234,7 +271,7 @@ async fn a_deletion_while_turns_run_leaves_nothing_of_them(store: &Store) {
         let lock = store.lock(&key).await.unwrap();
         let (appended, _deleted) = join(store.append(&key, turn(number), SETTINGS, &lock), store.delete(&key)).await;
         drop(appended);
-        assert_eq!(store.read(&key, None, 10).await.unwrap(), None, "whichever was first, round {number}");
+        assert_eq!(store.read(&key, Window::newest(10)).await.unwrap(), None, "whichever was first, round {number}");
     }
 }
 
@@ -346,6 +383,7 @@ macro_rules! conforms {
                 only_the_last_turns_are_kept,
                 a_read_gives_at_most_what_is_asked_for,
                 a_read_goes_back_page_by_page,
+                a_read_gives_the_newest_turns_that_fit,
                 agents_and_sessions_never_share_a_conversation,
                 a_session_ends_with_its_time_to_live,
                 a_turn_starts_the_time_to_live_anew,
@@ -451,7 +489,7 @@ macro_rules! shared {
                 let failed = tokio::time::timeout(Duration::from_secs(6), store.lock(&key)).await.unwrap();
                 assert!(failed.is_err());
                 proxy.mend();
-                eventually("the store heals", async || store.read(&key, None, 10).await.is_ok()).await;
+                eventually("the store heals", async || store.read(&key, Window::newest(10)).await.is_ok()).await;
                 assert_eq!(load(store, &key, 10).await, turns([0]));
                 // Its lock is given back as soon as the store is there again, long before it would end by itself.
                 let lock = tokio::time::timeout(Duration::from_secs(10), store.lock(&key)).await.unwrap().unwrap();
@@ -467,7 +505,7 @@ macro_rules! shared {
                 one.append(&key, turn(0), SETTINGS, &lock).await.unwrap();
                 assert_eq!(other.delete(&key).await.unwrap(), Some(4));
                 one.append(&key, turn(1), SETTINGS, &lock).await.unwrap_err();
-                assert_eq!(other.read(&key, None, 10).await.unwrap(), None);
+                assert_eq!(other.read(&key, Window::newest(10)).await.unwrap(), None);
             }
 
             #[tokio::test(flavor = "multi_thread")]
@@ -481,11 +519,11 @@ macro_rules! shared {
                 // One after the other, as runs of one session would wait for each other.
                 for _ in 0..20 {
                     assert!(store.lock(&key).await.is_err());
-                    assert!(store.read(&key, None, 10).await.is_err());
+                    assert!(store.read(&key, Window::newest(10)).await.is_err());
                 }
                 assert!(begun.elapsed() < Duration::from_secs(5), "forty operations took {:?}", begun.elapsed());
                 proxy.mend();
-                eventually("the store heals", async || store.read(&key, None, 10).await.is_ok()).await;
+                eventually("the store heals", async || store.read(&key, Window::newest(10)).await.is_ok()).await;
                 let lock = tokio::time::timeout(Duration::from_secs(10), store.lock(&key)).await.unwrap().unwrap();
                 store.append(&key, turn(1), SETTINGS, &lock).await.unwrap();
             }
@@ -495,7 +533,7 @@ macro_rules! shared {
                 let Some(place) = $make.await else { return };
                 let (secrets, store) = place.nowhere();
                 let key = key("shop/support", "s");
-                let failed = store.read(&key, None, 10).await.unwrap_err();
+                let failed = store.read(&key, Window::newest(10)).await.unwrap_err();
                 assert!(!failed.0.contains("hunter2"), "{failed}");
                 place.point(&secrets);
                 append(store.as_ref(), &key, 0, SETTINGS).await;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_pod_core::memory::SessionKey;
 use agent_pod_core::memory::episode::{Episode, EpisodeBounds, EpisodeResult, EpisodeStore};
+use agent_pod_core::memory::{SessionKey, Window};
 use agent_pod_infra::memory::{PostgresEpisodes, PostgresServer};
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -149,7 +149,7 @@ async fn a_file_keeps_events_over_a_restart_beside_conversations() {
     let place = sqlite().await.unwrap();
     let key = key("shop/support", "s");
     fill(place.episodes().as_ref(), &key, [0]).await;
-    assert_eq!(place.store().read(&key, None, 10).await.unwrap(), None);
+    assert_eq!(place.store().read(&key, Window::newest(10)).await.unwrap(), None);
     assert_eq!(latest(place.episodes().as_ref(), &key).await, events([0]));
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use agent_pod_core::memory::{
-    ConversationSettings, ConversationStore, SessionKey, SessionLock, StoreError, StoredTurn,
+    ConversationSettings, ConversationStore, SessionKey, SessionLock, StoreError, StoredTurn, Window,
 };
 use agent_pod_core::message::{Message, Role};
 use rstest::rstest;
@@ -24,7 +24,7 @@ async fn say(store: &dyn ConversationStore, text: &str) -> Result<(), StoreError
 }
 
 async fn said(store: &dyn ConversationStore) -> Result<Vec<String>, StoreError> {
-    let read = store.read(&key(), None, 10).await?;
+    let read = store.read(&key(), Window::newest(10)).await?;
     let turns = read.map_or_else(Vec::new, |conversation| conversation.turns);
     Ok(turns.into_iter().map(|turn| turn.messages[0].content.clone()).collect())
 }

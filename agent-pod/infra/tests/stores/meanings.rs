@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_core::embedding::Unit;
-use agent_pod_core::memory::SessionKey;
 use agent_pod_core::memory::semantic::{Found, Meaning, Search, SemanticStore};
+use agent_pod_core::memory::{SessionKey, Window};
 use agent_pod_infra::memory::{PgvectorMeanings, PostgresServer, PostgresStore};
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -172,7 +172,7 @@ async fn conversations_need_no_vectors_and_share_the_server_with_them() {
     let (_proxy, url) = place.proxied().await;
     let server = Arc::new(PostgresServer::new(url));
     let (said, meant) = (PostgresStore::new(Arc::clone(&server)), PgvectorMeanings::new(server));
-    assert_eq!(said.read(&key("shop/support", "s"), None, 10).await.unwrap(), None);
+    assert_eq!(said.read(&key("shop/support", "s"), Window::newest(10)).await.unwrap(), None);
     add(&meant, &key("shop/support", "s"), &[("dog", [1.0, 0.0, 0.0])]).await;
     assert_eq!(contents(&meant, "shop/support", &[1.0, 0.0, 0.0], 9).await, ["dog"]);
 }

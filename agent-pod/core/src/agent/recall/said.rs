@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{degraded, in_time};
+use super::{degraded, in_time, kept};
 use crate::agent::{ConversationMemory, Ledger, Turn};
 use crate::byte_pool::BytePool;
 use crate::byte_pool::weight::{self, COPIES};
-use crate::memory::{Conversation, SessionKey, SessionLock, StoredTurn, Watched};
+use crate::memory::{Conversation, SessionKey, SessionLock, StoredTurn, Watched, window};
 use crate::message::{Message, Role};
 use crate::pattern::PatternEnd;
 use crate::prompt::Prompts;
@@ -14,11 +14,8 @@ use crate::prompt::Prompts;
 /// Put before a summary in the system message.
 const NOTES: &str = "Notes of what was said earlier in this conversation:";
 
-/// Images of a turn are kept up to this share of the pool of bytes.
-const IMAGES_SHARE: usize = 16;
-
-/// Takes the place of images that are not kept.
-const IMAGES_GONE: &str = "\n\n[images were sent with this message; they are too large to be kept]";
+/// A turn is kept up to this share of the pool of bytes.
+const TURN_SHARE: usize = 16;
 
 /// A session that is taken.
 pub(super) type Taken<'a> = (&'a ConversationMemory, SessionLock);
@@ -43,16 +40,6 @@ pub(super) async fn lock<'a>(
     Some((memory, lock))
 }
 
-/// The message as it is kept: images beyond a share of the pod's memory would come back with each turn of the session.
-fn without_large_images(mut message: Message) -> Message {
-    let most = BytePool::of_process().capacity() / IMAGES_SHARE;
-    if message.images.iter().map(String::len).sum::<usize>() > most {
-        message.images.clear();
-        message.content.push_str(IMAGES_GONE);
-    }
-    message
-}
-
 /// What of a conversation this run has the memory for: the newest turns first.
 async fn afforded(mut conversation: Conversation, ledger: &Ledger) -> Conversation {
     if ledger.draw(COPIES * weight::of_conversation(&conversation)).await.is_ok() {
@@ -69,9 +56,17 @@ async fn afforded(mut conversation: Conversation, ledger: &Ledger) -> Conversati
 impl<'a> Said<'a> {
     pub(super) async fn read(taken: Option<Taken<'a>>, key: &SessionKey, ledger: &Ledger) -> Self {
         let Some((memory, lock)) = taken else { return Self::default() };
-        let read = in_time(memory.store.read(key, None, memory.settings.turns_max)).await;
+        let read = in_time(window::read(memory, key)).await;
         let Some(read) = degraded(ledger, "conversational", read) else { return Self::default() };
-        let conversation = read.unwrap_or_default();
+        let (conversation, _room) =
+            read.unwrap_or_else(|| (Conversation::default(), BytePool::of_process().reservation()));
+        if conversation.left_out > 0 {
+            tracing::warn!(
+                bytes = conversation.left_out,
+                "no memory for the whole conversation, going on with its newest turns"
+            );
+            ledger.degrade("memory");
+        }
         let stored = conversation.turns.len();
         ledger.held_by(conversation.turns.last().and_then(|turn| turn.agent.clone()));
         let conversation = afforded(memory.strategy.select(conversation), ledger).await;
@@ -121,10 +116,11 @@ impl<'a> Said<'a> {
         end: &PatternEnd,
     ) -> bool {
         let Some((memory, lock)) = &self.taken else { return false };
-        let mut messages = vec![without_large_images(question)];
+        let mut messages = vec![question];
         messages.extend(end.transcript.iter().cloned());
         let timestamp = turn.agent.environment.timestamp();
         let stored = StoredTurn { messages, timestamp, agent: turn.ledger.holder() };
+        let stored = kept::within(stored, BytePool::of_process().capacity() / TURN_SHARE);
         let appended = in_time(memory.store.append(key, stored, memory.settings, lock)).await;
         if lock.is_forgotten() {
             tracing::info!(agent = %turn.agent.name, "the session was deleted while a turn of it ran; the turn is not kept");

@@ -97,7 +97,7 @@ impl Answer {
 fn no_memory(error: PoolError) -> ModelError {
     match error {
         PoolError::NeverFits { .. } => malformed("reply takes more memory than this pod has"),
-        PoolError::Exhausted => ModelError::new(ModelErrorKind::Unavailable, "no memory left for the reply"),
+        PoolError::Exhausted => ModelError::new(ModelErrorKind::NoMemory, "no memory left for the reply"),
     }
 }
 
