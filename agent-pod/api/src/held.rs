@@ -15,6 +15,11 @@ pub(crate) fn held(response: Response, bytes: RunBytes) -> Response {
     if response.body().size_hint().lower() <= large {
         return response;
     }
+    held_stream(response, bytes)
+}
+
+/// The same for an answer that comes in pieces, of which the last one can be large.
+pub(crate) fn held_stream(response: Response, bytes: RunBytes) -> Response {
     response.map(|body| Body::new(Held { body, _bytes: bytes }))
 }
 

@@ -217,7 +217,7 @@ impl Pace {
         loop {
             ready!(self.window.poll_tick(context));
             let moved = std::mem::take(&mut self.moved);
-            if moved < MOVING_BYTES && held.bytes() > SMALL_BYTES && held.pool().is_contended() {
+            if moved < MOVING_BYTES && held.bytes() > 0 && held.pool().is_contended() {
                 return Poll::Ready(());
             }
         }

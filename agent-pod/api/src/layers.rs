@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use agent_pod_core::byte_pool::PoolError;
 use agent_pod_core::error::{ErrorCode, RunError};
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -60,6 +61,13 @@ pub fn stopping(path: &str) -> Response {
     } else {
         ApiError::from(draining()).into_response()
     }
+}
+
+/// The answer to a request for whose head there is no memory.
+#[must_use]
+pub fn overloaded(path: &str) -> Response {
+    let error = PoolError::Exhausted.for_caller();
+    if speaks_openai(path) { ChatError::from(error).into_response() } else { ApiError::from(error).into_response() }
 }
 
 /// The panic's message stays here: it may hold anything.

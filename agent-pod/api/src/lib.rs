@@ -35,6 +35,7 @@ mod turn_request;
 
 mod events;
 mod openai;
+mod presence;
 mod socket;
 
 mod admin;
@@ -44,7 +45,8 @@ pub mod openapi;
 
 pub use admin::admin_router;
 pub use host::misdirected;
-pub use layers::stopping;
+pub use layers::{overloaded, stopping};
 pub use openapi::openapi;
+pub use presence::Presence;
 pub use routes::router;
 pub use state::{ApiState, SocketLimits};

@@ -10,15 +10,19 @@ pub(crate) use conversation::{Conversation, draining};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::state::SocketLimits;
+use crate::presence::Presence;
 use wire::End;
 
 pub(crate) use wire::Wire;
 
 /// Serves the socket to its end. The run in flight is part of this future: it stops when the client leaves.
-pub(crate) async fn serve(mut wire: Wire, mut conversation: Conversation, shutdown: CancellationToken) {
-    let limits = wire.limits();
-    let end = converse(&mut wire, &mut conversation, limits, &shutdown).await;
+pub(crate) async fn serve(
+    mut wire: Wire,
+    mut conversation: Conversation,
+    presence: Presence,
+    shutdown: CancellationToken,
+) {
+    let end = converse(&mut wire, &mut conversation, &presence, &shutdown).await;
     // Whoever has ended it, a run must not go on while the goodbyes are exchanged.
     drop(conversation);
     wire.close(end).await;
@@ -27,9 +31,10 @@ pub(crate) async fn serve(mut wire: Wire, mut conversation: Conversation, shutdo
 async fn converse(
     wire: &mut Wire,
     conversation: &mut Conversation,
-    limits: SocketLimits,
+    presence: &Presence,
     shutdown: &CancellationToken,
 ) -> End {
+    let (limits, mut shown) = (wire.limits(), None);
     let mut heartbeat = interval_at(Instant::now() + limits.ping_interval, limits.ping_interval);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -44,6 +49,7 @@ async fn converse(
                 return End::Restart;
             }
         }
+        presence.show(conversation.is_busy(), &mut shown);
         let done = tokio::select! {
             message = wire.receive() => match message {
                 Ok((text, held)) => match conversation.take(text, held).await {
@@ -55,6 +61,7 @@ async fn converse(
             event = conversation.next_event() => wire.send(&event).await,
             _tick = heartbeat.tick() => wire.beat().await,
             () = shutdown.cancelled(), if !stopping => Ok(()),
+            () = presence.given_away(), if shown.is_none() => Err(End::Crowded),
         };
         if let Err(end) = done {
             return end;

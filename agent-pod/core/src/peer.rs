@@ -1,5 +1,7 @@
 //! Other agents behind one port, whether they run in this process or elsewhere.
 
+mod family;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -11,6 +13,8 @@ use crate::error::{ErrorCode, RunError};
 use crate::event::TurnRequest;
 use crate::service::{AgentService, Run, RunOptions};
 use crate::tool::{Desk, Ruling};
+
+pub use family::{Family, RUNS_AT_ONCE_MAX, RUNS_MAX};
 
 /// How many agents may have called each other at most to get to a run.
 pub const DEPTH_MAX: u32 = 8;

@@ -13,7 +13,7 @@ use crate::byte_pool::RunBytes;
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, TurnEvent, TurnRequest};
 use crate::memory::history::AgentHistory;
-use crate::peer::Bill;
+use crate::peer::{Bill, Family};
 use crate::tool::{Desk, Ruling};
 
 /// A run that has been let in. Dropping it cancels the run and everything that it does.
@@ -66,6 +66,8 @@ pub struct RunOptions {
     pub attended: bool,
     /// How many agents have called each other to get here (`X-Astromesh-Depth`).
     pub depth: u32,
+    /// The runs that are begun for the same call; only within a process.
+    pub family: Family,
     /// What the agents that have called each other to get here may still use, in tokens (`X-Astromesh-Tokens-Left`).
     pub tokens_max: Option<u64>,
     /// Whether the caller wants no tokens, only what happens on the way: nothing of the answer goes out before its end.

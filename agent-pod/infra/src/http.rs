@@ -32,7 +32,7 @@ use crate::secret::SecretHandle;
 use connect::{Bounded, connector};
 
 pub(crate) use connect::{AddressForbidden, ConnectTimeout, NameNotFound};
-pub(crate) use drawn::Drawn;
+pub(crate) use drawn::{Drawn, Growing};
 pub use tls::TlsError;
 
 /// How long an idle connection is kept. Common servers close theirs after 5 s (uvicorn, Node); a client that lets go

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use agent_pod_core::access::Caller;
 use agent_pod_core::agent::Executed;
-use agent_pod_core::byte_pool::BytePool;
+use agent_pod_core::byte_pool::weight::COPIES;
+use agent_pod_core::byte_pool::{BytePool, RunBytes};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{RunAnswer, Status, TurnEvent};
 use agent_pod_core::service::{IdempotencyKey, Run};
@@ -149,13 +150,19 @@ impl Idempotency {
         &self,
         scope: Scope,
         key: IdempotencyKey,
-        deadline: Instant,
+        (deadline, bytes): (Instant, RunBytes),
         begin: impl FnOnce() -> F,
     ) -> Result<Run, RunError> {
         match self.settled(scope, key, deadline).await? {
             Settled::Mine(claimed) => Ok(claimed.follow(begin().await?)),
-            Settled::Kept(Kept::Run(answer)) => Ok(replay(&answer)),
-            Settled::Kept(Kept::Tool(_)) => Err(mismatch()),
+            Settled::Kept(kept) => {
+                // Whoever reads it slowly holds copies of it as long.
+                bytes.draw(COPIES * kept.bytes()).await?;
+                match kept {
+                    Kept::Run(answer) => Ok(replay(&answer)),
+                    Kept::Tool(_) => Err(mismatch()),
+                }
+            }
         }
     }
 
@@ -167,7 +174,7 @@ impl Idempotency {
         &self,
         scope: Scope,
         key: IdempotencyKey,
-        deadline: Instant,
+        (deadline, bytes): (Instant, RunBytes),
         call: impl FnOnce() -> F,
     ) -> Result<Executed, RunError> {
         match self.settled(scope, key, deadline).await? {
@@ -178,8 +185,13 @@ impl Idempotency {
                 }
                 Ok(executed)
             }
-            Settled::Kept(Kept::Tool(executed)) => Ok(Executed::clone(&executed)),
-            Settled::Kept(Kept::Run(_)) => Err(mismatch()),
+            Settled::Kept(kept) => {
+                bytes.draw(COPIES * kept.bytes()).await?;
+                match kept {
+                    Kept::Tool(executed) => Ok(Executed::clone(&executed)),
+                    Kept::Run(_) => Err(mismatch()),
+                }
+            }
         }
     }
 

@@ -27,5 +27,5 @@ mod sessions;
 pub mod source;
 pub mod validate;
 
-pub use agent_pod_core::byte_pool::BytePool;
+pub use agent_pod_core::byte_pool::{BytePool, ByteReservation, PoolError, Priority};
 pub use runtime::Runtime;

@@ -25,6 +25,9 @@ use crate::discovery::Endpoint;
 use crate::idempotency::{Door, Idempotency, Scope};
 use crate::sessions::Sessions;
 
+/// What a run takes by itself: its state, and the connections of its caller and its model.
+const RUN_BYTES: usize = 64 * 1024;
+
 /// An agent that serves, with what its doors need.
 pub struct Entry {
     /// The agent.
@@ -58,6 +61,7 @@ impl Entry {
         };
         let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
         let place = self.gate.enter(lane, deadline).await?;
+        options.bytes.draw(RUN_BYTES).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = RunOptions { timeout: Some(left), ..options };
         let run = Arc::clone(&self.agent).start(request, options, place);
@@ -228,7 +232,8 @@ impl AgentService for Registry {
             return entry.begin(request, options, deadline, within).await;
         };
         let scope = Scope { door: Door::Run, agent: entry.key(), caller: options.caller.clone() };
-        self.idempotency.once(scope, key, deadline, || entry.begin(request, options, deadline, within)).await
+        let bytes = options.bytes.clone();
+        self.idempotency.once(scope, key, (deadline, bytes), || entry.begin(request, options, deadline, within)).await
     }
 
     async fn execute(&self, agent: &str, request: ToolRequest, mut options: RunOptions) -> Result<Executed, RunError> {
@@ -240,7 +245,7 @@ impl AgentService for Registry {
         }
         let limit = options.timeout.map_or(entry.agent.timeout, |asked| asked.min(entry.agent.timeout));
         let deadline = Instant::now() + limit;
-        let (key, caller) = (options.idempotency.take(), options.caller.clone());
+        let (key, caller, bytes) = (options.idempotency.take(), options.caller.clone(), options.bytes.clone());
         let call = async || {
             let lane = options.caller.as_ref().map_or("", |caller| caller.namespace.as_str());
             let _place = entry.gate.enter(lane, deadline).await?;
@@ -249,7 +254,7 @@ impl AgentService for Registry {
         };
         let Some(key) = key else { return call().await };
         let scope = Scope { door: Door::Tool, agent: entry.key(), caller };
-        self.idempotency.once_executed(scope, key, deadline, call).await
+        self.idempotency.once_executed(scope, key, (deadline, bytes), call).await
     }
 
     fn agent_of_run(&self, run_id: &str) -> Option<String> {

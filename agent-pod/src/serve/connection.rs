@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves the connection to its end, and sees to it that there is one.
-pub(super) async fn attend<C>(connection: C, entered: Entered, stop: CancellationToken)
+pub(super) async fn attend<C>(connection: C, entered: Arc<Entered>, stop: CancellationToken)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
@@ -67,15 +68,17 @@ where
 /// A socket that holds its place for as long as it is open, also when it has become a WebSocket.
 pub(super) struct Socket {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
+    // In this order: out of the books before the place is free.
+    _entered: Arc<Entered>,
     _place: Place,
 }
 
 impl Socket {
     /// The socket of a client that may take nothing for `write_timeout`.
-    pub(super) fn new(stream: TcpStream, write_timeout: Duration, place: Place) -> Self {
+    pub(super) fn new(stream: TcpStream, write_timeout: Duration, entered: Arc<Entered>, place: Place) -> Self {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(write_timeout));
-        Self { stream: Box::pin(stream), _place: place }
+        Self { stream: Box::pin(stream), _entered: entered, _place: place }
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_api::Presence;
+use agent_pod_runtime::{BytePool, ByteReservation, PoolError, Priority};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -24,13 +26,19 @@ use tower::ServiceExt as _;
 
 use super::connection::{Attended, IDLE_MAX, Socket, attend};
 use super::linger;
-use super::places::{Attending, Place, Places};
+use super::places::{Attending, Place, Places, Visit};
 
 /// After a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What hyper may hold of one HTTP/1 connection; no head of a request is longer.
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A head of so many bytes is part of its connection; usual ones have less than a fourth of that.
+const HEAD_FREE_BYTES: usize = 4 * 1024;
+
+/// What each field of a head takes beside its bytes.
+const FIELD_BYTES: usize = 64;
 
 /// The most streams of one HTTP/2 connection: as many as common servers allow.
 const STREAMS_MAX: u32 = 100;
@@ -127,13 +135,15 @@ impl Port {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(cause = %error, "TCP_NODELAY not set");
         }
-        let entered = self.places.enter();
+        let entered = Arc::new(self.places.enter());
         let (visit, port) = (Arc::clone(&entered.visit), Arc::clone(self));
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let presence = presence_of(&visit);
+        let service = tower::service_fn(move |mut request: Request<Incoming>| {
             let (attending, port) = (visit.attend(), Arc::clone(&port));
+            request.extensions_mut().insert(presence.clone());
             async move { Ok::<_, Infallible>(port.answer(request, peer, attending).await) }
         });
-        let socket = TokioIo::new(Socket::new(stream, self.write_timeout, place));
+        let socket = TokioIo::new(Socket::new(stream, self.write_timeout, Arc::clone(&entered), place));
         let connection = builder.serve_connection_with_upgrades(socket, TowerToHyperService::new(service));
         attend(connection.into_owned(), entered, self.stop.clone())
     }
@@ -144,15 +154,19 @@ impl Port {
         peer: SocketAddr,
         attending: Attending,
     ) -> hyper::Response<Attended> {
-        let misdirected = agent_pod_api::misdirected(request.version(), request.uri(), request.headers());
+        let (held, refusal) = match held_for_head(&request) {
+            Ok(held) => (Some(held), agent_pod_api::misdirected(request.version(), request.uri(), request.headers())),
+            Err(_no_memory) => (None, Some(agent_pod_api::overloaded(request.uri().path()))),
+        };
         let (request, lender) = linger::lend(request);
-        let mut response = match misdirected {
+        let mut response = match refusal {
             Some(refusal) => {
                 drop(request);
                 refusal
             }
             None => self.handle(request.map(Body::new), peer).await,
         };
+        drop(held);
         if let Some(rest) = lender.returned() {
             self.remains.spawn(linger::discard(rest));
             // Nothing that follows such a body is worth waiting for: a client that notices stops sending it.
@@ -170,6 +184,23 @@ impl Port {
             None => agent_pod_api::stopping(target.path()),
         }
     }
+}
+
+/// What the port knows a connection by, for when it becomes a WebSocket.
+fn presence_of(visit: &Arc<Visit>) -> Presence {
+    let attending = Arc::clone(visit);
+    Presence::new(move || Box::new(attending.attend()), visit.give_way.clone())
+}
+
+/// What the head of a request takes while it waits for its body and its answer.
+fn held_for_head(request: &Request<Incoming>) -> Result<ByteReservation, PoolError> {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let (bytes, mut held) = (target + fields.sum::<usize>(), BytePool::of_process().reservation());
+    if bytes > HEAD_FREE_BYTES {
+        held.try_grow(bytes, Priority::Body)?;
+    }
+    Ok(held)
 }
 
 fn protocols() -> auto::Builder<TokioExecutor> {

@@ -12,7 +12,7 @@ use crate::authority::Authority;
 use crate::credentials::{Admitted, Credentials};
 use crate::error::{ApiError, X_RUN_ID};
 use crate::events::{server_sent_events, whole_answer};
-use crate::held::held;
+use crate::held::{held, held_stream};
 use crate::json_body::BodyLimits;
 use crate::openapi::failures::{ListFailures, RunFailures, ShowFailures};
 use crate::openapi::schemas;
@@ -95,7 +95,7 @@ pub(crate) async fn run(
     let options = authority.options(options);
     let (streaming, bytes) = (options.streaming, options.bytes.clone());
     let run = state.agents.start(&name, turn, RunOptions { caller, ..options }).await?;
-    if streaming { Ok(server_sent_events(run)) } else { Ok(held(answer(run).await?, bytes)) }
+    if streaming { Ok(held_stream(server_sent_events(run), bytes)) } else { Ok(held(answer(run).await?, bytes)) }
 }
 
 async fn answer(run: Run) -> Result<Response, RunError> {

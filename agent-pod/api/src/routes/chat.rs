@@ -9,7 +9,7 @@ use super::AgentName;
 use crate::credentials::Credentials;
 use crate::error::X_RUN_ID;
 use crate::events::whole_answer;
-use crate::held::held;
+use crate::held::{held, held_stream};
 use crate::openai::answer::{ChatCompletion, completion};
 use crate::openai::call::{ChatCall, ChatRun};
 use crate::openai::error::ChatError;
@@ -87,7 +87,7 @@ pub(crate) async fn complete(
     let (streaming, include_usage, bytes) = (call.streaming(), call.include_usage, call.bytes());
     let run = call.start(&*state.agents).await?;
     if streaming {
-        Ok(respond(run.run, Chunks::new(run.head, include_usage)).await?)
+        Ok(held_stream(respond(run.run, Chunks::new(run.head, include_usage)).await?, bytes))
     } else {
         Ok(held(answer(run).await?, bytes))
     }

@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::fields::{problem, validation_failed};
 use crate::json_body::BodyLimits;
 use crate::openapi::failures::SocketFailures;
+use crate::presence::Presence;
 use crate::socket::{Conversation, Wire, draining, serve};
 use crate::state::ApiState;
 use crate::turn_request::session_id_problem;
@@ -59,6 +60,7 @@ pub(crate) async fn connect(
     if shutdown.is_cancelled() {
         return Err(draining().into());
     }
+    let presence = parts.extensions.get::<Presence>().cloned().unwrap_or_default();
     let conversation = Conversation::new(agents, name, credentials, session_id, options);
     // Axum's own upgrade, whose check of the handshake has passed, leaves no way to meter what the connection reads.
     let upgraded = upgraded.clone();
@@ -67,7 +69,7 @@ pub(crate) async fn connect(
         match upgraded.await {
             Ok(connection) => {
                 let wire = Wire::new(connection, socket_limits, &limits).await;
-                serve(wire, conversation, shutdown).await;
+                serve(wire, conversation, presence, shutdown).await;
             }
             Err(error) => tracing::debug!(cause = %error, "the connection did not become a WebSocket"),
         }

@@ -7,6 +7,7 @@ use agent_pod_core::service::{RunOptions, ToolSummary};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -94,7 +95,7 @@ pub(crate) async fn execute(
     State(state): State<ApiState>,
     credentials: Credentials,
     request: Request,
-) -> Result<Json<ToolAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     // Which agent it is for, and so how much it takes, is in the body: at most what some agent here takes.
     let callable = credentials.agents(&*state.agents)?;
     let limits = BodyLimits::of(&state.pool, &callable);
@@ -109,10 +110,12 @@ pub(crate) async fn execute(
     }
     let authority = Authority { credentials: &credentials, agents: &*state.agents, caller: caller.as_ref() };
     let options = authority.options(called.options(fingerprint, false));
-    let options = RunOptions { caller, bytes: RunBytes::new(held), ..options };
+    let account = RunBytes::new(held);
+    let options = RunOptions { caller, bytes: account.clone(), ..options };
     let Executed { tool, outcome, duration_ms } = state.agents.execute(&name, request, options).await?;
     let (result, error) = if outcome.ok { (Some(outcome.result), None) } else { (None, Some(outcome.result)) };
-    Ok(Json(ToolAnswer { tool, ok: outcome.ok, result, error, duration_ms, truncated: outcome.truncated }))
+    let answer = ToolAnswer { tool, ok: outcome.ok, result, error, duration_ms, truncated: outcome.truncated };
+    Ok(crate::held::held(Json(answer).into_response(), account))
 }
 
 /// The original system called it `tool_name`.

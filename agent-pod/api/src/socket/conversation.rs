@@ -33,6 +33,8 @@ pub(crate) struct Conversation {
     /// How long a message waits for memory.
     wait: Duration,
     turn: Option<Turn>,
+    /// What the turn that has ended last holds, until its end has been sent.
+    ended: Option<RunBytes>,
 }
 
 /// The turn under way.
@@ -41,6 +43,8 @@ struct Turn {
     founds_session: bool,
     /// Who has asked, and decides on what waits for an approval.
     by: String,
+    /// What it holds of the pool.
+    bytes: RunBytes,
     phase: Phase,
 }
 
@@ -61,7 +65,7 @@ impl Conversation {
         options: RunOptions,
     ) -> Self {
         let wait = agents.agent(&agent).map_or(Duration::ZERO, |agent| agent.queue_timeout);
-        Self { agents, agent, credentials, session_id, options, wait, turn: None }
+        Self { agents, agent, credentials, session_id, options, wait, turn: None, ended: None }
     }
 
     /// Whether a turn is under way, be it in the queue.
@@ -87,8 +91,10 @@ impl Conversation {
         outcome.err().map(failed)
     }
 
-    /// The next event of the turn under way; never comes without one. Nothing is lost when this future is dropped.
+    /// The next event of the turn under way; never comes without one. Nothing is lost when this future is dropped. Whoever
+    /// asks has sent the one before.
     pub(crate) async fn next_event(&mut self) -> TurnEvent {
+        self.ended = None;
         loop {
             let Some(turn) = &mut self.turn else { return pending().await };
             match &mut turn.phase {
@@ -139,9 +145,9 @@ impl Conversation {
         let founds_session = request.session_id.is_none();
         let (agents, agent) = (Arc::clone(&self.agents), self.agent.clone());
         let by = name_of(caller.as_ref());
-        let options = RunOptions { caller, bytes, ..self.options.clone() };
+        let options = RunOptions { caller, bytes: bytes.clone(), ..self.options.clone() };
         let start = async move { agents.start(&agent, request, options).await };
-        self.turn = Some(Turn { founds_session, by, phase: Phase::Starting(start.boxed()) });
+        self.turn = Some(Turn { founds_session, by, bytes, phase: Phase::Starting(start.boxed()) });
         Ok(())
     }
 
@@ -167,7 +173,7 @@ impl Conversation {
             self.session_id.get_or_insert_with(|| status.session_id.clone());
         }
         if event.is_end() {
-            self.turn = None;
+            self.ended = self.turn.take().map(|turn| turn.bytes);
         }
         event
     }

@@ -116,7 +116,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             return Poll::Ready(read);
         }
         // Most sockets hold nothing, and need no timer.
-        if this.held.bytes() > SMALL_BYTES && this.pace.poll_stalled(context, &this.held).is_ready() {
+        if this.held.bytes() > 0 && this.pace.poll_stalled(context, &this.held).is_ready() {
             return Poll::Ready(Err(this.refuse(Refused::NoMemory)));
         }
         Poll::Pending

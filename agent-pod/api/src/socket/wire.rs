@@ -44,6 +44,8 @@ pub(super) enum End {
     Protocol,
     /// There is no memory for what the client sends.
     NoMemory,
+    /// Nothing is under way here, and another client gets the place.
+    Crowded,
 }
 
 /// A socket with its limits.
@@ -114,6 +116,9 @@ impl Wire {
             End::Oversized => (CloseCode::Size, "the message exceeds what this agent takes"),
             End::NotText => (CloseCode::Invalid, "the text is not UTF-8"),
             End::Protocol => (CloseCode::Protocol, "the frame breaks the protocol"),
+            End::Crowded => {
+                (CloseCode::Again, "another client needs the place of a socket that is idle; connect again")
+            }
             End::NoMemory => (CloseCode::Again, "this pod has no memory for the message now; connect again soon"),
         };
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
@@ -123,6 +128,8 @@ impl Wire {
                 // connection, and the client would not learn why.
                 End::Oversized | End::NotText | End::Protocol | End::NoMemory => sleep(GOODBYE).await,
                 End::Gone | End::Left | End::Restart | End::Binary => self.drain().await,
+                // The other one waits for it.
+                End::Crowded => {}
             }
         }
     }

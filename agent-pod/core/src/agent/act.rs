@@ -66,9 +66,6 @@ impl Turn<'_> {
         let mut finished = stream::iter(running).buffered(limits.parallel_max.max(1));
         let mut messages = Vec::new();
         while let Some(Done { call, approval, outcome, shown, duration }) = finished.next().await {
-            if let Err(error) = self.ledger.draw(COPIES * outcome.result.len()).await {
-                self.ledger.refuse(error);
-            }
             messages.push(Message::tool_result(call.id, outcome.result));
             if let Some(approval) = approval {
                 self.ledger.step(approval);
@@ -115,9 +112,14 @@ impl Turn<'_> {
         Done { call, approval, outcome, shown, duration: started.elapsed() }
     }
 
-    /// What the model gets to see of how a call ended, and what callers get to see of that.
+    /// What the model gets to see of how a call ended, and what callers get to see of that. It is drawn here, before it
+    /// waits for the results of earlier calls.
     pub(super) async fn screened(&self, outcome: Outcome) -> (Outcome, String) {
-        let Outcome { result, ok, truncated } = outcome.within(self.agent.tools.limits());
+        let Outcome { mut result, ok, truncated } = outcome.within(self.agent.tools.limits());
+        if let Err(error) = self.ledger.draw(COPIES * result.len()).await {
+            result = String::new();
+            self.ledger.refuse(error);
+        }
         let (result, ok) = self.tool_result(result, ok).await;
         let shown = self.shown(&result).await;
         (Outcome { result, ok, truncated }, shown)

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::act::{APPROVAL, verdict};
 use super::{Booked, Turn};
 use crate::access::Caller;
+use crate::byte_pool::weight::{COPIES, of_step};
 use crate::error::{ErrorCode, RunError};
 use crate::event::{RunAnswer, Step, TurnEvent, TurnRequest};
 use crate::peer::{Bill, DEPTH_MAX, Target};
@@ -53,6 +54,7 @@ impl Turn<'_> {
             return Err(RunError::new(ErrorCode::ValidationFailed, message));
         }
         self.may_ask()?;
+        let _member = self.identity.family.join(&target.name)?;
         let mut account = Account {
             turn: self,
             target,
@@ -117,6 +119,7 @@ impl Turn<'_> {
             streaming: self.events.streaming,
             quiet: voice == Voice::Inner,
             depth: self.identity.depth + 1,
+            family: self.identity.family.clone(),
             tokens_max: self.tokens_left(),
             bill: Some(bill),
             ..RunOptions::default()
@@ -198,6 +201,10 @@ impl Account<'_> {
             return;
         }
         let mut seen = self.seen(step.clone()).await;
+        // Its own run holds what it has done no longer than it lasts; here it is kept to the end.
+        if let Err(error) = self.turn.ledger.draw(COPIES * of_step(&seen)).await {
+            return self.turn.ledger.refuse(error);
+        }
         seen.index = self.turn.ledger.step(seen.clone());
         self.told.push((seen.index, step));
         self.turn.events.send(TurnEvent::Step(Box::new(seen))).await;

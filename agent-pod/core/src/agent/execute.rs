@@ -69,6 +69,7 @@ impl Turn<'_> {
             return Err(deadline_exceeded());
         }
         let (outcome, shown) = self.screened(outcome).await;
+        self.ledger.affordable()?;
         // A rule that has blocked a model on the way has the words for it.
         Ok(self.ledger.block().map_or(Outcome { result: shown, ..outcome }, |block| Outcome::failed(block.message)))
     }

@@ -1,6 +1,7 @@
 //! Which run it is.
 
 use crate::access::Caller;
+use crate::peer::Family;
 use crate::ports::Environment;
 use crate::service::RunOptions;
 
@@ -18,6 +19,8 @@ pub struct Identity {
     pub trace_id: String,
     /// How many agents have called each other to get here.
     pub depth: u32,
+    /// The runs that are begun for the same call.
+    pub family: Family,
 }
 
 impl Identity {
@@ -34,6 +37,7 @@ impl Identity {
             counted_as,
             trace_id: options.trace_id.clone().unwrap_or_else(|| environment.fresh_trace_id()),
             depth: options.depth,
+            family: options.family.clone(),
         }
     }
 }

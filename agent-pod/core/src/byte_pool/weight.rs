@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::event::Step;
 use crate::memory::{Conversation, StoredTurn};
 use crate::message::{Message, ToolCall};
 
@@ -87,6 +88,12 @@ pub fn of_message(message: &Message) -> usize {
 #[must_use]
 pub fn of_call(call: &ToolCall) -> usize {
     call.id.len() + call.name.len() + 2 * TEXT_BYTES + of_value(&call.arguments)
+}
+
+/// How many bytes a step takes.
+#[must_use]
+pub fn of_step(step: &Step) -> usize {
+    step.name.len() + of_value(&step.arguments) + step.result.len() + MESSAGE_BYTES
 }
 
 /// How many bytes a turn takes.

@@ -19,6 +19,9 @@ use crate::usage::{Call, Tokens};
 /// No server counts more tokens than this in one call: what says so is no count, and an estimate takes its place.
 const TOKENS_PLAUSIBLE_MAX: u64 = 1 << 24;
 
+/// A window that was declared too small is passed by this factor at most.
+const WINDOWS_PLAUSIBLE_MAX: u64 = 4;
+
 /// The most bytes of a reply and of what was thought before it: a million tokens of text, of which a reply is kept several
 /// times on its way to the caller.
 const REPLY_BYTES_MAX: usize = 4 << 20;
@@ -225,10 +228,18 @@ impl<'a> Attempting<'a> {
         Failure { error, committed, deadline }
     }
 
+    /// Whether a server can mean this: neither side is far longer than the model's window.
+    fn is_plausible(&self, tokens: Tokens) -> bool {
+        let window = self.candidate.facts.context_window;
+        let most = window.map_or(TOKENS_PLAUSIBLE_MAX, |window| window.saturating_mul(WINDOWS_PLAUSIBLE_MAX));
+        tokens.input <= most && tokens.output <= most
+    }
+
     /// What the try has used: what the server has counted, else an estimate of what has come.
     fn used(&self) -> (Tokens, bool) {
-        let plausible = |tokens: &Tokens| tokens.input <= TOKENS_PLAUSIBLE_MAX && tokens.output <= TOKENS_PLAUSIBLE_MAX;
-        match self.tokens.filter(plausible) {
+        match self.tokens.filter(|tokens| self.is_plausible(*tokens)) {
+            // A prompt has tokens; some servers do not count those that they have kept from the call before.
+            Some(tokens) if tokens.input == 0 => (Tokens { input: self.input_tokens, cached: 0, ..tokens }, true),
             Some(tokens) => (Tokens { cached: tokens.cached.min(tokens.input), ..tokens }, false),
             None => {
                 let calls: u64 =
@@ -246,8 +257,10 @@ impl Drop for Attempting<'_> {
     fn drop(&mut self) {
         let candidate = self.candidate;
         let (duration, first) = (self.started.elapsed(), self.first.map(|at| at - self.started));
-        // Of a call that has said nothing nobody knows whether it was worked on.
-        let used = (first.is_some() || self.tokens.is_some()).then(|| self.used());
+        // A server that fails without a word is taken to have used nothing. Where the caller has ended the call, the server
+        // was at work: else whoever leaves in time would use what no budget counts.
+        let ended_by_caller = matches!(self.outcome, "cancelled" | "deadline_exceeded");
+        let used = (first.is_some() || self.tokens.is_some() || ended_by_caller).then(|| self.used());
         let tokens = used.map(|(tokens, _)| tokens).unwrap_or_default();
         let cost = candidate.facts.price.map(|price| price.of(tokens)).unwrap_or_default();
         if let Some((_, estimated)) = used {

@@ -1,6 +1,6 @@
 //! Bodies that servers answer with: drawn on the pool of bytes before they are kept.
 
-use agent_pod_core::byte_pool::weight::of_json;
+use agent_pod_core::byte_pool::weight::{COPIES, of_json};
 use agent_pod_core::byte_pool::{BytePool, ByteReservation, PoolError, Priority, RUN_WAIT};
 
 /// A body that comes in pieces, with what is reserved for it.
@@ -48,5 +48,50 @@ impl std::ops::Deref for Drawn {
 
     fn deref(&self) -> &[u8] {
         &self.body
+    }
+}
+
+/// What a run has without asking: a run draws that much when it begins.
+const FREE_BYTES: usize = 16 * 1024;
+
+/// What something that is put together from pieces takes: an event in a parser, the arguments of a call.
+pub(crate) struct Growing(ByteReservation);
+
+impl Growing {
+    /// Nothing has come yet.
+    pub(crate) fn new() -> Self {
+        Self(BytePool::of_process().reservation())
+    }
+
+    /// So many bytes have come in all, of which copies are made.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub(crate) async fn to(&mut self, bytes: usize) -> Result<(), PoolError> {
+        match self.missing(bytes) {
+            0 => Ok(()),
+            more => self.0.grow(more, Priority::Run, RUN_WAIT).await,
+        }
+    }
+
+    /// The same where nobody can wait.
+    ///
+    /// # Errors
+    /// When there is no memory for them now.
+    pub(crate) fn try_to(&mut self, bytes: usize) -> Result<(), PoolError> {
+        match self.missing(bytes) {
+            0 => Ok(()),
+            more => self.0.try_grow(more, Priority::Run),
+        }
+    }
+
+    /// It is taken on; something new begins.
+    pub(crate) fn taken(&mut self) {
+        self.0.shrink_to(0);
+    }
+
+    fn missing(&self, bytes: usize) -> usize {
+        let wanted = if bytes > FREE_BYTES { COPIES * bytes.next_power_of_two() } else { 0 };
+        wanted.saturating_sub(self.0.bytes())
     }
 }

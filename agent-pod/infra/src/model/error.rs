@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use agent_pod_core::byte_pool::PoolError;
 use agent_pod_core::model::{ModelError, ModelErrorKind};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
@@ -81,6 +82,14 @@ pub fn broken(error: &hyper::Error) -> ModelError {
 #[must_use]
 pub fn malformed(phrase: &str) -> ModelError {
     ModelError::new(ModelErrorKind::Malformed, phrase)
+}
+
+/// There is no memory for what a server says.
+pub(crate) fn no_memory(error: PoolError) -> ModelError {
+    match error {
+        PoolError::NeverFits { .. } => malformed("reply takes more memory than this pod has"),
+        PoolError::Exhausted => ModelError::new(ModelErrorKind::NoMemory, "no memory left for the reply"),
+    }
 }
 
 pub(super) fn cut_off() -> ModelError {

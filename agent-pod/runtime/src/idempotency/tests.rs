@@ -19,8 +19,8 @@ fn key(body: u8) -> IdempotencyKey {
     IdempotencyKey { key: "k".to_owned(), fingerprint: [body; 32] }
 }
 
-fn later() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn later() -> (Instant, RunBytes) {
+    (Instant::now() + Duration::from_secs(60), RunBytes::default())
 }
 
 /// A run that does what the test says, and how often runs were begun.

@@ -160,13 +160,17 @@ fn text_of(content: Option<&Value>) -> String {
     }
 }
 
-/// What the call used, if the frame says so. llama.cpp counts cached tokens in its `timings`.
+/// What the call used, if the frame says so in numbers that can be used. llama.cpp counts cached tokens in its `timings`.
 fn tokens(frame: &Value) -> Option<Tokens> {
     let usage = frame.get("usage").filter(|usage| usage.is_object())?;
     let count = |path: &str| usage.pointer(path).and_then(Value::as_u64);
+    let output = match usage.get("completion_tokens") {
+        Some(Value::Null) | None => 0,
+        Some(output) => output.as_u64()?,
+    };
     Some(Tokens {
-        input: count("/prompt_tokens").unwrap_or(0),
-        output: count("/completion_tokens").unwrap_or(0),
+        input: count("/prompt_tokens")?,
+        output,
         cached: count("/prompt_tokens_details/cached_tokens")
             .or_else(|| frame.pointer("/timings/cache_n").and_then(Value::as_u64))
             .unwrap_or(0),

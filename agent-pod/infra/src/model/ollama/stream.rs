@@ -12,7 +12,8 @@ use futures::{Stream, StreamExt as _};
 use serde::de::IgnoredAny;
 
 use super::reply::Reply;
-use crate::model::error::malformed;
+use crate::http::Growing;
+use crate::model::error::{malformed, no_memory};
 
 /// The most bytes of one line. One token makes some 150 bytes; a whole tool call comes in one line.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -31,6 +32,7 @@ where
     let decoder = Decoder {
         bytes: bytes.boxed(),
         rest: BytesMut::new(),
+        held: Growing::new(),
         scanned: 0,
         stream_bytes: 0,
         reply: Reply::new(first_call),
@@ -65,6 +67,7 @@ pub fn decode_whole(body: &[u8], first_call: u64) -> Result<Vec<ModelEvent>, Mod
 struct Decoder {
     bytes: BoxStream<'static, Result<Bytes, ModelError>>,
     rest: BytesMut,
+    held: Growing,
     /// How much of the rest is known to hold no line end.
     scanned: usize,
     stream_bytes: usize,
@@ -87,8 +90,14 @@ impl Decoder {
                 self.take(&line);
                 continue;
             }
+            if self.rest.is_empty() {
+                self.held.taken();
+            }
             match self.bytes.next().await {
-                Some(Ok(piece)) => self.receive(&piece),
+                Some(Ok(piece)) => match self.held.to(self.rest.len() + piece.len()).await {
+                    Ok(()) => self.receive(&piece),
+                    Err(error) => self.fail(no_memory(error)),
+                },
                 Some(Err(error)) => self.fail(error),
                 None => self.last(),
             }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use agent_pod_core::byte_pool::PoolError;
-use agent_pod_core::model::{ModelError, ModelErrorKind};
+use agent_pod_core::model::ModelError;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
@@ -15,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
 use crate::http::Drawn;
-use crate::model::error::{broken, malformed, of_status};
+use crate::model::error::{broken, malformed, no_memory, of_status};
 
 /// The most bytes read of an error's body. What servers say about an error is shorter.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
@@ -91,13 +90,6 @@ impl Answer {
             }
         }
         body.whole().await.map_err(no_memory)
-    }
-}
-
-fn no_memory(error: PoolError) -> ModelError {
-    match error {
-        PoolError::NeverFits { .. } => malformed("reply takes more memory than this pod has"),
-        PoolError::Exhausted => ModelError::new(ModelErrorKind::NoMemory, "no memory left for the reply"),
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{ModelError, ToolCall, call_id, malformed};
+use crate::http::Growing;
 use crate::model::call_ids::{ID_BYTES_MAX, NAME_BYTES_MAX};
+use crate::model::error::no_memory;
 use crate::model::json::{self, VALUES_MAX};
 
 /// The most tool calls of one reply.
@@ -21,6 +23,8 @@ pub(super) struct Calls {
     next_number: u64,
     calls: usize,
     argument_bytes: usize,
+    /// Of calls that are not whole yet.
+    held: Growing,
     /// Values that their arguments may still have.
     values_left: usize,
 }
@@ -42,6 +46,7 @@ impl Calls {
             next_number: first_number,
             calls: 0,
             argument_bytes: 0,
+            held: Growing::new(),
             values_left: VALUES_MAX,
         }
     }
@@ -66,6 +71,7 @@ impl Calls {
         match piece.pointer("/function/arguments") {
             Some(Value::String(text)) => {
                 self.argument_bytes += text.len();
+                self.held.try_to(self.argument_bytes).map_err(no_memory)?;
                 call.text.push_str(text);
             }
             // Some servers send the object itself.
@@ -82,7 +88,9 @@ impl Calls {
 
     /// The calls that have come since the last time.
     pub(super) fn take(&mut self) -> Result<Vec<ToolCall>, ModelError> {
-        std::mem::take(&mut self.pending).into_iter().map(|call| self.whole(call)).collect()
+        let calls = std::mem::take(&mut self.pending).into_iter().map(|call| self.whole(call)).collect();
+        self.held.taken();
+        calls
     }
 
     /// The call that a piece goes on with; `None`: it begins a new one.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 
-use crate::model::error::malformed;
+use crate::http::Growing;
+use crate::model::error::{malformed, no_memory};
 
 /// The most bytes of one event. One token makes some 300 bytes; a whole tool call can come in one event.
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
@@ -24,6 +25,8 @@ struct Lines {
     line_bytes: usize,
     after_cr: bool,
     failed: bool,
+    /// What the parser keeps of an event that is not whole yet.
+    held: Growing,
 }
 
 /// The same bytes, a line at most in each piece; an error, and then nothing, once a bound is exceeded.
@@ -38,6 +41,7 @@ pub(crate) fn split(
         line_bytes: 0,
         after_cr: false,
         failed: false,
+        held: Growing::new(),
     };
     stream::unfold(lines, |mut lines| async move { lines.next().await.map(|piece| (piece, lines)) })
 }
@@ -61,6 +65,11 @@ impl Lines {
         }
         if self.stream_bytes > STREAM_BYTES_MAX {
             return Some(Err(self.fail(malformed("reply too large"))));
+        }
+        if self.event_bytes == 0 {
+            self.held.taken();
+        } else if let Err(error) = self.held.to(self.event_bytes).await {
+            return Some(Err(self.fail(no_memory(error))));
         }
         Some(Ok(piece))
     }
