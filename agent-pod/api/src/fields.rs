@@ -3,6 +3,9 @@
 use agent_pod_core::error::{ErrorCode, FieldProblem, RunError};
 use serde_json::{Map, Value};
 
+/// The most problems that are named; whoever has more of them has one cause for most.
+const PROBLEMS_MAX: usize = 32;
+
 /// An object whose fields are taken out one by one. Null is absent, what nobody takes is ignored.
 pub(crate) struct Fields {
     object: Map<String, Value>,
@@ -32,12 +35,19 @@ impl Fields {
 
     /// Names a problem of a field.
     pub(crate) fn refuse(&mut self, name: &str, message: &str) {
-        self.problems.push(problem(&self.path(name), message));
+        let problem = problem(&self.path(name), message);
+        self.add([problem]);
+    }
+
+    /// Adds problems that were found elsewhere, as far as they will be named.
+    pub(crate) fn add(&mut self, problems: impl IntoIterator<Item = FieldProblem>) {
+        gather(&mut self.problems, problems);
     }
 
     /// Names what this door does not take.
     pub(crate) fn decline(&mut self, name: &str, message: &str) {
-        self.unsupported.push(problem(&self.path(name), message));
+        let problem = problem(&self.path(name), message);
+        gather(&mut self.unsupported, [problem]);
     }
 
     /// The fields of `value`, which stands at the field `name`.
@@ -51,8 +61,8 @@ impl Fields {
 
     /// Takes over what was found in a nested object.
     pub(crate) fn absorb(&mut self, nested: Self) {
-        self.problems.extend(nested.problems);
-        self.unsupported.extend(nested.unsupported);
+        gather(&mut self.problems, nested.problems);
+        gather(&mut self.unsupported, nested.unsupported);
     }
 
     /// The field, which has to be there.
@@ -120,6 +130,12 @@ impl Fields {
     }
 }
 
+/// Adds them up to one more than are named, which says that there are more.
+fn gather(problems: &mut Vec<FieldProblem>, found: impl IntoIterator<Item = FieldProblem>) {
+    let room = (PROBLEMS_MAX + 1).saturating_sub(problems.len());
+    problems.extend(found.into_iter().take(room));
+}
+
 pub(crate) fn problem(path: &str, message: &str) -> FieldProblem {
     FieldProblem { path: path.to_owned(), message: message.to_owned() }
 }
@@ -130,8 +146,10 @@ pub(crate) fn validation_failed(problems: Vec<FieldProblem>) -> RunError {
 }
 
 /// A `what` with these problems.
-pub(crate) fn faulty(code: ErrorCode, what: &str, problems: Vec<FieldProblem>) -> RunError {
+pub(crate) fn faulty(code: ErrorCode, what: &str, mut problems: Vec<FieldProblem>) -> RunError {
+    let more = if problems.len() > PROBLEMS_MAX { "; and more" } else { "" };
+    problems.truncate(PROBLEMS_MAX);
     let named: Vec<_> = problems.iter().map(|problem| format!("`{}` {}", problem.path, problem.message)).collect();
-    let message = format!("the {what} is not valid: {}", named.join("; "));
+    let message = format!("the {what} is not valid: {}{more}", named.join("; "));
     RunError { problems, ..RunError::new(code, message) }
 }

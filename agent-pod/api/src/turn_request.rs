@@ -72,7 +72,7 @@ fn session_id(fields: &mut Fields) -> Option<String> {
         fields.refuse(path, "must be a string");
         return None;
     };
-    fields.problems.extend(session_id_problem(path, &session_id));
+    fields.add(session_id_problem(path, &session_id));
     Some(session_id)
 }
 
@@ -87,7 +87,7 @@ fn images(fields: &mut Fields) -> Vec<String> {
         let path = format!("images[{index}]");
         match image {
             Value::String(url) => {
-                fields.problems.extend(image_problem(&path, &url));
+                fields.add(image_problem(&path, &url));
                 urls.push(url);
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {

@@ -104,7 +104,7 @@ impl Action {
 }
 
 /// A rule has found something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Hit {
     /// Which way the text went.
     pub direction: Direction,

@@ -78,9 +78,12 @@ pub enum PromptError {
     /// It cannot be rendered.
     #[error("the template could not be rendered: {0}")]
     Render(String),
-    /// It can, and where that is done something is broken or too busy.
+    /// It can, and where that is done something is broken.
     #[error("{0}")]
     Unavailable(String),
+    /// It can, and where that is done too many wait already.
+    #[error("{0}")]
+    Busy(String),
 }
 
 /// The name of the system prompt.
@@ -183,7 +186,7 @@ impl Prompts {
         if !self.nature.plain {
             return None;
         }
-        let heavy = if self.nature.compares { WEIGHT_COMPARED } else { WEIGHT_IN_PLACE };
+        let heavy = if self.nature.compares { WEIGHT_COMPARED } else { WEIGHT_IN_PLACE } / self.nature.growth;
         if weight::of(variables, heavy) >= heavy {
             return None;
         }

@@ -39,7 +39,8 @@ impl Sandbox for ChildSandbox {
             ))
         })?;
         let output = self.0.run(&input.0, deadline).await.map_err(|error| match error {
-            ChildError::Busy | ChildError::Start(_) => PromptError::Unavailable(error.to_string()),
+            ChildError::Busy => PromptError::Busy(error.to_string()),
+            ChildError::Start(_) => PromptError::Unavailable(error.to_string()),
             ChildError::TooSlow | ChildError::TooLarge | ChildError::TooLong(_) => {
                 PromptError::Render(error.to_string())
             }

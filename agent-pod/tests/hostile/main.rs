@@ -16,6 +16,10 @@ mod frames;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
+mod held;
+#[cfg(test)]
 mod manifests;
 #[cfg(test)]
 mod model;

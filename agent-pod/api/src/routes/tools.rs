@@ -146,8 +146,8 @@ fn tool_request(body: Value, of_headers: &[FieldProblem]) -> Result<(String, Too
     let (named, original) = (fields.text("sessionId"), fields.text("session_id"));
     let session_id = named.or(original);
     let bad_session = session_id.as_deref().and_then(|session| session_id_problem("sessionId", session));
-    fields.problems.extend(bad_session);
-    fields.problems.extend_from_slice(of_headers);
+    fields.add(bad_session);
+    fields.add(of_headers.iter().cloned());
     match (agent, tool, fields.problems.is_empty()) {
         (Some(agent), Some(tool), true) => {
             Ok((agent, ToolRequest { tool, arguments: Value::Object(arguments), session_id }))

@@ -70,7 +70,7 @@ impl Turn<'_> {
             if let Some(approval) = approval {
                 self.ledger.step(approval);
             }
-            let (step_type, name) = self.sort_of(call.name);
+            let (step_type, name) = self.sort_of(self.shown_name(call.name).await);
             let mut step = Step {
                 step_type,
                 name,
@@ -107,7 +107,7 @@ impl Turn<'_> {
             (None, Outcome::failed(format!("a reply may ask for at most {CALLS_MAX} tools; ask again for the others")))
         };
         let (outcome, shown) = self.screened(outcome).await;
-        let (id, name) = (call.id.clone(), call.name.clone());
+        let (id, name) = (call.id.clone(), self.shown_name(call.name.clone()).await);
         self.events.send(TurnEvent::ToolResult { id, name, ok: outcome.ok, result: shown.clone() }).await;
         Done { call, approval, outcome, shown, duration: started.elapsed() }
     }
@@ -154,10 +154,15 @@ impl Turn<'_> {
         (approval, outcome)
     }
 
+    /// The name of a tool as callers see it. One that a model has made up is its own words.
+    pub(super) async fn shown_name(&self, name: String) -> String {
+        if self.agent.tools.knows(&name) { name } else { self.shown(&name).await }
+    }
+
     async fn announce(&self, call: &ToolCall) {
         let announced = TurnEvent::ToolCall {
             id: call.id.clone(),
-            name: call.name.clone(),
+            name: self.shown_name(call.name.clone()).await,
             arguments: self.shown_json(&call.arguments).await,
         };
         self.events.send(announced).await;
@@ -177,7 +182,10 @@ impl Turn<'_> {
             expires_at: self.time_after(settings.timeout.min(self.deadline.saturating_duration_since(started))),
         };
         self.events.send(required).await;
-        let ruling = timeout_at(started + settings.timeout, waited.answer()).await.ok().flatten();
+        let mut ruling = timeout_at(started + settings.timeout, waited.answer()).await.ok().flatten();
+        if let Some(reason) = ruling.as_mut().and_then(|ruling| ruling.reason.as_mut()) {
+            *reason = self.shown(reason).await;
+        }
         let record = ApprovalRecord {
             decision: match ruling.as_ref().map(|ruling| ruling.decision) {
                 Some(Decision::Approve) => "approve",

@@ -1,5 +1,6 @@
 //! A turn held against its guardrails: on the way in, on the way out, and in between.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -230,6 +231,19 @@ impl Turn<'_> {
         self.unless_blocked(self.agent.guardrails.screen_text(Subject::Step, text.to_owned()).await)
     }
 
+    /// A failure as callers see it: a server that refuses a request says so in words of its own, of which it may make any
+    /// use.
+    pub(super) async fn shown_failure(&self, error: RunError) -> RunError {
+        if error.code != ErrorCode::ProviderRejected {
+            return error;
+        }
+        let message = self.shown(&error.message).await;
+        if message != error.message {
+            self.ledger.forget_words();
+        }
+        RunError { message, ..error }
+    }
+
     /// The same at once, where nobody can wait for it: a text that would take its time is withheld.
     pub(super) fn shown_at_once(&self, text: &str) -> String {
         if !self.agent.guardrails.screens(Subject::Step) {
@@ -306,6 +320,7 @@ impl Turn<'_> {
             *thoughts = self.shown(thoughts).await;
         }
         for call in &mut message.tool_calls {
+            call.name = self.shown_name(std::mem::take(&mut call.name)).await;
             call.arguments = self.shown_json(&call.arguments).await;
         }
     }
@@ -381,11 +396,6 @@ impl Ledger {
 
 /// What passed and yet was found, each thing once.
 pub(super) fn warnings(hits: &[crate::guardrail::Hit]) -> Vec<crate::guardrail::Hit> {
-    let mut warnings = Vec::new();
-    for hit in hits.iter().filter(|hit| hit.action == Action::Warn) {
-        if !warnings.contains(hit) {
-            warnings.push(hit.clone());
-        }
-    }
-    warnings
+    let mut seen = HashSet::new();
+    hits.iter().filter(|hit| hit.action == Action::Warn && seen.insert(*hit)).cloned().collect()
 }

@@ -125,6 +125,12 @@ impl Ledger {
         }
     }
 
+    /// Takes the words of servers out of the attempts: a rule has found something in them.
+    pub(super) fn forget_words(&self) {
+        let mut booked = self.lock();
+        booked.attempts.iter_mut().for_each(|attempt| attempt.message = None);
+    }
+
     /// Books that no model may be called any more, and why.
     pub(crate) fn refuse(&self, refusal: RunError) {
         self.lock().refusal.get_or_insert(refusal);

@@ -1,5 +1,7 @@
 //! The prompts of a turn, filled in.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::Turn;
@@ -46,7 +48,13 @@ impl Turn<'_> {
     }
 }
 
+/// When whoever finds too many before it may ask again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 fn failed(template: &str, error: &PromptError) -> RunError {
+    if let PromptError::Busy(words) = error {
+        return RunError::new(ErrorCode::Overloaded, words.clone()).retry_after(AGAIN_AFTER);
+    }
     tracing::error!(template, cause = %error, "prompt could not be rendered");
     RunError::new(
         ErrorCode::Internal,

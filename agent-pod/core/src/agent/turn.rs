@@ -44,6 +44,10 @@ pub(super) async fn run(
             let turn = Turn { agent, request: &request, identity, deadline, ledger, events, desk, memory };
             let told = timeout_at(deadline, story(turn, &mut unwritten)).await;
             let result = told.unwrap_or_else(|_| Err(deadline_exceeded()));
+            let result = match result {
+                Err(error) => Err(turn.shown_failure(error).await),
+                Ok(answer) => Ok(answer),
+            };
             if let Err(error) = &result {
                 unwritten = Unwritten::of_failed(&turn, error);
             }

@@ -1,6 +1,7 @@
 //! Whole texts and JSON values held against the rules in slices, so that no text is too long for a thread that serves
 //! sockets.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
@@ -255,12 +256,12 @@ fn rename(
     match value {
         Value::Array(values) => values.iter_mut().for_each(|value| rename(value, seen, renamed)),
         Value::Object(fields) => {
-            let mut kept = Map::new();
+            let (mut kept, mut numbers) = (Map::new(), HashMap::new());
             for (name, mut value) in std::mem::take(fields) {
                 let name = renamed.next_if(|(number, _)| *number == *seen).map_or(name, |(_, new)| new);
                 *seen += 1;
                 rename(&mut value, seen, renamed);
-                kept.insert(unused(&kept, name), value);
+                kept.insert(unused(&kept, &mut numbers, name), value);
             }
             *fields = kept;
         }
@@ -268,11 +269,19 @@ fn rename(
     }
 }
 
-/// Two fields that read the same once they are redacted are told apart by their number.
-fn unused(fields: &Map<String, Value>, name: String) -> String {
+/// Two fields that read the same once they are redacted are told apart by their number. `numbers` has the next one of each
+/// name: to begin anew each time would go through all that are taken.
+fn unused(fields: &Map<String, Value>, numbers: &mut HashMap<String, usize>, name: String) -> String {
     if !fields.contains_key(&name) {
         return name;
     }
-    let mut numbered = (fields.len()..).map(|number| format!("{name} {number}"));
-    numbered.find(|name| !fields.contains_key(name)).unwrap_or_default()
+    let number = numbers.entry(name.clone()).or_default();
+    *number = fields.len().max(*number);
+    loop {
+        let numbered = format!("{name} {number}");
+        *number += 1;
+        if !fields.contains_key(&numbered) {
+            return numbered;
+        }
+    }
 }

@@ -2,12 +2,14 @@
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use super::plan::{self, Done, Task, results, synthesize};
 use super::tool_loop::{self, Job};
 use super::{Branch, Merge, PatternEnd, ends_the_run};
 use crate::agent::{Asking, Turn};
+use crate::cpu::{INLINE_BYTES, offload};
 use crate::error::RunError;
 use crate::event::Finish;
 use crate::message::{Message, Role};
@@ -128,11 +130,12 @@ async fn vote(turn: &Turn<'_>, conversation: &[Message], done: &[Done]) -> Resul
     if answers.is_empty() {
         return synthesize(turn, conversation, done).await;
     }
-    let votes = |answer: &String| answers.iter().filter(|other| words(other) == words(answer)).count();
+    let ballots = ballots(&answers).await;
+    let votes = |ballot: &Ballot| ballots.iter().filter(|other| *other == ballot).count();
     // The last of several maxima would be found; the first declared shall win.
-    let best = answers.iter().rev().max_by_key(|answer| votes(answer)).copied();
+    let best = answers.iter().zip(&ballots).rev().max_by_key(|(_, ballot)| votes(ballot));
     let winner = match best {
-        Some(best) if votes(best) > 1 || answers.len() == 1 => best.clone(),
+        Some((best, ballot)) if votes(ballot) > 1 || answers.len() == 1 => (*best).clone(),
         Some(_) | None => choose(turn, done, &answers).await?,
     };
     Ok(spoken(turn, winner).await)
@@ -155,9 +158,30 @@ async fn choose(turn: &Turn<'_>, done: &[Done], answers: &[&String]) -> Result<S
     Ok(chosen.or_else(|| answers.first()).map(|answer| (*answer).clone()).unwrap_or_default())
 }
 
-/// An answer without its punctuation and case.
-fn words(answer: &str) -> Vec<String> {
-    answer.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+/// What an answer says, without its punctuation and case: equal for answers that agree.
+type Ballot = [u8; 32];
+
+/// The ballots of answers, which may be long.
+async fn ballots(answers: &[&String]) -> Vec<Ballot> {
+    if answers.iter().map(|answer| answer.len()).sum::<usize>() <= INLINE_BYTES {
+        return answers.iter().map(|answer| ballot(answer)).collect();
+    }
+    let mut ballots = Vec::new();
+    for answer in answers {
+        let answer = (*answer).clone();
+        ballots.push(offload(move || ballot(&answer)).await);
+    }
+    ballots
+}
+
+fn ballot(answer: &str) -> Ballot {
+    let words = answer.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let mut hash = Sha256::new();
+    for word in words {
+        hash.update(word.to_lowercase());
+        hash.update([0]);
+    }
+    hash.finalize().into()
 }
 
 /// An answer that is whole already, as the answer of the run.

@@ -96,10 +96,12 @@ const COMPARING: [&str; 21] = [
 ];
 
 /// What is known of an agent's templates together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Nature {
     /// Whether they can be rendered in place, with a little fuel.
     pub(super) plain: bool,
+    /// How many times larger than its variables a value may become.
+    pub(super) growth: usize,
     /// Whether they compare values with each other, which costs as much as these are large.
     pub(super) compares: bool,
     /// Every name that any of them looks up.
@@ -129,7 +131,8 @@ pub(super) fn nature(environment: &Environment<'static>) -> Nature {
     let repeats = found.calls && (found.made > 0 || found.growth > 1);
     let plain =
         !found.heavy && !repeats && found.growth <= GROWTH_MAX && found.made <= MADE_MAX && found.macros <= MACROS_MAX;
-    Nature { plain, compares: found.compares, names }
+    let growth = usize::try_from(found.growth).unwrap_or(usize::MAX).max(1);
+    Nature { plain, growth, compares: found.compares, names }
 }
 
 #[derive(Default)]
@@ -235,6 +238,8 @@ impl Found {
         let arguments = given.map(|given| u32::from(given.saturating_sub(1)));
         let constant = arguments.is_some_and(|count| at.constants(count).is_some());
         match name {
+            // Its argument says how far each level is indented.
+            "tojson" if given != Some(1) => self.heavy = true,
             _ if INERT.contains(&name) => {}
             // Its arguments go to a filter for each item.
             "map" if constant => self.grows(2),

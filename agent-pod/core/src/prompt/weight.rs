@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Bytes of a text that weigh as much as a value: texts are copied and compared many bytes at a time.
-const BYTES: usize = 1024;
+pub(super) const BYTES: usize = 128;
 
 /// The weight of variables, counted up to `enough`.
 pub(super) fn of(variables: &Map<String, Value>, enough: usize) -> usize {
@@ -42,12 +42,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_and_every_kibibyte_weigh_one() {
+    fn every_value_and_every_128_bytes_weigh_one() {
         let variables = Map::from_iter([
             ("a".to_owned(), json!([1, {"b": null}, "x".repeat(4 * BYTES)])),
             ("c".to_owned(), json!(true)),
         ]);
-        // Two names; the list, the number, the map and what is in it, the text with its four kibibytes; the flag.
+        // Two names; the list, the number, the map and what is in it, the text with its four times 128 bytes; the flag.
         assert_eq!(of(&variables, 1000), 2 + 1 + 1 + 2 + 5 + 1);
         assert_eq!(of(&variables, 3), 3);
         assert_eq!(of(&Map::from_iter([("a".to_owned(), json!(vec![0; 50]))]), 10), 10);

@@ -162,6 +162,12 @@ impl ToolSet {
         &self.specs
     }
 
+    /// Whether there is a tool of this name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.tools.contains_key(name)
+    }
+
     /// Every tool, by name.
     pub fn all(&self) -> impl Iterator<Item = &Registered> {
         self.tools.values().map(AsRef::as_ref)

@@ -108,6 +108,20 @@ async fn a_file_that_is_emptied_in_place_is_noticed() {
     said(store.as_ref()).await.unwrap_err();
 }
 
+/// Its log has been written into it and begun anew, so that it does not hold the beginning of the file any more.
+#[tokio::test]
+async fn a_large_file_that_is_emptied_begins_anew() {
+    let place = sqlite().await.unwrap();
+    let store = place.store();
+    for _ in 0..260 {
+        say(store.as_ref(), &"x".repeat(20_000)).await.unwrap();
+    }
+    fs::File::create(place.path()).unwrap();
+    said(store.as_ref()).await.unwrap_err();
+    say(store.as_ref(), "anew").await.unwrap();
+    assert_eq!(said(store.as_ref()).await.unwrap(), ["anew"]);
+}
+
 #[tokio::test]
 async fn a_place_where_no_file_can_be_fails_with_a_reason_until_one_can_be() {
     let place = sqlite().await.unwrap();

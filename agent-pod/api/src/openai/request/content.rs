@@ -55,6 +55,6 @@ fn image(part: &mut Fields) -> Option<String> {
         part.absorb(image);
         (path, url?)
     };
-    part.problems.extend(image_problem(&path, &url));
+    part.add(image_problem(&path, &url));
     Some(url)
 }

@@ -61,16 +61,28 @@ fn domain_length(domain: Ahead<'_>) -> Result<Option<usize>, More> {
     }
 }
 
+/// The most digits of a group of an IPv6 address.
+const GROUP_MAX: usize = 4;
+
 /// An IPv4 or IPv6 address.
 pub(super) fn ip(ahead: Ahead<'_>) -> Result<Option<usize>, More> {
-    if ahead.before().is_some_and(|before| in_word(before) || matches!(before, '.' | ':')) {
+    if ahead.before().is_some_and(|before| in_word(before) || before == '.') {
         return Ok(None);
     }
     match ipv4(ahead)? {
         Some(length) if !context::names_version(ahead.back()) => Ok(Some(length)),
         Some(_) => Ok(None),
+        None if ahead.before() == Some(':') && !is_labelled(ahead.back()) => Ok(None),
         None => ipv6(ahead),
     }
+}
+
+/// Whether the colon at the end of what went before is behind a word, and no part of an IPv6 address.
+fn is_labelled(back: &[char]) -> bool {
+    let [label @ .., ':'] = back else { return false };
+    let word = label.iter().rev().take(GROUP_MAX + 1).take_while(|reads| in_word(**reads));
+    let (length, hex) = word.fold((0, true), |(length, hex), reads| (length + 1, hex && reads.is_ascii_hexdigit()));
+    if length == 0 { label.last() != Some(&':') } else { length > GROUP_MAX || !hex }
 }
 
 /// Whether one begins here, behind a border.

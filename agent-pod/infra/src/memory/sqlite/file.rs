@@ -76,10 +76,15 @@ impl SqliteFile {
             return Ok(current.insert(opened).pool.clone());
         };
         let (database, log) = self.seen().await?;
+        let opened_file = opened.database.file;
         // A database of this pod never gets shorter.
         if database.is_none_or(|seen| seen.file != opened.database.file || seen.length < opened.database.length) {
             let gone = current.take();
+            let emptied = database.filter(|seen| seen.file == opened_file && seen.length == 0);
             self.close(gone).await;
+            if emptied.is_some() {
+                self.begin_anew().await?;
+            }
             return Err(StoreError("the SQLite file was deleted or replaced, and what it held is gone".into()).into());
         }
         opened.database = database.unwrap_or(opened.database);
@@ -127,6 +132,24 @@ impl SqliteFile {
         if let Some(opened) = opened {
             opened.pool.close().await;
         }
+    }
+
+    /// Empties the file once more. Closing has written what was left in the log into it: pages without the beginning that
+    /// they belong to, of which nobody could make a database again.
+    async fn begin_anew(&self) -> Result<(), Failed> {
+        let emptied = async {
+            tokio::fs::File::create(&self.path).await?;
+            for end in ["-wal", "-shm"] {
+                let mut beside = self.path.clone().into_os_string();
+                beside.push(end);
+                match tokio::fs::remove_file(&beside).await {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            Ok(())
+        };
+        emptied.await.map_err(|error| StoreError(format!("the SQLite file cannot be begun anew: {error}")).into())
     }
 
     /// The database and its log. Not on this thread: a file system may not answer.
