@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-pub use account::{RUN_WAIT, RunBytes};
+pub use account::{RUN_WAIT, RunBytes, Share};
 
 use crate::error::{ErrorCode, RunError};
 

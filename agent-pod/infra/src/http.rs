@@ -57,6 +57,9 @@ pub struct TlsSettings {
 
 type Pool = legacy::Client<Bounded, Full<Bytes>>;
 
+/// What is read of an HTTP/1 answer before somebody takes it, and the longest head of one: hyper's own default is 400 KiB.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
 /// A client of one server.
 pub struct Client {
     secure: bool,
@@ -154,6 +157,7 @@ impl Client {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
+            .http1_max_buf_size(READ_BUFFER_BYTES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_adaptive_window(true)

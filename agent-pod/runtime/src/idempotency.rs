@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use agent_pod_core::access::Caller;
 use agent_pod_core::agent::Executed;
-use agent_pod_core::byte_pool::weight::COPIES;
 use agent_pod_core::byte_pool::{BytePool, RunBytes};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::event::{RunAnswer, Status, TurnEvent};
@@ -29,6 +28,9 @@ const KEPT_SHARE: usize = 8;
 
 /// What a kept answer takes in memory for each byte of its JSON: the names of fields are not there, the objects are.
 const JSON_COPIES: usize = 2;
+
+/// How often a kept answer is there while it is given again: as objects, and as the text that goes out.
+const REPLAYED: usize = 2;
 
 /// What a kept answer takes beside its JSON: the key, the scope, and its place in the cache.
 const ENTRY_BYTES: usize = 1024;
@@ -157,7 +159,7 @@ impl Idempotency {
             Settled::Mine(claimed) => Ok(claimed.follow(begin().await?)),
             Settled::Kept(kept) => {
                 // Whoever reads it slowly holds copies of it as long.
-                bytes.draw(COPIES * kept.bytes()).await?;
+                bytes.draw(REPLAYED * kept.bytes()).await?;
                 match kept {
                     Kept::Run(answer) => Ok(replay(&answer)),
                     Kept::Tool(_) => Err(mismatch()),
@@ -186,7 +188,7 @@ impl Idempotency {
                 Ok(executed)
             }
             Settled::Kept(kept) => {
-                bytes.draw(COPIES * kept.bytes()).await?;
+                bytes.draw(REPLAYED * kept.bytes()).await?;
                 match kept {
                     Kept::Tool(executed) => Ok(Executed::clone(&executed)),
                     Kept::Run(_) => Err(mismatch()),

@@ -32,7 +32,7 @@ use super::places::{Attending, Place, Places, Visit};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What hyper may hold of one HTTP/1 connection; no head of a request is longer.
-const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+const HTTP1_BUFFER_BYTES: usize = 32 * 1024;
 
 /// A head of so many bytes is part of its connection; usual ones have less than a fourth of that.
 const HEAD_FREE_BYTES: usize = 4 * 1024;

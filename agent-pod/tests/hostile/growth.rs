@@ -25,9 +25,9 @@ fn filters_that_make_much_of_little_are_not_rendered_where_runs_are_served() {
     let agents: String = prompts.iter().enumerate().map(|(at, prompt)| agent(&format!("p{at}"), prompt, "")).collect();
     let pod = Pod::serve(&(provider(&model.url()) + &agent("a", "You are a.", "") + &agents));
     let context = json!({"q": "a&".repeat(500_000), "n": 3_000_000, "data": [[[[1]]]]});
-    for at in 0..prompts.len() {
+    for (at, prompt) in prompts.iter().enumerate() {
         let answer = pod.run(&format!("p{at}"), &json!({"query": "x", "context": context}));
-        assert!(answer.status == 500 || answer.is_documented(), "{}: {answer:?}", prompts[at]);
+        assert!(answer.status == 500 || answer.is_documented(), "{prompt}: {answer:?}");
     }
     pod.survives();
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{connect, post};
+use crate::client::{connect, exchange, post};
 use crate::frames::{handshake, says};
 use crate::manifests::{agent, one_agent, provider};
 use crate::model::{END, EVENTS, Gate, Model, hello, token};
@@ -58,6 +58,39 @@ fn pieces_of_arguments_do_not_pile_up() {
         format!("data: {calls}\n\n")
     };
     begun_by_many(200, piece(&"7".repeat(60_000)).repeat(15));
+}
+
+#[test]
+fn results_of_tools_of_many_runs_do_not_pile_up() {
+    let service = Model::start(|_, out| {
+        let length = 1_000_000;
+        write!(out, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
+        out.write_all(&b"y".repeat(length))
+    });
+    let model = Model::start(|request, out| {
+        let messages = request["messages"].as_array().cloned().unwrap_or_default();
+        if request.to_string().contains("well") || messages.iter().any(|message| message["role"] == "tool") {
+            return hello(out);
+        }
+        let calls: Vec<Value> = (0..16)
+            .map(|index| json!({"index": index, "id": format!("c{index}"), "function": {"name": "w", "arguments": "{}"}}))
+            .collect();
+        write!(out, "{EVENTS}data: {}\n\n", json!({"choices": [{"delta": {"tool_calls": calls}}]}))?;
+        write!(out, "data: {}\n\ndata: [DONE]\n\n", json!({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]}))
+    });
+    let tool = format!("  tools: [{{name: w, type: webhook, webhook: {{url: \"{}\"}}}}]\n", service.base());
+    let pod = Pod::serve(&one_agent(&model.url(), &tool));
+    let body = json!({"query": "x"}).to_string();
+    scope(|threads| {
+        for _ in 0..120 {
+            threads.spawn(|| {
+                let timed = post("/v1/agents/a/run", "X-Request-Timeout-Ms: 10000\r\n", body.as_bytes());
+                let answer = exchange(pod.api, &timed);
+                assert!(answer.is_documented(), "{answer:?}");
+            });
+        }
+    });
+    pod.survives();
 }
 
 /// Each asks the next one 64 times at once, which does the same.
@@ -116,15 +149,15 @@ fn ends_of_streams_that_nobody_reads_do_not_pile_up() {
     });
     let pod = Pod::serve(&one_agent(&model.url(), ""));
     let body = json!({"query": "x", "stream": true}).to_string();
-    let unread: Vec<_> = (0..25)
-        .map(|_| {
-            let mut stream = connect(pod.api);
-            stream.write_all(&post("/v1/agents/a/run", "", body.as_bytes())).unwrap();
-            let refused = !read_until(&mut stream, "\"type\":\"done\"");
-            (stream, refused)
-        })
-        .collect();
-    assert!(unread.iter().any(|(_, refused)| !refused), "some have come to their end");
+    let mut unread = Vec::new();
+    let mut refused = 0;
+    while unread.len() < 25 && refused < 3 {
+        let mut stream = connect(pod.api);
+        stream.write_all(&post("/v1/agents/a/run", "", body.as_bytes())).unwrap();
+        refused += usize::from(!read_until(&mut stream, "\"type\":\"done\""));
+        unread.push(stream);
+    }
+    assert!(unread.len() > refused, "none has come to its end");
     drop(unread);
     pod.survives();
 }
@@ -168,7 +201,7 @@ fn small_bodies_that_stand_still_give_way() {
 fn heads_of_calls_whose_bodies_never_come_do_not_pile_up() {
     let model = Model::polite();
     let pod = Pod::serve(&one_agent(&model.url(), ""));
-    let field = format!("X-Padding: {}\r\n", "p".repeat(7_000)).repeat(8);
+    let field = format!("X-Padding: {}\r\n", "p".repeat(7_000)).repeat(4);
     let head = format!(
         "POST /v1/agents/a/run HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{field}Content-Length: 65000\r\n\r\n"
     );

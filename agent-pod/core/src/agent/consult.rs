@@ -120,6 +120,7 @@ impl Turn<'_> {
             quiet: voice == Voice::Inner,
             depth: self.identity.depth + 1,
             family: self.identity.family.clone(),
+            bytes: self.identity.family.bytes(),
             tokens_max: self.tokens_left(),
             bill: Some(bill),
             ..RunOptions::default()

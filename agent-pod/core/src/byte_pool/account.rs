@@ -1,5 +1,6 @@
 //! What a run holds of the pool.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub struct RunBytes(Arc<Mutex<Account>>);
 #[derive(Debug)]
 struct Account {
     reservation: ByteReservation,
+    share: Share,
     /// Of what is reserved, how much has not been used yet.
     spare: usize,
     /// How long the run has waited so far.
@@ -32,7 +34,13 @@ impl RunBytes {
     /// An account that begins with this.
     #[must_use]
     pub fn new(reservation: ByteReservation) -> Self {
-        Self(Arc::new(Mutex::new(Account { reservation, spare: 0, waited: Duration::ZERO })))
+        Self::within(reservation, Share::default())
+    }
+
+    /// The same with a part in what others draw, too.
+    #[must_use]
+    pub fn within(reservation: ByteReservation, share: Share) -> Self {
+        Self(Arc::new(Mutex::new(Account { reservation, share, spare: 0, waited: Duration::ZERO })))
     }
 
     /// Draws so many more, for as long as the run lasts.
@@ -48,7 +56,7 @@ impl RunBytes {
             }
             let (held, pool) = (account.reservation.bytes(), account.reservation.pool().clone());
             let most = pool.most(Priority::Run);
-            if held.saturating_add(bytes) > most {
+            if held.saturating_add(bytes) > most || !account.share.has(bytes, pool.capacity()) {
                 return Err(PoolError::Exhausted.for_caller());
             }
             (pool.reservation(), RUN_WAIT.saturating_sub(account.waited))
@@ -59,6 +67,7 @@ impl RunBytes {
         account.waited += begun.elapsed();
         grown.map_err(|_| PoolError::Exhausted.for_caller())?;
         account.reservation.merge(more);
+        account.share.add(drawn);
         account.spare += drawn - bytes;
         Ok(())
     }
@@ -71,8 +80,11 @@ impl RunBytes {
             account.spare -= bytes;
             return true;
         };
-        let drawn = account.reservation.try_grow(missing, Priority::Run).is_ok();
+        let capacity = account.reservation.pool().capacity();
+        let drawn =
+            account.share.has(missing, capacity) && account.reservation.try_grow(missing, Priority::Run).is_ok();
         if drawn {
+            account.share.add(missing);
             account.spare = 0;
         }
         drawn
@@ -82,6 +94,43 @@ impl RunBytes {
     #[must_use]
     pub fn held(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).reservation.bytes()
+    }
+}
+
+/// What several accounts have drawn together: at most half of the pool, so that what one call begins leaves the other half
+/// to others. The one of [`Share::default`] has no bound.
+#[derive(Debug, Default)]
+pub struct Share {
+    together: Option<Arc<AtomicUsize>>,
+    own: usize,
+}
+
+impl Share {
+    /// A part in this count.
+    #[must_use]
+    pub fn of(together: &Arc<AtomicUsize>) -> Self {
+        Self { together: Some(Arc::clone(together)), own: 0 }
+    }
+
+    /// Whether there are so many more. Those who ask at the same moment may get a little more together.
+    fn has(&self, bytes: usize, capacity: usize) -> bool {
+        let drawn = |together: &Arc<AtomicUsize>| together.load(Ordering::Relaxed);
+        self.together.as_ref().is_none_or(|together| drawn(together).saturating_add(bytes) <= capacity / 2)
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.own += bytes;
+        if let Some(together) = &self.together {
+            together.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(together) = &self.together {
+            together.fetch_sub(self.own, Ordering::Relaxed);
+        }
     }
 }
 

@@ -221,3 +221,19 @@ proptest! {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn accounts_with_a_share_leave_half_of_the_pool_to_others() {
+    let pool = BytePool::new(8 * MIB);
+    let together = Arc::default();
+    let of_share = || RunBytes::within(pool.reservation(), Share::of(&together));
+    let (first, second) = (of_share(), of_share());
+    first.draw(3 * MIB).await.unwrap();
+    assert!(second.draw(2 * MIB).await.is_err() && !second.try_draw(2 * MIB));
+    second.draw(MIB).await.unwrap();
+    drop(first);
+    second.draw(3 * MIB).await.unwrap();
+    RunBytes::new(pool.reservation()).draw(4 * MIB).await.unwrap();
+    drop(second);
+    assert_eq!(together.load(std::sync::atomic::Ordering::Relaxed), 0);
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::byte_pool::{BytePool, RunBytes, Share};
 use crate::error::{ErrorCode, RunError};
 
 /// The most runs of other agents for one call, in all.
@@ -20,6 +21,8 @@ pub struct Family(Arc<Counts>);
 struct Counts {
     begun: AtomicUsize,
     under_way: AtomicUsize,
+    /// The bytes that they hold.
+    bytes: Arc<AtomicUsize>,
 }
 
 /// A run of the family; over when it is dropped.
@@ -27,6 +30,11 @@ struct Counts {
 pub(crate) struct Member(Family);
 
 impl Family {
+    /// What a run of the family holds of the pool: all together at most half of it.
+    pub(crate) fn bytes(&self) -> RunBytes {
+        RunBytes::within(BytePool::of_process().reservation(), Share::of(&self.0.bytes))
+    }
+
     /// One run more.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
@@ -16,6 +17,11 @@ use crate::http::{AddressForbidden, Client, ConnectTimeout, Drawn, HttpError, Na
 
 /// The most bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most calls of a pod at the same time. Each takes a connection, and may bring [`ANSWER_BYTES_MAX`]; those beyond wait.
+const CALLS_AT_ONCE: usize = 256;
+
+static PLACES: Semaphore = Semaphore::const_new(CALLS_AT_ONCE);
 
 /// How much of a failed answer the model gets to see, in characters.
 const FAILURE_CHARS_MAX: usize = 500;
@@ -61,6 +67,8 @@ pub(super) fn run_headers(turn: &Turn<'_>) -> HeaderMap {
 /// # Errors
 /// In words for the model, without anything of the network inside.
 pub(super) async fn send(client: &Client, request: Request<Full<Bytes>>) -> Result<Answer, ToolError> {
+    // It is never closed.
+    let _place = PLACES.acquire().await.ok();
     let response = client.send(request).await.map_err(|error| ToolError::broken(unanswered(&error)))?;
     let (head, body) = response.into_parts();
     let text = beginning(body).await?;
