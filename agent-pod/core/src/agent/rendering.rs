@@ -42,7 +42,8 @@ impl Turn<'_> {
             "tools": agent.tools.specs().iter().map(|tool| &tool.name).collect::<Vec<_>>(),
         });
         if let Value::Object(own) = own {
-            variables.extend(own);
+            // A long question weighs nothing in a prompt that does not show it.
+            variables.extend(own.into_iter().filter(|(name, _)| agent.prompts.looks_up(name)));
         }
         variables
     }

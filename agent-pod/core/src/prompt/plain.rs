@@ -23,6 +23,10 @@ const MADE_MAX: usize = 32;
 /// Macros in all: each holds on to what it names.
 const MACROS_MAX: usize = 64;
 
+/// The indent of JSON for people, and how much longer it makes values of usual depth.
+const INDENT_MAX: usize = 4;
+const INDENTED: u64 = 8;
+
 /// Filters whose result is no larger than what they are given, and goes no deeper.
 const INERT: [&str; 43] = [
     "abs",
@@ -167,6 +171,12 @@ impl At<'_> {
             .collect()
     }
 
+    /// The last operand as an indent, by place or by name, if it is a constant.
+    fn indent(&self) -> Option<usize> {
+        let given = self.constants(1)?.into_iter().next()?;
+        given.as_usize().or_else(|| given.get_attr("indent").ok()?.as_usize())
+    }
+
     /// The last operand, if it is a constant that holds no others.
     fn scalar(&self) -> Option<&Value> {
         let last = self.constants(1)?.into_iter().next()?;
@@ -239,7 +249,10 @@ impl Found {
         let constant = arguments.is_some_and(|count| at.constants(count).is_some());
         match name {
             // Its argument says how far each level is indented.
-            "tojson" if given != Some(1) => self.heavy = true,
+            "tojson" if given != Some(1) => match at.indent() {
+                Some(0..=INDENT_MAX) => self.grows(INDENTED),
+                Some(_) | None => self.heavy = true,
+            },
             _ if INERT.contains(&name) => {}
             // Its arguments go to a filter for each item.
             "map" if constant => self.grows(2),

@@ -95,6 +95,7 @@ async fn what_is_too_long_is_refused_with_the_bound() {
 #[case::filtered(
     "{% for m in messages if m.role == 'user' %}{% if loop.first %}- {% endif %}{{ m.content }}{% else %}none{% endfor %}"
 )]
+#[case::indented("{{ messages|tojson(indent=2) }}{{ messages|tojson(4) }}")]
 #[case::defaulted("{{ name|default('you', true) }}{{ today }}{{ query|replace('a', 'b')|trim }}")]
 #[tokio::test]
 async fn usual_prompts_are_rendered_in_place(#[case] source: &str) {
@@ -114,6 +115,8 @@ async fn usual_prompts_are_rendered_in_place(#[case] source: &str) {
 #[case::maps(&"{% set a = {'x': a, 'y': a} %}".repeat(20))]
 #[case::tuples(&"{% set a = (a, a) %}".repeat(20))]
 #[case::added(&"{% set a = a + a %}".repeat(40))]
+#[case::indented_by_much("{{ a|tojson(indent=1000000000) }}")]
+#[case::indented_by_the_caller("{{ a|tojson(indent=price) }}")]
 #[case::multiplied("{{ price * quantity }}")]
 #[case::multiplied_by_much("{{ price * 1000000000 }}")]
 #[case::multiplied_one_way("{{ price * (quantity if quantity else 5) }}")]
@@ -132,6 +135,7 @@ async fn what_makes_large_values_of_small_ones_is_not_rendered_in_place(#[case] 
 
 #[rstest]
 #[case::many("{% for x in data %}{{ x }}{% endfor %}", json!(vec![0; WEIGHT_IN_PLACE]))]
+#[case::many_times(&format!("{{{{ [{}]|upper }}}}", ["data"; 200].join(", ")), json!("x".repeat(20_000)))]
 #[case::compared("{{ data == other }}", json!(vec![0; WEIGHT_COMPARED]))]
 #[case::long("{{ data }}", json!("x".repeat(WEIGHT_IN_PLACE * 128)))]
 #[tokio::test]
