@@ -1,10 +1,17 @@
 //! A schema as a graph: which subschemas look at the same place of a value, and which at the places below it.
 
+mod names;
+mod place;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use crate::fault::{SchemaError, at, elsewhere};
+use self::names::{Names, Target};
+use self::place::{Place, told};
+use crate::clip;
+use crate::fault::{SchemaError, at};
+use crate::looks::{Looks, compared, looked_up, names};
 use crate::pattern;
 
 /// The most values in a schema, all of its objects, lists, names and numbers together. A compiled one takes some
@@ -23,10 +30,28 @@ pub const DEPTH_MAX: usize = 64;
 /// The most states of all patterns of a schema together: compiled they take about two milliseconds and a megabyte.
 pub const PATTERN_STATES_MAX: u64 = 20_000;
 
+/// The most ways from one subschema to another. Each value of a schema has one that leads there, and each reference one;
+/// more are only where a name has several meanings.
+const EDGES_MAX: usize = 2 * VALUES_MAX;
+
+/// What one comparison of a number with `multipleOf` costs: up to some ten microseconds, for a division without loss of huge numbers.
+const MULTIPLE_WEIGHT: u64 = 256;
+
+/// The most characters of a pattern in the words about it.
+const PATTERN_CHARS_MAX: usize = 100;
+
+/// The most bytes that are gone through to read the patterns of a schema: some ten milliseconds.
+const PATTERN_READING_MAX: u64 = 100_000;
+
+/// So many bytes of patterns count as a value of a schema.
+const READING_OF_VALUE: u64 = 50;
+
 /// The subschemas that are reached from the root, which is the first.
 #[derive(Debug, Default)]
-pub(crate) struct Graph {
+pub(crate) struct Graph<'a> {
     pub(crate) nodes: Vec<Node>,
+    /// Where each was first met.
+    places: Vec<Place<'a>>,
     /// Values in the whole schema.
     pub(crate) values: usize,
 }
@@ -34,8 +59,6 @@ pub(crate) struct Graph {
 /// A subschema.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
-    /// Where it was first met.
-    pub(crate) place: String,
     /// Others that look at the same place of the value.
     pub(crate) same: Vec<usize>,
     /// Of these one looks at a member of an object.
@@ -47,13 +70,9 @@ pub(crate) struct Node {
     /// Of these all may look at an item of a list.
     pub(crate) items: Vec<usize>,
     /// What one look costs.
-    pub(crate) weight: u64,
-    /// What one look costs for each byte of a text.
-    pub(crate) weight_of_byte: u64,
+    pub(crate) looks: Looks,
     /// Whether it goes through the others again to know what they have looked at.
     pub(crate) unevaluated: bool,
-    /// Whether it compares all items of a list.
-    pub(crate) unique: bool,
 }
 
 impl Node {
@@ -63,243 +82,202 @@ impl Node {
     }
 }
 
-/// Reads a schema.
+impl Graph<'_> {
+    /// Where a subschema is, in words of bounded length.
+    pub(crate) fn place(&self, index: usize) -> String {
+        told(&self.places, index)
+    }
+}
+
+/// Reads a schema, and adds what it has taken, in values.
 ///
 /// # Errors
 /// When it is too large, or a reference or a pattern cannot be used.
-pub(crate) fn read(schema: &Value) -> Result<Graph, SchemaError> {
-    let mut names = Names::default();
-    let values = names.collect(schema)?;
+pub(crate) fn read<'a>(schema: &'a Value, spent: &mut usize) -> Result<Graph<'a>, SchemaError> {
+    let collected = Names::collect(schema);
+    *spent = spent.saturating_add(collected.as_ref().map_or(VALUES_MAX, |(_, values)| *values));
+    let (names, values) = collected?;
     let mut reader = Reader { names, ..Reader::default() };
     reader.graph.values = values;
-    reader.node(schema, schema, String::new());
-    while let Some((index, value, root)) = reader.waiting.pop() {
-        reader.read(index, value, root)?;
+    reader.node(schema, Place::Root);
+    let mut outcome = Ok(());
+    while let Some((index, value)) = reader.waiting.pop().filter(|_| outcome.is_ok()) {
+        outcome = reader.read(index, value);
     }
-    Ok(reader.graph)
-}
-
-/// What references can name.
-#[derive(Default)]
-struct Names<'a> {
-    ids: HashMap<&'a str, &'a Value>,
-    anchors: HashMap<&'a str, Vec<&'a Value>>,
-}
-
-impl<'a> Names<'a> {
-    fn collect(&mut self, schema: &'a Value) -> Result<usize, SchemaError> {
-        let (mut values, mut bytes) = (0, 0);
-        let mut waiting = vec![(schema, 1)];
-        while let Some((value, depth)) = waiting.pop() {
-            values += 1;
-            match value {
-                Value::Object(object) => {
-                    bytes += object.keys().map(String::len).sum::<usize>();
-                    self.name(value, object);
-                    waiting.extend(object.values().map(|member| (member, depth + 1)));
-                }
-                Value::Array(items) => waiting.extend(items.iter().map(|item| (item, depth + 1))),
-                Value::String(text) => bytes += text.len(),
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
-            }
-            // What waits is counted too, so that nothing large is gone through.
-            if values + waiting.len() > VALUES_MAX {
-                return Err(too_costly("", format!("a schema has at most {VALUES_MAX} values; make it smaller")));
-            }
-            if bytes > TEXT_BYTES_MAX {
-                let said = format!("the texts of a schema have at most {TEXT_BYTES_MAX} bytes; shorten them");
-                return Err(too_costly("", said));
-            }
-            if depth > DEPTH_MAX {
-                let said = format!("a schema has at most {DEPTH_MAX} levels; name parts of it in `$defs`");
-                return Err(too_costly("", said));
-            }
-        }
-        Ok(values)
-    }
-
-    fn name(&mut self, value: &'a Value, object: &'a Map<String, Value>) {
-        if let Some(id) = id_of(object) {
-            self.ids.insert(id.trim_end_matches('#'), value);
-        }
-        for keyword in ["$anchor", "$dynamicAnchor"] {
-            if let Some(anchor) = object.get(keyword).and_then(Value::as_str) {
-                self.anchors.entry(anchor).or_default().push(value);
-            }
-        }
-    }
-
-    /// What a reference leads to: one place, or whatever has its anchor.
-    fn resolve(&self, reference: &str, root: &'a Value) -> Result<Vec<&'a Value>, String> {
-        let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let base = if document.is_empty() { Some(&root) } else { self.ids.get(document) };
-        let base = *base.ok_or_else(|| elsewhere(reference))?;
-        if fragment.is_empty() {
-            return Ok(vec![base]);
-        }
-        let found = if fragment.starts_with('/') {
-            base.pointer(&unescaped(fragment)).map(|value| vec![value])
-        } else {
-            self.anchors.get(fragment).cloned()
-        };
-        found.ok_or_else(|| format!("`{reference}` leads nowhere"))
-    }
-}
-
-fn id_of(object: &Map<String, Value>) -> Option<&str> {
-    object.get("$id").and_then(Value::as_str).filter(|id| !id.starts_with('#'))
-}
-
-/// A fragment of a URI without its escapes.
-fn unescaped(fragment: &str) -> String {
-    let mut bytes = Vec::with_capacity(fragment.len());
-    let mut rest = fragment.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = after.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    *spent = spent.saturating_add(usize::try_from(reader.reading / READING_OF_VALUE).unwrap_or(usize::MAX));
+    outcome.map(|()| reader.graph)
 }
 
 #[derive(Default)]
 struct Reader<'a> {
     names: Names<'a>,
-    graph: Graph,
+    graph: Graph<'a>,
     known: HashMap<usize, usize>,
-    /// Subschemas to be read, with the schema that their references are within.
-    waiting: Vec<(usize, &'a Value, &'a Value)>,
+    /// What stands for all meanings of an anchor, or of what has an address.
+    groups: HashMap<Option<&'a str>, usize>,
+    /// Subschemas to be read.
+    waiting: Vec<(usize, &'a Value)>,
+    edges: usize,
     states: u64,
+    /// Bytes gone through to read patterns.
+    reading: u64,
 }
 
 impl<'a> Reader<'a> {
-    fn node(&mut self, value: &'a Value, root: &'a Value, place: String) -> usize {
+    fn node(&mut self, value: &'a Value, place: Place<'a>) -> usize {
+        self.edges += 1;
         let index = self.graph.nodes.len();
         let known = *self.known.entry(std::ptr::from_ref(value).addr()).or_insert(index);
         if known == index {
-            self.graph.nodes.push(Node { place, weight: 1, ..Node::default() });
-            self.waiting.push((index, value, root));
+            self.push(Node { looks: Looks::ONE, ..Node::default() }, place);
+            self.waiting.push((index, value));
         }
         known
     }
 
-    fn read(&mut self, index: usize, value: &'a Value, root: &'a Value) -> Result<(), SchemaError> {
+    fn push(&mut self, node: Node, place: Place<'a>) {
+        self.graph.nodes.push(node);
+        self.graph.places.push(place);
+    }
+
+    fn read(&mut self, index: usize, value: &'a Value) -> Result<(), SchemaError> {
         let Value::Object(object) = value else { return Ok(()) };
-        let root = if id_of(object).is_some() { value } else { root };
         let mut node = std::mem::take(&mut self.graph.nodes[index]);
         for (keyword, said) in object {
-            self.keyword(&mut node, keyword, said, root)?;
+            match (keyword.as_str(), said) {
+                ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
+                    node.same.extend(self.reference(index, keyword, reference, value)?);
+                }
+                _other => self.keyword(&mut node, index, keyword, said)?,
+            }
+            if self.edges > EDGES_MAX {
+                let said = "its references have too many meanings; give each `$id` and each anchor once";
+                return Err(too_costly(&self.graph.place(index), said.to_owned()));
+            }
         }
         self.graph.nodes[index] = node;
         Ok(())
     }
 
-    fn keyword(&mut self, node: &mut Node, keyword: &str, said: &'a Value, root: &'a Value) -> Result<(), SchemaError> {
-        let place = format!("{}/{keyword}", node.place);
+    fn reference(
+        &mut self,
+        index: usize,
+        keyword: &'a str,
+        reference: &'a str,
+        from: &'a Value,
+    ) -> Result<Vec<usize>, SchemaError> {
+        // The place as a reader finds it, and not the way there.
+        let named = reference.strip_prefix('#').filter(|pointer| pointer.starts_with('/'));
+        let place = named.map_or(Place::Keyword(index, keyword), Place::Pointer);
+        let target = self.names.resolve(keyword, reference, from);
+        let (meanings, group) = match target
+            .map_err(|said| SchemaError::Invalid(at(&self.told(index, keyword), &said)))?
+        {
+            Target::Places(places) => return Ok(places.into_iter().map(|target| self.node(target, place)).collect()),
+            Target::Anchor(anchor) => (self.names.anchored(anchor), Some(anchor)),
+            Target::Homes => (self.names.homes(), None),
+        };
+        // All references to it share one way to all that it means.
+        self.edges += 1;
+        if let Some(known) = self.groups.get(&group) {
+            return Ok(vec![*known]);
+        }
+        let all = self.graph.nodes.len();
+        self.groups.insert(group, all);
+        self.push(Node::default(), place);
+        let same = meanings.into_iter().map(|target| self.node(target, place)).collect();
+        self.graph.nodes[all].same = same;
+        Ok(vec![all])
+    }
+
+    fn keyword(&mut self, node: &mut Node, index: usize, keyword: &'a str, said: &'a Value) -> Result<(), SchemaError> {
+        let place = Place::Keyword(index, keyword);
         match keyword {
-            "$ref" | "$dynamicRef" | "$recursiveRef" => {
-                let Some(reference) = said.as_str() else { return Ok(()) };
-                let found = self.names.resolve(reference, root);
-                for target in found.map_err(|said| SchemaError::Invalid(at(&place, &said)))? {
-                    // The place as a reader finds it, and not the way there.
-                    let named = reference.strip_prefix('#').filter(|pointer| pointer.starts_with('/'));
-                    let target = self.node(target, root, named.map_or_else(|| place.clone(), ToOwned::to_owned));
-                    node.same.push(target);
-                }
+            "allOf" | "anyOf" | "oneOf" => node.same.extend(self.list(said, index, keyword)),
+            "not" | "if" | "then" | "else" => node.same.push(self.node(said, place)),
+            "dependentSchemas" | "dependencies" => {
+                node.same.extend(self.map(said, index, keyword));
+                let lists = said.as_object().into_iter().flat_map(Map::values).filter(|needed| needed.is_array());
+                node.looks.whole += names(said) + lists.map(looked_up).sum::<u64>();
             }
-            "allOf" | "anyOf" | "oneOf" => node.same.extend(self.list(said, root, &place)),
-            "not" | "if" | "then" | "else" => node.same.push(self.node(said, root, place)),
-            "dependentSchemas" | "dependencies" => node.same.extend(self.map(said, root, &place)),
             "properties" => {
-                node.named.extend(self.map(said, root, &place));
-                node.weight += counted(said.as_object().map_or(0, Map::len));
+                node.named.extend(self.map(said, index, keyword));
+                node.looks.whole += names(said);
             }
             "patternProperties" => {
                 for written in said.as_object().into_iter().flat_map(Map::keys) {
-                    node.weight_of_byte += self.pattern(written, &place)?;
+                    node.looks.add_at_bytes(self.pattern(written, index, keyword)?);
                 }
-                node.members.extend(self.map(said, root, &place));
-                node.weight += counted(said.as_object().map_or(0, Map::len));
+                node.members.extend(self.map(said, index, keyword));
+                node.looks.whole += names(said);
             }
-            "additionalProperties" | "propertyNames" => node.members.push(self.node(said, root, place)),
-            "prefixItems" => node.placed.extend(self.list(said, root, &place)),
-            "items" if said.is_array() => node.placed.extend(self.list(said, root, &place)),
-            "items" | "contains" | "additionalItems" => node.items.push(self.node(said, root, place)),
+            "additionalProperties" | "propertyNames" => node.members.push(self.node(said, place)),
+            "prefixItems" => node.placed.extend(self.list(said, index, keyword)),
+            "items" if said.is_array() => node.placed.extend(self.list(said, index, keyword)),
+            "items" | "contains" | "additionalItems" => node.items.push(self.node(said, place)),
             "unevaluatedProperties" => {
                 node.unevaluated = true;
-                node.members.push(self.node(said, root, place));
+                node.members.push(self.node(said, place));
             }
             "unevaluatedItems" => {
                 node.unevaluated = true;
-                node.items.push(self.node(said, root, place));
+                node.items.push(self.node(said, place));
             }
             "pattern" => {
                 if let Some(written) = said.as_str() {
-                    node.weight_of_byte += self.pattern(written, &place)?;
+                    node.looks.add_at_bytes(self.pattern(written, index, keyword)?);
                 }
             }
-            "minLength" | "maxLength" | "format" => node.weight_of_byte += 1,
-            "uniqueItems" => node.unique = said.as_bool().unwrap_or_default(),
-            "enum" | "const" | "required" | "dependentRequired" => node.weight += size(said),
+            // Characters are counted many bytes at once.
+            "minLength" | "maxLength" => node.looks.of_byte += 1,
+            "format" | "contentEncoding" | "contentMediaType" => node.looks.add_at_bytes(1),
+            "uniqueItems" => node.looks.unique += u64::from(said.as_bool().unwrap_or_default()),
+            "multipleOf" => node.looks.whole += MULTIPLE_WEIGHT,
+            "enum" | "const" => node.looks.whole += compared(said),
+            "required" | "dependentRequired" => node.looks.whole += looked_up(said),
             _other => {}
         }
         Ok(())
     }
 
     /// What each byte of a text costs that is held against a pattern.
-    fn pattern(&mut self, written: &str, place: &str) -> Result<u64, SchemaError> {
+    fn pattern(&mut self, written: &str, index: usize, keyword: &str) -> Result<u64, SchemaError> {
+        self.reading = self.reading.saturating_add(pattern::reading(written));
+        if self.reading > PATTERN_READING_MAX {
+            let said = "with this pattern, those of the schema take too long to read; make them shorter, and write classes such as [0-9] in the place of many \\d";
+            return Err(too_costly(&self.told(index, keyword), said.to_owned()));
+        }
         let cost = pattern::cost(written).map_err(|said| {
+            let written = clip(written, PATTERN_CHARS_MAX);
             let said = format!("`{written}` cannot be used: {said}; patterns are matched in linear time, without look-around and back-references");
-            SchemaError::Invalid(at(place, &said))
+            SchemaError::Invalid(at(&self.told(index, keyword), &said))
         })?;
         self.states = self.states.saturating_add(cost.states);
         if self.states > PATTERN_STATES_MAX {
             let said = format!(
                 "with this pattern, those of the schema have more than {PATTERN_STATES_MAX} states; write `maxLength` in the place of large repetitions, and classes of ASCII such as [0-9A-Za-z_]"
             );
-            return Err(too_costly(place, said));
+            return Err(too_costly(&self.told(index, keyword), said));
         }
         // A byte of a text costs far less than a look at a value.
         Ok(cost.places.div_ceil(8).max(1))
     }
 
-    fn list(&mut self, said: &'a Value, root: &'a Value, place: &str) -> Vec<usize> {
-        let items = said.as_array().into_iter().flatten().enumerate();
-        items.map(|(index, item)| self.node(item, root, format!("{place}/{index}"))).collect()
+    fn told(&self, index: usize, keyword: &str) -> String {
+        format!("{}/{keyword}", self.graph.place(index))
     }
 
-    fn map(&mut self, said: &'a Value, root: &'a Value, place: &str) -> Vec<usize> {
+    fn list(&mut self, said: &'a Value, index: usize, keyword: &'a str) -> Vec<usize> {
+        let items = said.as_array().into_iter().flatten().enumerate();
+        items.map(|(number, item)| self.node(item, Place::Item(index, keyword, number))).collect()
+    }
+
+    fn map(&mut self, said: &'a Value, index: usize, keyword: &'a str) -> Vec<usize> {
         let members = said.as_object().into_iter().flatten();
-        members.map(|(name, member)| self.node(member, root, format!("{place}/{name}"))).collect()
+        members.map(|(name, member)| self.node(member, Place::Member(index, keyword, name))).collect()
     }
 }
 
 fn too_costly(place: &str, said: String) -> SchemaError {
     SchemaError::TooCostly(at(place, &said))
-}
-
-fn counted(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
-}
-
-/// A value's size in looks: its values, and its texts at some bytes each.
-fn size(value: &Value) -> u64 {
-    let (mut waiting, mut sum) = (vec![value], 0);
-    while let Some(value) = waiting.pop() {
-        sum += 1;
-        match value {
-            Value::Object(object) => waiting.extend(object.values()),
-            Value::Array(items) => waiting.extend(items),
-            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-    sum
 }

@@ -12,7 +12,9 @@
 
 mod fault;
 mod graph;
+mod looks;
 mod pattern;
+mod unique;
 mod work;
 
 use std::borrow::Cow;
@@ -28,8 +30,9 @@ pub use work::{CHAIN_MAX, CHECK_WORK_MAX, VISITS_MAX, Work};
 /// The most problems that are told of one value: enough to mend it.
 const PROBLEMS_MAX: usize = 8;
 
-/// A check of more work takes more than about a millisecond, and is better done on a thread that serves no sockets.
-pub const OFFLOADED_WORK: u64 = 20_000;
+/// A check of more work takes more than about a millisecond, and is better done on a thread that serves no sockets: telling
+/// what is wrong takes ten times as long as finding that all is well.
+pub const OFFLOADED_WORK: u64 = 5_000;
 
 /// Up to this much work every problem of a value is looked for; beyond it only whether there is one. A problem takes
 /// some hundred bytes until it is told.
@@ -59,7 +62,9 @@ impl Schema {
         let work = inspect(schema)?;
         let patterns =
             jsonschema::PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_CACHE_BYTES_MAX);
-        let options = jsonschema::draft202012::options().with_pattern_options(patterns);
+        let options = jsonschema::draft202012::options()
+            .with_pattern_options(patterns)
+            .with_keyword("uniqueItems", |_, said, _| Ok(Box::new(unique::UniqueItems::of(said))));
         let validator = options.build(schema).map_err(|error| invalid(&error))?;
         Ok(Self { validator, work })
     }
@@ -82,7 +87,7 @@ impl Schema {
         if self.validator.is_valid(value) {
             return Ok(());
         }
-        if work > DETAILS_WORK_MAX {
+        if self.work.of_details(value) > DETAILS_WORK_MAX {
             return Err(vec!["it does not fit, and is too large for saying where; make it smaller".to_owned()]);
         }
         // The value itself is the sender's own and may be long.
@@ -98,23 +103,33 @@ impl Schema {
     }
 }
 
-/// What a schema costs, without compiling it: pure, and at most some milliseconds for the largest one that may be.
+/// What a schema costs, without compiling it: pure, and at most some ten milliseconds for the costliest one that may be.
 ///
 /// # Errors
 /// When it costs too much, or a reference or pattern of it cannot be used.
 pub fn inspect(schema: &Value) -> Result<Work, SchemaError> {
-    work::count(&graph::read(schema)?)
+    inspect_adding(schema, &mut 0)
+}
+
+/// As [`inspect`], and adds what it has taken, whether the schema can be used or not: its values, and its patterns as so
+/// many values as take as long. Who takes several schemas holds the sum against [`ALL_VALUES_MAX`].
+///
+/// # Errors
+/// When it costs too much, or a reference or pattern of it cannot be used.
+pub fn inspect_adding(schema: &Value, spent: &mut usize) -> Result<Work, SchemaError> {
+    work::count(&graph::read(schema, spent)?)
 }
 
 /// Whether a schema can be compiled, as far as that shows without compiling it: what [`inspect`] finds, and whether its
-/// keywords are what the draft says. Gives the number of values in it.
+/// keywords are what the draft says. Gives the number of values in it, its patterns counted as some more.
 ///
 /// # Errors
 /// With the place in the schema.
 pub fn validate(schema: &Value) -> Result<usize, SchemaError> {
-    let work = inspect(schema)?;
+    let mut spent = 0;
+    inspect_adding(schema, &mut spent)?;
     jsonschema::draft202012::meta::validate(schema).map_err(|error| invalid(&error))?;
-    Ok(work.values())
+    Ok(spent)
 }
 
 /// The beginning of a text, with a mark where it was cut.

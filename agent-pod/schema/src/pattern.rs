@@ -3,6 +3,9 @@
 use regex_syntax::hir::{Class, Hir, HirKind};
 use regex_syntax::utf8::Utf8Sequences;
 
+/// Reading a class of Unicode takes as long as reading so many bytes.
+const UNICODE_BYTES: u64 = 600;
+
 /// What one pattern costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PatternCost {
@@ -10,6 +13,29 @@ pub(crate) struct PatternCost {
     pub(crate) states: u64,
     /// Places that a match can be at once, which is what a byte of text costs at worst.
     pub(crate) places: u64,
+}
+
+/// How many bytes are gone through to read a pattern, counted before it is read: each class such as `\d` is written out, and
+/// for each of them all is read anew. What has been read is taken apart, which takes several times as long.
+pub(crate) fn reading(pattern: &str) -> u64 {
+    let (mut rounds, mut length, mut escaped) = (5, u64::try_from(pattern.len()).unwrap_or(u64::MAX), false);
+    for byte in pattern.bytes() {
+        if !escaped {
+            escaped = byte == b'\\';
+            continue;
+        }
+        escaped = false;
+        let (round, longer) = match byte {
+            b'd' | b'D' | b'c' => (1, 4),
+            b'w' | b'W' => (1, 12),
+            b's' | b'S' => (1, 160),
+            b'p' | b'P' => (0, UNICODE_BYTES),
+            _other => (0, 0),
+        };
+        rounds += round;
+        length = length.saturating_add(longer);
+    }
+    length.saturating_mul(rounds)
 }
 
 /// Counts a pattern as it is written in a schema: an ECMA regular expression, of which those with look-around and

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::fault::{SchemaError, at};
 use crate::graph::{Graph, Node};
+use crate::looks::{BYTES_OF_LOOK, Looks, VALUE_HASHED};
 
 /// The most looks at one place of a value. Twenty alternatives of which each has some more come to some hundred.
 pub const VISITS_MAX: u64 = 20_000;
@@ -13,6 +14,9 @@ pub const CHAIN_MAX: usize = 512;
 
 /// The most work of one check, in looks of some twenty to fifty nanoseconds each.
 pub const CHECK_WORK_MAX: u64 = 5_000_000;
+
+/// So many subschemas in a row are in what people write.
+const CHAIN_SHORT: usize = 16;
 
 /// The levels of a value that are told apart; no parser of ours reads more.
 const LEVELS_MAX: usize = 128;
@@ -24,15 +28,13 @@ const LEVELS_LOADED: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub struct Work {
     levels: Vec<Level>,
-    unique: bool,
     values: usize,
 }
 
 /// What one place of a value costs, so and so deep in it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Level {
-    looks: u64,
-    looks_of_byte: u64,
+    looks: Looks,
     /// Subschemas in a row from the root of the value to here.
     chain: usize,
 }
@@ -47,45 +49,60 @@ impl Work {
     /// At most so much work is the check of this value.
     #[must_use]
     pub fn of(&self, value: &Value) -> u64 {
-        let (mut values, mut bytes, mut work, mut depth) = (0_u64, 0_u64, 0_u64, 0);
+        self.counted(value).0
+    }
+
+    /// The work of telling what is wrong: each of the subschemas in a row first finds out whether there is anything.
+    pub(crate) fn of_details(&self, value: &Value) -> u64 {
+        let (work, chain) = self.counted(value);
+        work.saturating_mul(u64::try_from(chain / CHAIN_SHORT).unwrap_or(u64::MAX).max(1))
+    }
+
+    /// The work, and the most subschemas in a row.
+    fn counted(&self, value: &Value) -> (u64, usize) {
+        // What is at each level: looking through a list with all that is in it takes the same for each of its values.
+        let (mut sizes, mut work) = (Vec::new(), 0_u64);
         let mut level = vec![value];
         while !level.is_empty() {
-            let (mut below, mut texts) = (Vec::new(), 0_u64);
+            let depth = sizes.len();
             let here = self.levels.get(depth).copied().unwrap_or_default();
             let beneath = self.levels.get(depth + 1).copied().unwrap_or_default();
+            if here.chain > CHAIN_MAX || depth >= LEVELS_MAX {
+                return (u64::MAX, here.chain);
+            }
+            let (mut below, mut names, mut texts) = (Vec::new(), 0_u64, 0_u64);
             for value in &level {
                 match value {
                     Value::Object(object) => {
-                        for (name, member) in object {
-                            // A name is looked at from its object, and as a value of its own.
-                            let length = counted(name.len());
-                            texts = texts.saturating_add(length);
-                            work = work.saturating_add(length.saturating_mul(beneath.looks_of_byte));
-                            below.push(member);
-                        }
+                        names = object.keys().map(|name| counted(name.len())).fold(names, u64::saturating_add);
+                        below.extend(object.values());
                     }
                     Value::Array(items) => below.extend(items),
                     Value::String(text) => texts = texts.saturating_add(counted(text.len())),
                     Value::Null | Value::Bool(_) | Value::Number(_) => {}
                 }
             }
-            let looks = counted(level.len()).saturating_mul(here.looks);
-            work = work.saturating_add(looks).saturating_add(texts.saturating_mul(here.looks_of_byte));
-            values = values.saturating_add(counted(level.len()));
-            bytes = bytes.saturating_add(texts);
-            if here.chain > CHAIN_MAX || depth >= LEVELS_MAX {
-                return u64::MAX;
-            }
-            (level, depth) = (below, depth + 1);
+            // A name is looked at from its object, and as a value of its own.
+            let bytes = names.saturating_add(texts).saturating_mul(here.looks.of_byte);
+            let bytes = bytes.saturating_add(names.saturating_mul(beneath.looks.of_byte)) / BYTES_OF_LOOK;
+            let looks = counted(level.len()).saturating_mul(here.looks.whole);
+            work = work.saturating_add(looks).saturating_add(bytes);
+            let size = counted(level.len()).saturating_mul(VALUE_HASHED);
+            sizes.push(size.saturating_add(names.saturating_add(texts) / BYTES_OF_LOOK));
+            level = below;
         }
-        let compared = if self.unique { self.comparing(values.saturating_add(bytes / 8), depth) } else { 0 };
-        work.saturating_add(compared)
+        let chain = self.levels.iter().take(sizes.len()).map(|level| level.chain).max();
+        (work.saturating_add(self.comparing(&sizes)), chain.unwrap_or_default())
     }
 
-    /// Each list whose items must differ is read as a whole, by every look at it.
-    fn comparing(&self, size: u64, depth: usize) -> u64 {
-        let looks = self.levels.iter().take(depth).map(|level| level.looks);
-        size.saturating_mul(looks.fold(0, u64::saturating_add)) / 8
+    /// Each list whose items must differ is read with all that is in it.
+    fn comparing(&self, sizes: &[u64]) -> u64 {
+        let mut within = 0_u64;
+        sizes.iter().enumerate().rev().fold(0, |sum, (depth, size)| {
+            within = within.saturating_add(*size);
+            let times = self.levels.get(depth).map_or(0, |level| level.looks.unique);
+            sum.saturating_add(within.saturating_mul(times))
+        })
     }
 }
 
@@ -93,8 +110,8 @@ impl Work {
 ///
 /// # Errors
 /// When no value, or hardly any, could be checked within bounds.
-pub(crate) fn count(graph: &Graph) -> Result<Work, SchemaError> {
-    let order = order(graph)?;
+pub(crate) fn count(graph: &Graph<'_>) -> Result<Work, SchemaError> {
+    let mut order = order(graph)?;
     if longest(graph) > CHAIN_MAX {
         let said = format!("more than {CHAIN_MAX} subschemas lead to each other in a row; make it flatter");
         return Err(SchemaError::TooCostly(said));
@@ -102,59 +119,59 @@ pub(crate) fn count(graph: &Graph) -> Result<Work, SchemaError> {
     let heights = heights(graph, &order);
     let mut levels: Vec<Level> = Vec::new();
     let mut costs = vec![Cost::default(); graph.nodes.len()];
-    let mut ended = false;
+    let mut next = costs.clone();
     while levels.len() <= LEVELS_MAX {
         let first = levels.is_empty();
-        let mut next = vec![Cost::default(); graph.nodes.len()];
         for index in &order {
-            let cost = cost(&graph.nodes[*index], &next, &costs, heights[*index], first);
-            next[*index] = cost;
+            next[*index] = cost(&graph.nodes[*index], &next, &costs, heights[*index], first);
         }
-        let root = next.first().copied().unwrap_or_default();
-        if !first && next.iter().all(Cost::is_none) {
-            ended = true;
+        // What does not lead so deep does not lead any deeper.
+        order.retain(|index| {
+            let goes_on = !next[*index].is_none();
+            if !goes_on {
+                (costs[*index], next[*index]) = (Cost::default(), Cost::default());
+            }
+            goes_on
+        });
+        if order.is_empty() {
             break;
         }
-        let (looks, looks_of_byte) = (root.looks(), root.bytes_in_objects.max(root.bytes_in_lists));
-        levels.push(Level { looks, looks_of_byte, chain: root.chain });
-        costs = next;
+        let root = next.first().copied().unwrap_or_default();
+        levels.push(Level { looks: root.looks(), chain: root.chain });
+        std::mem::swap(&mut costs, &mut next);
     }
-    let loaded = if ended { levels.len() } else { LEVELS_LOADED };
-    if levels.iter().take(loaded).any(|level| level.looks > VISITS_MAX) {
-        let worst = graph.nodes.iter().max_by_key(|node| node.same.len());
+    let loaded = if order.is_empty() { levels.len() } else { LEVELS_LOADED };
+    if levels.iter().take(loaded).any(|level| level.looks.whole > VISITS_MAX) {
+        let worst = (0..graph.nodes.len()).max_by_key(|index| graph.nodes[*index].same.len());
         let said = format!(
             "its `allOf`, `anyOf`, `oneOf` and `$ref` multiply to more than {VISITS_MAX} looks at one place of a value; refer to a part once, and not from each part to the next twice"
         );
-        return Err(SchemaError::TooCostly(at(worst.map_or("", |node| &node.place), &said)));
+        return Err(SchemaError::TooCostly(at(&worst.map_or_else(String::new, |index| graph.place(index)), &said)));
     }
-    Ok(Work { levels, unique: graph.nodes.iter().any(|node| node.unique), values: graph.values })
+    Ok(Work { levels, values: graph.values })
 }
 
 /// What a look at a place costs at a number of levels below it, told apart by what the place is: it is an object or a
 /// list, never both.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
-    in_objects: u64,
-    in_lists: u64,
-    bytes_in_objects: u64,
-    bytes_in_lists: u64,
+    in_objects: Looks,
+    in_lists: Looks,
     chain: usize,
 }
 
 impl Cost {
-    fn looks(&self) -> u64 {
-        self.in_objects.max(self.in_lists)
+    fn looks(&self) -> Looks {
+        self.in_objects.most(self.in_lists)
     }
 
     fn is_none(&self) -> bool {
-        self.looks() == 0
+        self.looks().whole == 0
     }
 
     fn add(&mut self, other: &Self) {
-        self.in_objects = self.in_objects.saturating_add(other.in_objects);
-        self.in_lists = self.in_lists.saturating_add(other.in_lists);
-        self.bytes_in_objects = self.bytes_in_objects.saturating_add(other.bytes_in_objects);
-        self.bytes_in_lists = self.bytes_in_lists.saturating_add(other.bytes_in_lists);
+        self.in_objects = self.in_objects.and(other.in_objects);
+        self.in_lists = self.in_lists.and(other.in_lists);
         self.chain = self.chain.max(other.chain + 1);
     }
 }
@@ -163,24 +180,15 @@ impl Cost {
 fn cost(node: &Node, same: &[Cost], above: &[Cost], height: u64, first: bool) -> Cost {
     let mut cost = Cost { chain: 1, ..Cost::default() };
     if first {
-        cost = Cost {
-            in_objects: node.weight,
-            in_lists: node.weight,
-            bytes_in_objects: node.weight_of_byte,
-            bytes_in_lists: node.weight_of_byte,
-            chain: 1,
-        };
+        cost = Cost { in_objects: node.looks, in_lists: node.looks, chain: 1 };
     } else {
-        let looks = |index: &usize| above.get(*index).map_or(0, Cost::looks);
-        let bytes = |index: &usize| above.get(*index).map_or(0, |cost| cost.bytes_in_objects.max(cost.bytes_in_lists));
-        let both = |one_of: &[usize], all_of: &[usize], of: &dyn Fn(&usize) -> u64| {
-            let one = one_of.iter().map(of).max().unwrap_or_default();
-            all_of.iter().map(of).fold(one, u64::saturating_add)
+        let looks = |index: &usize| above.get(*index).map_or_else(Looks::default, Cost::looks);
+        let both = |one_of: &[usize], all_of: &[usize]| {
+            let one = one_of.iter().map(looks).fold(Looks::default(), Looks::most);
+            all_of.iter().map(looks).fold(one, Looks::and)
         };
-        cost.in_objects = both(&node.named, &node.members, &looks);
-        cost.in_lists = both(&node.placed, &node.items, &looks);
-        cost.bytes_in_objects = both(&node.named, &node.members, &bytes);
-        cost.bytes_in_lists = both(&node.placed, &node.items, &bytes);
+        cost.in_objects = both(&node.named, &node.members);
+        cost.in_lists = both(&node.placed, &node.items);
         let below = [&node.named, &node.members, &node.placed, &node.items].into_iter().flatten();
         let chain = below.filter_map(|index| above.get(*index)).map(|cost| cost.chain).max();
         cost.chain = cost.chain.max(chain.unwrap_or_default() + 1);
@@ -193,16 +201,14 @@ fn cost(node: &Node, same: &[Cost], above: &[Cost], height: u64, first: bool) ->
     if node.unevaluated {
         // What the others have looked at is found out by asking each of them once more, and those in them.
         let times = height.saturating_add(2);
-        cost.in_objects = cost.in_objects.saturating_mul(times);
-        cost.in_lists = cost.in_lists.saturating_mul(times);
-        cost.bytes_in_objects = cost.bytes_in_objects.saturating_mul(times);
-        cost.bytes_in_lists = cost.bytes_in_lists.saturating_mul(times);
+        cost.in_objects = cost.in_objects.times(times);
+        cost.in_lists = cost.in_lists.times(times);
     }
     cost
 }
 
 /// The subschemas in such an order that those which look at the same place come before those that lead to them.
-fn order(graph: &Graph) -> Result<Vec<usize>, SchemaError> {
+fn order(graph: &Graph<'_>) -> Result<Vec<usize>, SchemaError> {
     let mut leading: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
     let mut open: Vec<usize> = graph.nodes.iter().map(|node| node.same.len()).collect();
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -221,11 +227,11 @@ fn order(graph: &Graph) -> Result<Vec<usize>, SchemaError> {
     }
     let Some(circle) = open.iter().position(|left| *left > 0) else { return Ok(order) };
     let said = "it leads back to itself without going into the value, and would never end; put the reference below `properties` or `items`";
-    Err(SchemaError::TooCostly(at(&graph.nodes[circle].place, said)))
+    Err(SchemaError::TooCostly(at(&graph.place(circle), said)))
 }
 
 /// How many subschemas are in each other at the same place.
-fn heights(graph: &Graph, order: &[usize]) -> Vec<u64> {
+fn heights(graph: &Graph<'_>, order: &[usize]) -> Vec<u64> {
     let mut heights = vec![1_u64; graph.nodes.len()];
     for index in order {
         let below = graph.nodes[*index].same.iter().map(|to| heights[*to]).max();
@@ -236,7 +242,7 @@ fn heights(graph: &Graph, order: &[usize]) -> Vec<u64> {
 
 /// At most so many subschemas lead to each other without one of them coming twice: those that lead to each other in a
 /// circle all count.
-fn longest(graph: &Graph) -> usize {
+fn longest(graph: &Graph<'_>) -> usize {
     let mut back: Vec<Vec<usize>> = vec![Vec::new(); graph.nodes.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         node.next().for_each(|to| back[to].push(index));

@@ -1,6 +1,8 @@
 //! What schemas may cost, through the public interface: each bomb is refused, and what people write is not.
 
-use agent_pod_schema::{CHECK_WORK_MAX, Schema, SchemaError, inspect, validate};
+use std::time::{Duration, Instant};
+
+use agent_pod_schema::{CHECK_WORK_MAX, Schema, SchemaError, inspect, inspect_adding, validate};
 use rstest::rstest;
 use serde_json::{Map, Value, json};
 
@@ -42,6 +44,10 @@ fn doubling(times: usize, twice: impl Fn(Value) -> Value) -> Value {
 #[case::nested_repetition(json!({"pattern": "((a{1,1000}){1,1000}){1,1000}"}))]
 #[case::many_patterns(json!({"allOf": (0..1_000).map(|n| json!({"pattern": format!("[a-z]{{1,256}}{n}")})).collect::<Vec<_>>()}))]
 #[case::names_of_properties(json!({"patternProperties": {r"\p{L}{1,256}0": true}}))]
+#[case::several_meanings(json!({"properties": (0..2_400).map(|n| (format!("p{n}"), json!({"$id": "x", "$ref": "x"}))).collect::<Map<_, _>>()}))]
+#[case::many_classes(json!({"pattern": r"\d".repeat(100_000)}))]
+#[case::many_controls(json!({"pattern": r"\cA".repeat(100_000)}))]
+#[case::all_letters(json!({"pattern": r"[\p{L}\P{L}]{0}".repeat(10_000)}))]
 fn a_bomb_is_refused_before_it_is_compiled(#[case] schema: Value) {
     let refused = inspect(&schema).unwrap_err();
     assert!(matches!(refused, SchemaError::TooCostly(_)), "{refused}");
@@ -160,4 +166,115 @@ fn a_schema_within_the_bounds_is_compiled_and_dropped_on_a_small_stack() {
     let checked =
         std::thread::Builder::new().stack_size(2 << 20).spawn(move || Schema::compile(&chain).unwrap().check(&value));
     assert_eq!(checked.unwrap().join().unwrap(), Ok(()));
+}
+
+#[test]
+fn what_an_address_means_is_counted_for_each_that_it_may_mean() {
+    let easy = json!({"$id": "http://c/", "$defs": {"easy": {"$id": "b"}}});
+    let hard = json!({"$id": "b", "allOf": vec![json!({"type": "string"}); 500]});
+    for (first, second) in [(&easy, &hard), (&hard, &easy)] {
+        let schema = json!({"$id": "http://a/", "$ref": "b", "$defs": {"first": first, "second": second}});
+        assert!(inspect(&schema).unwrap().of(&json!(1)) > 500);
+    }
+    // The same place, said from elsewhere.
+    let inner = json!({"$id": "inner", "$defs": {"x": {"$ref": "#/$defs/y"}, "y": {"allOf": vec![json!(true); 500]}}});
+    let schema = json!({"$ref": "#/$defs/inner/$defs/x", "$defs": {"inner": inner, "y": true}});
+    assert!(inspect(&schema).unwrap().of(&json!(1)) > 500);
+}
+
+#[test]
+fn the_schemas_of_the_drafts_are_elsewhere_whatever_a_schema_calls_itself() {
+    for id in ["https://json-schema.org/draft/2020-12/mine", "https://JSON-schem%61.org/draft/2020-12/mine"] {
+        let schema = json!({"$id": id, "$ref": "schema", "$defs": {"schema": {"$id": "https://example.com/schema"}}});
+        assert!(matches!(inspect(&schema), Err(SchemaError::Invalid(_))), "{id}");
+    }
+}
+
+#[rstest]
+#[case::whole(json!({"$id": "https://example.com/tree", "items": {"$ref": "https://example.com/tree"}}))]
+#[case::relative(json!({"$id": "https://example.com/tree", "items": {"$ref": "/tree#"}}))]
+#[case::part(json!({"$id": "https://example.com/a", "items": {"$ref": "b"}, "$defs": {"b": {"$id": "/b", "type": "array", "items": {"$ref": "a"}}}}))]
+#[case::anchor(json!({"$id": "https://example.com/a", "$dynamicAnchor": "n", "items": {"$dynamicRef": "#n"}, "$defs": {"b": {"$id": "b", "$dynamicAnchor": "n"}}}))]
+fn a_schema_may_name_itself_and_its_parts(#[case] schema: Value) {
+    assert_eq!(Schema::compile(&schema).unwrap().check(&json!([[[]]])), Ok(()));
+}
+
+#[test]
+fn many_anchors_of_one_name_and_many_references_to_them_are_read_at_once() {
+    let anchored = (0..2_300).map(|n| (format!("a{n}"), json!({"$dynamicAnchor": "x"})));
+    let referring = (0..2_300).map(|n| (format!("r{n}"), json!({"$dynamicRef": "#x"})));
+    let schema = json!({"properties": anchored.chain(referring).collect::<Map<_, _>>()});
+    let begun = Instant::now();
+    assert!(inspect(&schema).unwrap().of(&json!({"r0": 1})) > 2_300);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_place_is_told_with_names_of_bounded_length() {
+    let (long, reference) = ("k".repeat(60_000), json!({"$ref": "#/nowhere"}));
+    let said =
+        inspect(&json!({"properties": {long.clone(): {"properties": {long: reference}}}})).unwrap_err().to_string();
+    assert!(said.len() < 400 && said.contains("/properties/kkkk") && said.contains("$ref: `#/nowhere`"), "{said}");
+}
+
+/// What is sent against a schema for a hundred times its price, had it not been counted.
+#[rstest]
+#[case::multiples(
+    json!({"items": {"allOf": vec![json!({"multipleOf": 1e-5}); 2_000]}}), json!(vec![1e300; 2_400]))]
+#[case::long_names(
+    json!({"items": {"required": ["k".repeat(60_000)]}}), json!(vec![json!({"a": 1, "b": 2}); 20_000]))]
+#[case::long_properties(
+    json!({"items": {"properties": {"k".repeat(60_000): true}}}), json!(vec![json!({"a": 1, "b": 2}); 20_000]))]
+#[case::names_of_members(
+    json!({"allOf": vec![json!({"properties": {"a": true}, "additionalProperties": true}); 1_000]}),
+    json!({"k".repeat(1_000_000): 1}))]
+fn work_that_is_large_is_counted_as_large(#[case] schema: Value, #[case] value: Value) {
+    // Some are not even taken as schemas.
+    let Ok(work) = inspect(&schema) else { return };
+    assert!(work.of(&value) > CHECK_WORK_MAX, "{}", work.of(&value));
+}
+
+/// Numbers that are one as a fraction, and lists that are one without their lengths.
+fn colliding_numbers(count: u64) -> Value {
+    // As fractions all of 2048 in a row are the same.
+    (0..count).map(|n| (1_u64 << 63) + n % 2_048 + 4_096 * (n / 2_048)).collect()
+}
+
+/// Ones in a row, cut into lists in ever other ways.
+fn colliding_lists(count: usize) -> Value {
+    let cut = |ways: usize| {
+        let mut lists = vec![vec![1]];
+        for gap in 0..15 {
+            match lists.last_mut().filter(|_| ways >> gap & 1 == 0) {
+                Some(list) => list.push(1),
+                None => lists.push(vec![1]),
+            }
+        }
+        json!(lists)
+    };
+    (0..count).map(cut).collect()
+}
+
+#[rstest]
+#[case(colliding_numbers(20_000))]
+#[case(colliding_lists(20_000))]
+#[case((0..20_000).map(|n| json!({"id": n, "name": format!("n{n}")})).collect())]
+#[case((0..20_000).map(|n| json!(format!("text {n}"))).collect())]
+fn items_are_told_apart_in_linear_time(#[case] items: Value) {
+    let schema = Schema::compile(&json!({"type": "array", "uniqueItems": true})).unwrap();
+    let begun = Instant::now();
+    assert_eq!(schema.check(&items), Ok(()));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let Value::Array(mut items) = items else { return };
+    items.extend(items.first().cloned());
+    assert!(schema.check(&Value::Array(items)).is_err());
+}
+
+#[test]
+fn what_is_spent_on_schemas_adds_up_also_for_those_that_are_refused() {
+    let mut spent = 0;
+    assert!(inspect_adding(&json!({"pattern": r"\d".repeat(100), "$ref": "#/nowhere"}), &mut spent).is_err());
+    assert!(spent > 1_000, "{spent}");
+    assert!(inspect_adding(&json!({"pattern": r"^\d{4}-\d{2}$"}), &mut spent).is_ok());
+    assert!(spent < 3_000, "{spent}");
 }

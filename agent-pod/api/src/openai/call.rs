@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_pod_core::byte_pool::weight::{COPIES, of_json};
 use agent_pod_core::byte_pool::{PoolError, Priority, RunBytes};
+use agent_pod_core::cpu::offload;
 use agent_pod_core::error::RunError;
 use agent_pod_core::event::TurnRequest;
 use agent_pod_core::service::{AgentService, Run, RunOptions};
@@ -61,7 +62,7 @@ impl ChatCall {
             drawn.map_err(PoolError::for_caller)?;
         }
         let fingerprint = called.fingerprint(&value);
-        let ParsedChat { model, turn, stream, include_usage } = parsed(value, &called)?;
+        let ParsedChat { model, turn, stream, include_usage } = told(read_chat(value).await, &called)?;
         let Admitted { agent, caller } = admit(agents, credentials, &model)?;
         if bytes > agent.body_bytes_max {
             return Err(too_large(agent.body_bytes_max));
@@ -103,14 +104,19 @@ fn arguments_weight(body: &Value) -> usize {
     texts.map(|text| of_json(text.as_bytes())).sum()
 }
 
-fn parsed(body: Value, called: &CallHeaders) -> Result<ParsedChat, RunError> {
-    match parse_chat(body) {
-        outcome if called.problems.is_empty() => outcome,
-        outcome => {
-            let of_body = outcome.err().map(|error| error.problems).unwrap_or_default();
-            Err(validation_failed(of_body.into_iter().chain(called.problems.iter().cloned()).collect()))
-        }
+/// Reading schemas takes some ten milliseconds for the costliest that there are: not on a thread that serves sockets.
+async fn read_chat(body: Value) -> Result<ParsedChat, RunError> {
+    let schemas = !items(&body, "tools").is_empty() || body.pointer("/response_format/json_schema").is_some();
+    if schemas { offload(move || parse_chat(body)).await } else { parse_chat(body) }
+}
+
+/// With the problems of the headers.
+fn told(outcome: Result<ParsedChat, RunError>, called: &CallHeaders) -> Result<ParsedChat, RunError> {
+    if called.problems.is_empty() {
+        return outcome;
     }
+    let of_body = outcome.err().map(|error| error.problems).unwrap_or_default();
+    Err(validation_failed(of_body.into_iter().chain(called.problems.iter().cloned()).collect()))
 }
 
 fn unix_seconds() -> u64 {

@@ -84,7 +84,7 @@ fn json_schema(format: &mut Fields) -> Option<ResponseFormat> {
     let name = tools::name(&mut wanted, "a name for the schema");
     let schema = wanted.object("schema", "must be a JSON Schema").map(Value::Object);
     if let Some(schema) = &schema {
-        tools::affordable(&mut wanted, "schema", schema);
+        tools::affordable(&mut wanted, "schema", schema, &mut 0);
     }
     if schema.is_none() && wanted.problems.is_empty() {
         wanted.refuse("schema", "is required: a JSON Schema");

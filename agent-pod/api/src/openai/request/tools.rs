@@ -1,7 +1,7 @@
 //! The caller's own tools, and which of them the model shall ask for.
 
 use agent_pod_core::model::ToolChoice;
-use agent_pod_core::schema::{ALL_VALUES_MAX, SchemaError, inspect};
+use agent_pod_core::schema::{ALL_VALUES_MAX, SchemaError, inspect_adding};
 use agent_pod_core::tool::ToolSpec;
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ fn tool(entry: &mut Fields, values: &mut usize) -> Option<ToolSpec> {
     let description = function.text("description").unwrap_or_default();
     let parameters = function.object("parameters", "must be a JSON Schema").map(Value::Object);
     if let Some(schema) = &parameters {
-        *values += affordable(&mut function, "parameters", schema);
+        affordable(&mut function, "parameters", schema, values);
     }
     entry.absorb(function);
     let parameters = parameters.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
@@ -59,15 +59,10 @@ fn tool(entry: &mut Fields, values: &mut usize) -> Option<ToolSpec> {
 
 /// Refuses a schema of the caller's own that costs more than a schema may. It goes on to a model server, which makes a grammar of
 /// it; what else it makes of it is the server's to say.
-/// Gives the number of its values, as far as they were counted.
-pub(super) fn affordable(fields: &mut Fields, name: &str, schema: &Value) -> usize {
-    match inspect(schema) {
-        Ok(work) => work.values(),
-        Err(SchemaError::Invalid(_)) => 0,
-        Err(SchemaError::TooCostly(said)) => {
-            fields.refuse(name, &said);
-            0
-        }
+/// Adds the number of its values, also of one that is refused.
+pub(super) fn affordable(fields: &mut Fields, name: &str, schema: &Value, values: &mut usize) {
+    if let Err(SchemaError::TooCostly(said)) = inspect_adding(schema, values) {
+        fields.refuse(name, &said);
     }
 }
 
