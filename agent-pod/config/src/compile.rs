@@ -7,6 +7,7 @@ mod guardrail;
 mod memory;
 mod model;
 mod peers;
+mod problems;
 mod prompts;
 mod provider;
 mod tools;
@@ -20,6 +21,7 @@ use kube::ResourceExt as _;
 pub use self::peers::agents_of;
 
 use self::peers::Peers;
+use self::problems::Problems;
 use crate::document::Document;
 
 pub use prompts::{ConfigMapTexts, ConfigMaps};
@@ -29,6 +31,9 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// What the name of every child of an Agent ends with: its Service's and its service account's too.
 pub const AGENT_SUFFIX: &str = "-agent";
+
+/// The most problems of all agents.
+const PROBLEMS_MAX: usize = 1_000;
 
 /// What a document is made of. The order of the lists has no meaning.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +61,10 @@ pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 pub struct Compilation {
     /// Every agent without a problem, and the providers that these use.
     pub document: Document,
-    /// Every problem, sorted; an agent with one is not in the document.
+    /// The problems, sorted; an agent with one is not in the document.
     pub problems: Vec<Problem>,
+    /// How many more problems there are: agents have 20 each, and all together 1,000.
+    pub more: usize,
 }
 
 /// Which object a problem is in.
@@ -125,7 +132,8 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
     let lookup = Lookup { providers: &providers, namespaces, peers: &peers, config_maps };
 
     let mut document = Document::empty();
-    let mut problems = duplicate_providers(resources.providers);
+    let mut problems = Problems::at_most(PROBLEMS_MAX);
+    problems.extend(duplicate_providers(resources.providers));
     for agent in agents {
         if let Some(other) = document.agents.get(&agent.name_any()) {
             problems.push(duplicate(agent, &other.namespace));
@@ -136,12 +144,11 @@ pub fn compile(resources: Resources<'_>) -> Compilation {
                 document.agents.insert(agent.name_any(), compiled);
                 document.providers.extend(used);
             }
-            Err(found) => problems.extend(found),
+            Err(found) => problems.add(found),
         }
     }
-    problems.sort();
-    problems.dedup();
-    Compilation { document, problems }
+    let (problems, more) = problems.sorted();
+    Compilation { document, problems, more }
 }
 
 /// Why no agent can use a provider, if so.
@@ -175,17 +182,15 @@ fn namespace(object: &impl kube::Resource) -> String {
 }
 
 /// A cluster cannot hold two; the files of a folder can, and then nobody knows which one is meant.
-fn duplicate_providers(providers: &[&Provider]) -> Vec<Problem> {
+fn duplicate_providers(providers: &[&Provider]) -> impl Iterator<Item = Problem> {
     let mut seen = BTreeSet::new();
-    let twins = providers.iter().filter(|provider| !seen.insert((namespace(**provider), provider.name_any())));
-    twins
-        .map(|provider| Problem {
-            object: ObjectId { kind: "Provider", namespace: namespace(*provider), name: provider.name_any() },
-            path: "metadata.name".into(),
-            message: "there are two providers of this name in one namespace; rename or remove one".into(),
-            kind: ProblemKind::Invalid,
-        })
-        .collect()
+    let twins = providers.iter().filter(move |provider| !seen.insert((namespace(**provider), provider.name_any())));
+    twins.map(|provider| Problem {
+        object: ObjectId { kind: "Provider", namespace: namespace(*provider), name: provider.name_any() },
+        path: "metadata.name".into(),
+        message: "there are two providers of this name in one namespace; rename or remove one".into(),
+        kind: ProblemKind::Invalid,
+    })
 }
 
 fn duplicate(agent: &Agent, other: &str) -> Problem {

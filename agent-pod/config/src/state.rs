@@ -51,8 +51,37 @@ pub struct PodState {
 pub struct Rejected {
     /// Its revision.
     pub revision: String,
-    /// Everything that is wrong with it.
+    /// What is wrong with it.
     pub problems: Vec<RejectedProblem>,
+}
+
+impl Rejected {
+    /// The most problems that are shown and logged.
+    const PROBLEMS_MAX: usize = 200;
+
+    /// The longest path and message of one.
+    const CHARS_MAX: usize = 1_000;
+
+    /// With the first of the problems; where there are more, the last one says how many.
+    #[must_use]
+    pub fn new(revision: String, mut problems: Vec<RejectedProblem>) -> Self {
+        // One that counts others already has its place too.
+        let more = problems.len().saturating_sub(Self::PROBLEMS_MAX + 1);
+        problems.truncate(Self::PROBLEMS_MAX + 1);
+        for RejectedProblem { file: _, path, message } in &mut problems {
+            for text in [path, message] {
+                if let Some((end, _)) = text.char_indices().nth(Self::CHARS_MAX) {
+                    text.truncate(end);
+                    text.push('…');
+                }
+            }
+        }
+        if more > 0 {
+            let message = format!("{more} more problems are left out of this list");
+            problems.push(RejectedProblem { file: None, path: String::new(), message });
+        }
+        Self { revision, problems }
+    }
 }
 
 /// One thing that is wrong.
@@ -162,4 +191,19 @@ pub enum SecretPresence {
     Present,
     /// There is none; if there was one before, it goes on being used.
     Missing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_refusal_has_bounds() {
+        let problem = |index: usize| RejectedProblem { file: None, path: "ä".repeat(index), message: "x".into() };
+        assert_eq!(Rejected::new("r".into(), (0..201).map(problem).collect()).problems.len(), 201);
+        let rejected = Rejected::new("r".into(), (0..1_100).rev().map(problem).collect());
+        assert_eq!(rejected.problems.len(), 202);
+        assert_eq!(rejected.problems[0].path.chars().count(), 1_001);
+        assert_eq!(rejected.problems[201].message, "899 more problems are left out of this list");
+    }
 }

@@ -211,3 +211,35 @@ fn an_agent_that_names_itself_with_its_namespace_is_a_circle() {
     assert_eq!(compilation.problems[0].kind, ProblemKind::ReferenceCycle);
     assert!(compilation.problems[0].message.contains("(a → a)"), "{}", compilation.problems[0].message);
 }
+
+#[test]
+fn a_long_chain_of_calls_is_looked_through_once() {
+    let start = std::time::Instant::now();
+    let name = |index: usize| format!("a{index}");
+    let calls = |index: usize| agent(&name(index), "react", &[&name(index + 1)]);
+    let chain: Vec<Agent> = (0..3_000).map(calls).chain([agent(&name(3_000), "react", &[])]).collect();
+    assert_eq!(compiled(&chain, &[]).document.agents.len(), 3_001);
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_long_circle_is_shown_in_part() {
+    let calls = |index: usize| agent(&format!("a{index}"), "react", &[&format!("a{}", (index + 1) % 3_000)]);
+    let circle: Vec<Agent> = (0..3_000).map(calls).collect();
+    let compilation = compiled(&circle, &[]);
+    assert_eq!((compilation.problems.len(), compilation.more), (1_000, 2_000));
+    assert!(compilation.document.agents.is_empty());
+    assert!(compilation.problems[0].message.contains("circle (a0 → a1 → … → a0)"), "{}", compilation.problems[0]);
+}
+
+#[test]
+fn a_swarm_gets_to_a_bounded_number_of_agents() {
+    let swarm = |length: usize| -> Vec<Agent> {
+        let calls = |index: usize| agent(&format!("a{index}"), "swarm", &[&format!("a{}", (index + 1) % length)]);
+        (0..length).map(calls).collect()
+    };
+    assert_eq!(compiled(&swarm(101), &[]).problems, []);
+    let compilation = compiled(&swarm(102), &[]);
+    assert_eq!(compilation.problems.len(), 102);
+    assert!(compilation.problems[0].message.starts_with("a swarm gets to at most 100 agents"));
+}

@@ -8,8 +8,6 @@ mod prompts;
 mod schema;
 mod tools;
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use crate::manifest::Manifest;
@@ -17,7 +15,7 @@ use crate::names;
 use crate::provider::{header, namespace};
 use crate::read::Document;
 use crate::report::Report;
-use crate::resources::{Resources, object};
+use crate::resources::{AgentNames, Resources, object};
 use crate::section::Section;
 
 /// What the parts of an agent need to know of it.
@@ -29,19 +27,18 @@ pub(crate) struct Context<'a> {
 }
 
 /// The names of all agents, before any is read: agents call each other.
-pub(crate) fn names<'d>(documents: impl Iterator<Item = &'d Document>, report: &Report) -> Vec<(String, String)> {
-    let mut taken = BTreeSet::new();
+pub(crate) fn names<'d>(documents: impl Iterator<Item = &'d Document>, report: &Report) -> AgentNames {
+    let mut taken = names::Taken::default();
     documents
         .map(|document| {
             let written = document.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
             let file = document.file.rsplit('/').next().unwrap_or_default();
             let original = if written.is_empty() { file.split('.').next().unwrap_or_default() } else { written };
             // Also in different namespaces: without a cluster, agents of one name cannot be told apart.
-            let name = names::unique(&names::label(original, "agent"), &taken);
+            let name = taken.unique(&names::label(original, "agent"));
             if name != written {
                 report.remark(&document.file, "metadata.name", format!("the agent is called `{name}` now"));
             }
-            taken.insert(name.clone());
             (original.to_owned(), name)
         })
         .collect()
@@ -50,7 +47,7 @@ pub(crate) fn names<'d>(documents: impl Iterator<Item = &'d Document>, report: &
 /// Makes the Agent of a file, with the Secrets and Providers that it needs.
 pub(crate) fn convert(document: &Document, index: usize, report: &Report, resources: &mut Resources) {
     let Some(mut root) = document.section(report) else { return };
-    let Some((_, name)) = resources.agents.get(index).cloned() else { return };
+    let Some(name) = resources.agents.name(index) else { return };
     root.take("kind");
     header(&mut root);
     let (namespace, labels) = root.section("metadata").map(metadata).unwrap_or_default();

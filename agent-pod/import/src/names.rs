@@ -1,6 +1,6 @@
 //! Names as Kubernetes wants them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest name of our kinds.
 const NAME_CHARS_MAX: usize = 50;
@@ -24,17 +24,31 @@ pub(crate) fn label(text: &str, fallback: &str) -> String {
     if name.is_empty() { fallback.to_owned() } else { name.to_owned() }
 }
 
-/// `name`, or the first of `name-2`, `name-3` … that is free.
-pub(crate) fn unique(name: &str, taken: &BTreeSet<String>) -> String {
-    if !taken.contains(name) {
-        return name.to_owned();
+/// Names that are taken, and where to look for the next free one.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    names: BTreeSet<String>,
+    /// By name, the number that was given last: all below it are taken too.
+    numbers: BTreeMap<String, u32>,
+}
+
+impl Taken {
+    /// `name`, or the first of `name-2`, `name-3` … that is free; taken from now on.
+    pub(crate) fn unique(&mut self, name: &str) -> String {
+        if self.names.insert(name.to_owned()) {
+            return name.to_owned();
+        }
+        let number = self.numbers.entry(name.to_owned()).or_insert(1);
+        loop {
+            *number += 1;
+            let suffix = format!("-{number}");
+            let stem: String = name.chars().take(NAME_CHARS_MAX - suffix.len()).collect();
+            let numbered = format!("{}{suffix}", stem.trim_end_matches('-'));
+            if self.names.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
     }
-    let numbered = (2_u32..).map(|number| {
-        let suffix = format!("-{number}");
-        let stem: String = name.chars().take(NAME_CHARS_MAX - suffix.len()).collect();
-        format!("{}{suffix}", stem.trim_end_matches('-'))
-    });
-    numbered.into_iter().find(|name| !taken.contains(name)).unwrap_or_else(|| name.to_owned())
 }
 
 /// Whether `text` can be the value of a label.

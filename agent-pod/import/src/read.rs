@@ -1,5 +1,6 @@
 //! Which document of which file is what.
 
+use astromesh_crds::manifest::excerpt;
 use serde_json::Value;
 
 use crate::report::Report;
@@ -35,12 +36,16 @@ impl Document {
 
 /// The documents of a file. What is no YAML, and what is of an unknown kind, is a problem.
 pub(crate) fn documents(file: &InputFile, report: &Report) -> Vec<Document> {
+    let said = report.len();
     // An excerpt of the file could show a key.
     let options = serde_saphyr::options! { with_snippet: false };
     let values: Vec<Value> = match serde_saphyr::from_multiple_with_options(&file.text, options) {
         Ok(values) => values,
         Err(error) => {
-            report.problem(&file.path, "", format!("is not valid YAML, nothing of it was converted: {error}"));
+            let why = excerpt(&error);
+            let line = error.location().filter(|_| why.ends_with('…')).map(|at| format!(" (line {})", at.line()));
+            let line = line.unwrap_or_default();
+            report.problem(&file.path, "", format!("is not valid YAML, nothing of it was converted: {why}{line}"));
             return Vec::new();
         }
     };
@@ -55,7 +60,7 @@ pub(crate) fn documents(file: &InputFile, report: &Report) -> Vec<Document> {
             }
         }
     }
-    if documents.is_empty() && report.remarks().iter().all(|remark| remark.file != file.path) {
+    if documents.is_empty() && report.len() == said {
         report.remark(&file.path, "", "holds nothing");
     }
     documents
@@ -97,7 +102,8 @@ fn kind(path: &str, value: &Value) -> Result<Kind, String> {
     }
     if let Some(kind) = value.get("kind").and_then(Value::as_str) {
         return Err(format!(
-            "`{kind}` is not a kind of the original; known are Agent, ProviderConfig, RAGPipeline, RuntimeConfig and Workflow"
+            "`{}` is not a kind of the original; known are Agent, ProviderConfig, RAGPipeline, RuntimeConfig and Workflow",
+            excerpt(kind)
         ));
     }
     let by_key = [("channels", Kind::Channels), ("connections", Kind::Connections)];

@@ -35,6 +35,16 @@ impl fmt::Display for Remark {
     }
 }
 
+/// The longest path and message: a name in it may be as long as a file.
+const CHARS_MAX: usize = 500;
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Everything that was said of the files. Sections add to it when they end, so it is shared while files are read.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -46,6 +56,11 @@ impl Report {
     #[must_use]
     pub fn remarks(&self) -> Vec<Remark> {
         self.remarks.borrow().clone()
+    }
+
+    /// How much has been said.
+    pub(crate) fn len(&self) -> usize {
+        self.remarks.borrow().len()
     }
 
     /// How many files could not be read.
@@ -65,7 +80,7 @@ impl Report {
     }
 
     fn add(&self, severity: Severity, file: &str, path: &str, message: String) {
-        let remark = Remark { file: file.to_owned(), path: path.to_owned(), message, severity };
+        let remark = Remark { file: file.to_owned(), path: short(path), message: short(&message), severity };
         self.remarks.borrow_mut().push(remark);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_pod_config::{ConfigMaps, NAMESPACE_NAME_LABEL, Resources, compile};
+use agent_pod_config::{ConfigMaps, NAMESPACE_NAME_LABEL, ProblemKind, Resources, compile};
 use agent_pod_core::prompt::{CONTEXT, Prompts, SYSTEM};
 use astromesh_crds::manifest;
 use astromesh_crds::v1alpha1::{Agent, Provider};
@@ -15,16 +15,46 @@ use crate::report::Report;
 /// The longest message that is passed on: it may hold the value that was refused.
 const MESSAGE_CHARS_MAX: usize = 300;
 
+/// Why what is still at odds goes.
+const AT_ODDS: &str = "too much of what is imported together is at odds; import fewer agents at once";
+
+/// How often what is left is compiled again before what is still at odds goes as a whole.
+const ROUNDS_MAX: usize = 20;
+
 /// Manifests that pass the check and compile together.
 pub(crate) fn settle(mut manifests: Vec<Manifest>, report: &Report) -> Vec<Manifest> {
     manifests.retain_mut(|manifest| passes(manifest, report));
+    let mut rounds = 0;
     // Every round takes something out, so that there is an end.
-    while let Some((index, path, message)) = first_problem(&manifests) {
-        if !cut(&mut manifests[index], &path, &message, report) || !passes(&mut manifests[index], report) {
-            manifests.remove(index);
+    loop {
+        let problems = first_problems(&manifests);
+        if problems.is_empty() {
+            return without_unused_secrets(manifests, report);
         }
+        let last = rounds >= ROUNDS_MAX;
+        manifests = (manifests.into_iter().enumerate())
+            .filter_map(|(index, mut manifest)| {
+                let problem = problems.get(&index);
+                let keep = if last && (problem.is_some() || calls_agents(&manifest)) {
+                    let what = format!("{} `{}`", manifest.kind(), manifest.name());
+                    report.remark(&manifest.source, "", format!("{what} is left out as a whole: {AT_ODDS}"));
+                    false
+                } else {
+                    problem.is_none_or(|(path, message)| {
+                        cut(&mut manifest, path, message, report) && passes(&mut manifest, report)
+                    })
+                };
+                keep.then_some(manifest)
+            })
+            .collect();
+        rounds += 1;
     }
-    without_unused_secrets(manifests, report)
+}
+
+/// Without its calls, no agent depends on another.
+fn calls_agents(manifest: &Manifest) -> bool {
+    let tools = manifest.object.pointer("/spec/tools").and_then(Value::as_array);
+    manifest.kind() == "Agent" && tools.into_iter().flatten().any(|tool| tool.get("agent").is_some())
 }
 
 /// Secrets belong to what is left.
@@ -90,7 +120,8 @@ fn prompt_problem(object: &Value) -> Option<(String, String)> {
     Some((format!("spec.prompts.{field}"), error.to_string()))
 }
 
-fn first_problem(manifests: &[Manifest]) -> Option<(usize, String, String)> {
+/// The first problem of each manifest that has one, by its place. Of circles the first alone: to open it may open others.
+fn first_problems(manifests: &[Manifest]) -> BTreeMap<usize, (String, String)> {
     let agents: Vec<Agent> = parsed(manifests, "Agent");
     let providers: Vec<Provider> = parsed(manifests, "Provider");
     let names = manifests.iter().map(|manifest| namespace(manifest.namespace()).to_owned());
@@ -104,15 +135,24 @@ fn first_problem(manifests: &[Manifest]) -> Option<(usize, String, String)> {
         namespaces: &namespaces,
         config_maps: &ConfigMaps::new(),
     });
-    compilation.problems.into_iter().find_map(|problem| {
-        // Names are the importer's own, and unique: there is no problem with one.
-        let index = manifests.iter().position(|manifest| {
-            manifest.kind() == problem.object.kind
-                && manifest.name() == problem.object.name
-                && namespace(manifest.namespace()) == problem.object.namespace
-        })?;
-        (problem.path != "metadata.name").then_some((index, problem.path, problem.message))
-    })
+    let id = |manifest: &Manifest| {
+        (manifest.kind().to_owned(), namespace(manifest.namespace()).to_owned(), manifest.name().to_owned())
+    };
+    let places: BTreeMap<_, _> = manifests.iter().enumerate().map(|(index, manifest)| (id(manifest), index)).collect();
+    let mut first = BTreeMap::new();
+    let mut circle = None;
+    // Names are the importer's own, and unique: there is no problem with one.
+    for problem in compilation.problems.into_iter().filter(|problem| problem.path != "metadata.name") {
+        let object = problem.object;
+        let Some(index) = places.get(&(object.kind.to_owned(), object.namespace, object.name)) else { continue };
+        let found = (problem.path, problem.message);
+        if problem.kind == ProblemKind::ReferenceCycle {
+            circle.get_or_insert((*index, found));
+        } else {
+            first.entry(*index).or_insert(found);
+        }
+    }
+    if first.is_empty() { circle.into_iter().collect() } else { first }
 }
 
 fn namespace(name: &str) -> &str {

@@ -3,10 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::{fmt, sync::LazyLock};
 
-use kube::core::cel::Validator as CelValidator;
+use kube::core::cel::{CompiledSchema, compile_schema, validate_compiled};
 use serde_json::{Value, json};
 
+use self::first::First;
+use super::excerpt;
+
+mod first;
 mod messages;
+mod size;
+
+/// The longest name of a namespace in Kubernetes.
+const NAMESPACE_CHARS_MAX: usize = 63;
 
 const UNKNOWN_FIELD: &str = "unknown field; check its spelling and its place";
 
@@ -27,6 +35,7 @@ impl fmt::Display for Problem {
 
 struct KindChecker {
     schema: Value,
+    rules: CompiledSchema,
     validator: Option<jsonschema::Validator>,
 }
 
@@ -43,12 +52,14 @@ static CHECKERS: LazyLock<HashMap<String, KindChecker>> = LazyLock::new(|| {
                 strict["properties"][envelope] = json!({});
             }
             close(&mut strict);
-            Some((kind, KindChecker { validator: jsonschema::validator_for(&strict).ok(), schema }))
+            let rules = compile_schema(&schema);
+            Some((kind, KindChecker { validator: jsonschema::validator_for(&strict).ok(), schema, rules }))
         })
         .collect()
 });
 
-/// Every problem that the API server would find in `object`, an `astromesh.io/v1alpha1` object as JSON.
+/// The problems that the API server would find in `object`, an `astromesh.io/v1alpha1` object as JSON: the first 20 by
+/// path, and one that says how many more there are.
 ///
 /// Problems of shape hide those of the CEL rules, as they do in the API server: a rule is only evaluated on an
 /// object that has the right shape. Defaults are filled in before the rules run.
@@ -59,24 +70,27 @@ pub fn check(object: &Value) -> Vec<Problem> {
         return vec![Problem {
             path: "kind".into(),
             message: format!(
-                "`{kind}` is not a kind of {}/{}; known are Agent and Provider",
+                "`{}` is not a kind of {}/{}; known are Agent and Provider",
+                excerpt(kind),
                 crate::GROUP,
                 crate::VERSION
             ),
         }];
     };
+    if let Some(problem) = size::too_large(&checker.schema, object) {
+        return vec![problem];
+    }
     let object = &without_nulls(object);
-    let mut problems = metadata_problems(object);
+    let mut problems = First::default();
+    metadata_problems(object, &mut problems);
     duplicate_problems(&checker.schema, object, "", &mut problems);
     if let Some(validator) = &checker.validator {
-        problems.extend(validator.iter_errors(object).flat_map(|error| schema_problems(&error)));
+        validator.iter_errors(object).for_each(|error| schema_problems(&error, &mut problems));
     }
     if problems.is_empty() {
-        problems = rule_problems(&checker.schema, object);
+        rule_problems(&checker.rules, object, &mut problems);
     }
-    problems.sort();
-    problems.dedup();
-    problems
+    problems.into_vec()
 }
 
 /// The fields whose objects are free-form.
@@ -102,7 +116,7 @@ pub fn without_nulls(object: &Value) -> Value {
 }
 
 /// Lists that are maps by a key hold each key once, lists that are sets each value.
-fn duplicate_problems(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
+fn duplicate_problems(schema: &Value, value: &Value, path: &str, problems: &mut First) {
     if let (Some(properties), Some(fields)) = (schema.get("properties").and_then(Value::as_object), value.as_object()) {
         for (name, field) in fields {
             if let Some(property) = properties.get(name) {
@@ -156,14 +170,12 @@ const METADATA: [&str; 15] = [
     "uid",
 ];
 
-fn metadata_problems(object: &Value) -> Vec<Problem> {
+fn metadata_problems(object: &Value, problems: &mut First) {
     let fields = object.get("metadata").and_then(Value::as_object).into_iter().flatten();
-    let unknown = fields.filter(|(field, _)| !METADATA.contains(&field.as_str()));
-    let mut problems: Vec<Problem> = unknown
-        .map(|(field, _)| Problem { path: format!("metadata.{field}"), message: UNKNOWN_FIELD.into() })
-        .collect();
-    problems.extend(name_problem(object));
-    problems
+    for (field, _) in fields.filter(|(field, _)| !METADATA.contains(&field.as_str())) {
+        problems.push(Problem { path: join("metadata", field), message: UNKNOWN_FIELD.into() });
+    }
+    name_problem(object).into_iter().chain(namespace_problem(object)).for_each(|problem| problems.push(problem));
 }
 
 fn name_problem(object: &Value) -> Option<Problem> {
@@ -179,45 +191,55 @@ fn name_problem(object: &Value) -> Option<Problem> {
         "a name is required".to_owned()
     } else {
         format!(
-            "`{name}` is not a valid name: use lower-case letters, digits and `-`, beginning and ending with a letter or digit"
+            "`{}` is not a valid name: use lower-case letters, digits and `-`, beginning and ending with a letter or digit",
+            excerpt(name)
         )
     };
     Some(Problem { path: "metadata.name".into(), message })
 }
 
-fn schema_problems(error: &jsonschema::ValidationError<'_>) -> Vec<Problem> {
+/// A namespace is part of many keys and messages.
+fn namespace_problem(object: &Value) -> Option<Problem> {
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str)?;
+    let valid = namespace.len() <= NAMESPACE_CHARS_MAX
+        && namespace.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !namespace.starts_with('-')
+        && !namespace.ends_with('-');
+    let message = format!(
+        "`{}` is not a valid namespace: use at most {NAMESPACE_CHARS_MAX} lower-case letters, digits and `-`, beginning and \
+         ending with a letter or digit",
+        excerpt(namespace)
+    );
+    (!valid).then_some(Problem { path: "metadata.namespace".into(), message })
+}
+
+fn schema_problems(error: &jsonschema::ValidationError<'_>, problems: &mut First) {
     let path = dotted(error.instance_path().as_str());
     if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
-        return unexpected
-            .iter()
-            .map(|field| Problem { path: join(&path, field), message: UNKNOWN_FIELD.into() })
-            .collect();
-    }
-    if let jsonschema::error::ValidationErrorKind::Required { property } = error.kind() {
+        for field in unexpected {
+            problems.push(Problem { path: join(&path, field), message: UNKNOWN_FIELD.into() });
+        }
+    } else if let jsonschema::error::ValidationErrorKind::Required { property } = error.kind() {
         let field = property.as_str().unwrap_or_default();
-        return vec![Problem { path: join(&path, field), message: "required, but missing".into() }];
-    }
-    vec![Problem { path, message: messages::of(error) }]
-}
-
-fn rule_problems(schema: &Value, object: &Value) -> Vec<Problem> {
-    match CelValidator::new().validate_with_defaults(schema, object, None) {
-        Ok(()) => Vec::new(),
-        Err(errors) => errors
-            .into_vec()
-            .into_iter()
-            .map(|error| {
-                // The rules at the object's root are those on its name.
-                let path =
-                    if error.field_path.is_empty() { "metadata.name".to_owned() } else { error.field_path.clone() };
-                Problem { path, message: error.message.clone() }
-            })
-            .collect(),
+        problems.push(Problem { path: join(&path, field), message: "required, but missing".into() });
+    } else {
+        problems.push(Problem { path, message: messages::of(error) });
     }
 }
 
+fn rule_problems(rules: &CompiledSchema, object: &Value, problems: &mut First) {
+    let Err(errors) = validate_compiled(rules, object, None) else { return };
+    for error in errors.into_vec() {
+        // The rules at the object's root are those on its name.
+        let path = if error.field_path.is_empty() { "metadata.name".to_owned() } else { error.field_path.clone() };
+        problems.push(Problem { path, message: error.message.clone() });
+    }
+}
+
+/// A key may be as long as a file; paths hold as much of it as it takes to find it.
 fn join(path: &str, field: &str) -> String {
-    if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
+    let field = excerpt(field);
+    if path.is_empty() { field } else { format!("{path}.{field}") }
 }
 
 /// `/spec/model/candidates/0` as `spec.model.candidates[0]`.

@@ -10,12 +10,16 @@ use astromesh_crds::v1alpha1::{
 use serde_json::Value;
 
 use super::model::{Used, compile_role, sorted};
+use super::problems::Problems;
 use super::{Lookup, ObjectId, Problem, ProblemKind, agent_id, bad_duration, millis};
 use super::{budget, memory, prompts, tools};
 use crate::document::{
     AccessDocument, AgentDocument, BranchDocument, CallerDocument, ExposeDocument, GuardrailsDocument,
     IdentityDocument, LimitsDocument, ModelDocument, OrchestrationDocument, StageDocument,
 };
+
+/// The most problems of one agent.
+const PROBLEMS_MAX: usize = 20;
 
 /// The most steps of a plan, where nothing else is said.
 const STEPS_MAX: u32 = 6;
@@ -27,10 +31,15 @@ const DEFAULT_STAGES: [(&str, &str); 3] = [
     ("synthesize", "Write the final answer to this question from the material that you are given: {{ query }}"),
 ];
 
-/// The agent and the providers that it uses, or every problem.
-pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocument, Used), Vec<Problem>> {
+/// The agent and the providers that it uses, or its problems.
+pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocument, Used), Problems> {
     let spec = &agent.spec;
-    let mut compiler = Compiler { id: agent_id(agent), used: Used::new(), problems: Vec::new(), schema_values: 0 };
+    let mut compiler = Compiler {
+        id: agent_id(agent),
+        used: Used::new(),
+        problems: Problems::at_most(PROBLEMS_MAX),
+        schema_values: 0,
+    };
     let model = compiler.role("spec.model", &spec.model, lookup);
     let roles: BTreeMap<_, _> = spec
         .roles
@@ -44,7 +53,7 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
         roles,
         prompts: prompts::compile(&mut compiler, &spec.prompts, lookup),
         orchestration: OrchestrationDocument {
-            handoffs: lookup.peers.handoffs(agent),
+            handoffs: lookup.peers.handoffs(&mut compiler, agent),
             ..compiler.orchestration(&spec.orchestration)
         },
         tools: tools::tools(&mut compiler, spec, lookup),
@@ -65,11 +74,11 @@ pub(super) fn compile(agent: &Agent, lookup: &Lookup<'_>) -> Result<(AgentDocume
     if compiler.problems.is_empty() { Ok((compiled, compiler.used)) } else { Err(compiler.problems) }
 }
 
-/// Collects every problem of one agent, in place of ending at the first.
+/// Collects the problems of one agent, in place of ending at the first.
 pub(super) struct Compiler {
     pub(super) id: ObjectId,
     used: Used,
-    problems: Vec<Problem>,
+    problems: Problems,
     /// Values of all schemas so far.
     schema_values: usize,
 }

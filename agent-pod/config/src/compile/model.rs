@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use astromesh_crds::manifest::excerpt;
 use astromesh_crds::v1alpha1::{Candidate, ModelSpec, Parameters, Provider};
 use serde_json::Value;
 
@@ -89,7 +90,7 @@ fn find_provider<'a>(
     let namespace = candidate.provider_ref.namespace.as_ref().unwrap_or(&agent.namespace);
     let key = provider_key(namespace, name);
     let Some(provider) = lookup.providers.get(&key) else {
-        let mut message = format!("there is no Provider `{name}` in namespace `{namespace}`");
+        let mut message = format!("there is no Provider `{}` in namespace `{}`", excerpt(name), excerpt(namespace));
         if *namespace != agent.namespace {
             message.push_str(", or that namespace is not watched from here");
         }

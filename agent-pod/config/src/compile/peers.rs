@@ -1,10 +1,14 @@
 //! Agents that agents call: whether they are there, let their callers in, and call each other in no circle.
 
+mod circles;
+
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use astromesh_crds::v1alpha1::{AccessMode, Agent, AgentRef, AgentTool, Pattern};
 use kube::ResourceExt as _;
 
+use self::circles::Circles;
 use super::agent::Compiler;
 use super::{AGENT_SUFFIX, ObjectId, ProblemKind, Resources, namespace};
 use crate::document::{HandoffsDocument, PeerDocument, ToolByDocument};
@@ -12,18 +16,25 @@ use crate::document::{HandoffsDocument, PeerDocument, ToolByDocument};
 /// How often a swarm hands the conversation over in one turn, where nothing else is said.
 const HANDOFFS_MAX: u32 = 3;
 
+/// The most agents that a swarm's agent gets to: each of a swarm holds all of them.
+const PEERS_MAX: usize = 100;
+
+/// The most agents that are looked at for a way to show.
+const WAY_AGENTS_MAX: usize = 100;
+
 /// Every agent that is known, by `namespace/name`.
 pub(super) struct Peers<'a> {
     known: BTreeMap<String, &'a Agent>,
     /// Those that the document serves itself.
     hosted: BTreeSet<String>,
+    circles: OnceCell<Circles>,
 }
 
 impl<'a> Peers<'a> {
     pub(super) fn of(resources: Resources<'a>) -> Self {
         let hosted = resources.agents.iter().map(|agent| key_of(agent)).collect();
         let all = resources.peers.iter().chain(resources.agents);
-        Self { known: all.map(|agent| (key_of(agent), *agent)).collect(), hosted }
+        Self { known: all.map(|agent| (key_of(agent), *agent)).collect(), hosted, circles: OnceCell::new() }
     }
 
     /// Who carries out a tool that is an agent, and what that agent says of itself.
@@ -56,7 +67,7 @@ impl<'a> Peers<'a> {
 
     /// How a swarm's agent hands the conversation over: to those that it names, and over those of them that are a swarm to
     /// those that they name. Whoever does not let it in cannot be got to, because it takes the conversation to each.
-    pub(super) fn handoffs(&self, agent: &Agent) -> Option<HandoffsDocument> {
+    pub(super) fn handoffs(&self, compiler: &mut Compiler, agent: &Agent) -> Option<HandoffsDocument> {
         if !is_swarm(agent) {
             return None;
         }
@@ -67,6 +78,13 @@ impl<'a> Peers<'a> {
             let Some(target) = self.known.get(&next).filter(|target| lets_in(target, &caller)) else { continue };
             if next == own || peers.contains_key(&next) {
                 continue;
+            }
+            if peers.len() == PEERS_MAX {
+                let message = format!(
+                    "a swarm gets to at most {PEERS_MAX} agents, over others of a swarm too; let them name fewer"
+                );
+                compiler.invalid("spec.orchestration.pattern", message);
+                break;
             }
             if is_swarm(target) {
                 open.extend(self.named_by(&next));
@@ -117,16 +135,25 @@ impl<'a> Peers<'a> {
 
     /// The way from `caller` through `target` back to it, if there is one and not all agents on such ways are a swarm.
     fn circle(&self, caller: &ObjectId, target: &Agent) -> Option<String> {
-        let start = key(&caller.namespace, &caller.name);
-        let way = self.way(&key_of(target), &start)?;
-        let forth = self.reachable(&start);
-        let all_swarm = forth
-            .iter()
-            .filter(|other| self.reachable(other).contains(&start))
-            .all(|other| self.known.get(other).is_some_and(|agent| is_swarm(agent)));
-        (!all_swarm).then(|| {
-            let names = std::iter::once(&start).chain(&way).map(|key| key.rsplit('/').next().unwrap_or(key));
-            names.collect::<Vec<_>>().join(" → ")
+        let (start, next) = (key(&caller.namespace, &caller.name), key_of(target));
+        if !self.circles().refused(&start, &next) {
+            return None;
+        }
+        let way = self.way(&next, &start).unwrap_or_else(|| vec![next, "…".to_owned(), start.clone()]);
+        let names = std::iter::once(&start).chain(&way).map(|key| key.rsplit('/').next().unwrap_or(key));
+        Some(names.collect::<Vec<_>>().join(" → "))
+    }
+
+    /// Found once for all agents.
+    fn circles(&self) -> &Circles {
+        self.circles.get_or_init(|| {
+            let agents: Vec<&String> = self.known.keys().collect();
+            let places: BTreeMap<&String, usize> =
+                agents.iter().enumerate().map(|(place, key)| (*key, place)).collect();
+            let calls =
+                agents.iter().map(|key| self.named_by(key).filter_map(|key| places.get(&key).copied()).collect());
+            let calls: Vec<Vec<usize>> = calls.collect();
+            Circles::of(self.known.iter().map(|(key, agent)| (key.as_str(), is_swarm(agent))), &calls)
         })
     }
 
@@ -135,19 +162,7 @@ impl<'a> Peers<'a> {
         self.known.get(key).into_iter().flat_map(|agent| agents_of(agent)).filter(|key| self.known.contains_key(key))
     }
 
-    /// Every agent that can be got to from one, over one call or more.
-    fn reachable(&self, from: &str) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        let mut open: Vec<String> = self.named_by(from).collect();
-        while let Some(next) = open.pop() {
-            if found.insert(next.clone()) {
-                open.extend(self.named_by(&next));
-            }
-        }
-        found
-    }
-
-    /// A shortest way between two agents, both included.
+    /// A shortest way between two agents, both included. None where it is not among the first places to look.
     fn way(&self, from: &str, to: &str) -> Option<Vec<String>> {
         let mut seen = BTreeSet::from([from.to_owned()]);
         let mut open = VecDeque::from([vec![from.to_owned()]]);
@@ -156,8 +171,8 @@ impl<'a> Peers<'a> {
             if last == to {
                 return Some(way);
             }
-            for next in self.named_by(last) {
-                if seen.insert(next.clone()) {
+            for next in self.named_by(last).filter(|next| self.circles().together(next, to)) {
+                if seen.len() < WAY_AGENTS_MAX && seen.insert(next.clone()) {
                     open.push_back(way.iter().cloned().chain([next]).collect());
                 }
             }

@@ -1,6 +1,6 @@
 //! Which models an agent calls: form A with `primary` and `fallback`, form B with `default` and `roles`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -84,14 +84,14 @@ fn is_role(name: &str) -> bool {
 /// The models of each role of ours: as mapped, else of the same name.
 fn roles(defined: &BTreeMap<String, Value>, map: Option<Section<'_>>, model: &Section<'_>) -> Option<Value> {
     let mut made = Map::new();
-    let mut used = Vec::new();
+    let mut used = BTreeSet::new();
     if let Some(mut map) = map {
         for role in map.keys() {
             let Some(target) = map.text(&role) else { continue };
             match defined.get(&target) {
                 Some(models) if is_role(&role) => {
                     made.insert(role, models.clone());
-                    used.push(target);
+                    used.insert(target);
                 }
                 Some(_) => map.remark(&role, "is not a role of the original; left out"),
                 None if target == "default" => {}
@@ -122,14 +122,16 @@ fn candidate(mut section: Section<'_>, context: &mut Context<'_>) -> Option<Valu
         Some(reference) => named(&mut section, reference, model, context),
         None => inline(&mut section, model.as_deref(), context),
     };
-    let Some((base, connection, models, model)) = found else {
+    let Some((base, connection, model)) = found else {
         section.take_all();
         return None;
     };
-    let model = model.or_else(|| default_model(models.first(), &connection, &section));
+    let definition = reference.as_ref().and_then(|reference| context.resources.definitions.get(reference));
+    let first = definition.and_then(|definition| definition.models.first());
+    let model = model.or_else(|| default_model(first, &connection, &section));
     let provider = context.resources.provider(context.file, context.namespace, &base, &connection);
-    for known in &models {
-        context.resources.model(context.namespace, &provider, known, None);
+    if let Some(reference) = &reference {
+        context.resources.defined_models(context.namespace, &provider, reference);
     }
     let mut made = json!({"providerRef": {"name": provider}});
     if let Some(model) = model {
@@ -142,7 +144,7 @@ fn candidate(mut section: Section<'_>, context: &mut Context<'_>) -> Option<Valu
     Some(made)
 }
 
-type Found = (String, Connection, Vec<String>, Option<String>);
+type Found = (String, Connection, Option<String>);
 
 /// The model of a candidate that names none: none where the Provider has a first one.
 fn default_model(first: Option<&String>, connection: &Connection, section: &Section<'_>) -> Option<String> {
@@ -160,11 +162,11 @@ fn default_model(first: Option<&String>, connection: &Connection, section: &Sect
 /// A candidate at a provider of `providers.yaml`, with what it says otherwise.
 fn named(section: &mut Section<'_>, reference: &str, model: Option<String>, context: &Context<'_>) -> Option<Found> {
     section.refuse_all(&["provider", "source"], "stands beside providerRef, which is used; left out");
-    let Some(definition) = context.resources.definitions.get(reference).cloned() else {
+    let Some(definition) = context.resources.definitions.get(reference) else {
         section.remark("providerRef", format!("there is no usable provider `{reference}`; the candidate is left out"));
         return None;
     };
-    let mut changed = definition.connection;
+    let mut changed = definition.connection.clone();
     if let Some(endpoint) = section.text("endpoint") {
         changed.endpoint = Some(endpoint.trim_end_matches('/').to_owned());
     }
@@ -174,7 +176,7 @@ fn named(section: &mut Section<'_>, reference: &str, model: Option<String>, cont
     if let Some(timeout) = section.seconds("timeout") {
         changed.timeout = Some(timeout);
     }
-    Some((definition.name, changed, definition.models, model))
+    Some((definition.name.clone(), changed, model))
 }
 
 /// A candidate that says itself where its server is.
@@ -203,7 +205,7 @@ fn inline(section: &mut Section<'_>, model: Option<&str>, context: &Context<'_>)
     // What stands before an `@` may be a password.
     let host = host.and_then(|rest| rest.split('/').next()).and_then(|rest| rest.rsplit('@').next());
     let base = host.map_or_else(|| kind.to_owned(), |host| format!("{kind}-{host}"));
-    Some((names::label(&base, "provider"), connection, Vec::new(), model))
+    Some((names::label(&base, "provider"), connection, model))
 }
 
 fn parameters(section: &mut Section<'_>) -> Option<Value> {

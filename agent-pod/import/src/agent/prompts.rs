@@ -1,5 +1,7 @@
 //! What the model is told.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::section::Section;
@@ -29,6 +31,7 @@ pub(super) fn convert(spec: &mut Section<'_>) -> Value {
 
 fn templates(mut section: Section<'_>) -> Map<String, Value> {
     let mut made = Map::new();
+    let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
     for key in section.keys() {
         let Some(text) = section.text(&key) else { continue };
         let mut name: String = key
@@ -39,8 +42,11 @@ fn templates(mut section: Section<'_>) -> Map<String, Value> {
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || ["system", "context"].contains(&name.as_str()) {
             name.insert_str(0, "t_");
         }
+        let clean = name.clone();
         while made.contains_key(&name) {
-            name.push('_');
+            let number = numbers.entry(clean.clone()).or_insert(1);
+            *number += 1;
+            name = format!("{clean}_{number}");
         }
         if name != key {
             section.remark(&key, format!("is called `{name}` now"));

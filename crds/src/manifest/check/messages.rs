@@ -5,10 +5,11 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
 use crate::duration::DURATION_PATTERN;
+use crate::manifest::excerpt;
 
 /// What is wrong with a value, with what would be right.
 pub(super) fn of(error: &ValidationError<'_>) -> String {
-    let value = error.instance();
+    let value = excerpt(error.instance());
     if let ValidationErrorKind::Enum { options } = error.kind() {
         return format!("{value} is not one of {}", listed(options));
     }
@@ -17,7 +18,7 @@ pub(super) fn of(error: &ValidationError<'_>) -> String {
     {
         return format!("{value} is not a duration: use a number with ms, s, m or h, such as 30s, 5m or 1h30m");
     }
-    error.to_string()
+    error.masked_with(value).to_string()
 }
 
 /// Every permitted value, as it has to be written. Null stands for an absent field.
