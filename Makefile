@@ -37,7 +37,7 @@ unit: ## Unit, property and integration tests; no cluster is needed.
 	stores="$$(e2e/stores/start)" && export $$stores && \
 	ASTROMESH_TEST_MOCK_LLM="$$(e2e/llm/mock)" && ASTROMESH_TEST_LLAMA="$$(e2e/llm/start)" && \
 	export ASTROMESH_TEST_MOCK_LLM ASTROMESH_TEST_LLAMA && \
-	PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace
+	PATH="$$(e2e/tools/ensure cargo-nextest helm):$$PATH" && cargo nextest run --locked --workspace --no-fail-fast
 
 .PHONY: contract
 contract: ## The API against its OpenAPI document and the official OpenAI client; no cluster is needed.

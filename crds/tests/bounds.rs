@@ -11,7 +11,9 @@ fn agent() -> Value {
 
 fn with(pointer: &str, key: &str, value: Value) -> Value {
     let mut object = agent();
-    object.pointer_mut(pointer).unwrap()[key] = value;
+    if let Some(place) = object.pointer_mut(pointer) {
+        place[key] = value;
+    }
     object
 }
 

@@ -39,10 +39,8 @@ impl fmt::Display for Remark {
 const CHARS_MAX: usize = 500;
 
 fn short(text: &str) -> String {
-    match text.char_indices().nth(CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
+    let cut = text.char_indices().nth(CHARS_MAX).and_then(|(end, _)| text.get(..end));
+    cut.map_or_else(|| text.to_owned(), |beginning| format!("{beginning}…"))
 }
 
 /// Everything that was said of the files. Sections add to it when they end, so it is shared while files are read.

@@ -9,14 +9,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use astromesh_crds::manifest;
+use astromesh_crds::manifest::{self, excerpt};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use config_map::FoundConfigMaps;
 pub(crate) use file::FILE_BYTES_MAX;
-pub use problem::ManifestProblem;
+pub use problem::{ManifestProblem, Problems};
 
 /// The most files of a folder.
 const FILES_MAX: usize = 1_000;
@@ -40,8 +40,8 @@ pub struct Manifests {
     pub passing: BTreeSet<String>,
     /// Files that hold nothing.
     pub empty: BTreeSet<String>,
-    /// Everything that is wrong, with its file.
-    pub problems: Vec<ManifestProblem>,
+    /// What is wrong, with its file.
+    pub problems: Problems,
 }
 
 /// The manifest files of a folder, by name.
@@ -161,17 +161,18 @@ pub(crate) type Id = (&'static str, String, String);
 impl Manifests {
     /// A file that could not be read; `passing`: that may be readable at the next try.
     pub(crate) fn unread(file: &str, message: String, passing: bool) -> Self {
-        Self {
+        let mut unread = Self {
             unreadable: BTreeSet::from([file.to_owned()]),
             passing: passing.then(|| file.to_owned()).into_iter().collect(),
-            problems: vec![ManifestProblem::of_file(file, message)],
             ..Self::default()
-        }
+        };
+        unread.problems.push(ManifestProblem::of_file(file, message));
+        unread
     }
 
     /// What several files hold together.
     pub(crate) fn merged<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
-        let mut all = Self::default();
+        let mut all = Self { problems: Problems::of_all(), ..Self::default() };
         for part in parts {
             let Self { agents, providers, secrets, config_maps, declared, unreadable, passing, empty, problems } =
                 part.clone();
@@ -182,7 +183,7 @@ impl Manifests {
             all.unreadable.extend(unreadable);
             all.passing.extend(passing);
             all.empty.extend(empty);
-            all.problems.extend(problems);
+            all.problems.add(&problems);
             for (id, texts) in config_maps.maps {
                 let file = config_maps.files.get(&id).cloned().unwrap_or_default();
                 all.put_config_map(&file, id, texts);
@@ -241,6 +242,7 @@ impl Manifests {
     fn add_resource(&mut self, at: At<'_>, version: &str, object: Value) {
         let served = format!("{}/{}", astromesh_crds::GROUP, astromesh_crds::VERSION);
         if version != served {
+            let version = excerpt(version);
             return self.report(at, "apiVersion", format!("`{version}` is not served; use {served}"));
         }
         let problems = manifest::check(&object);
@@ -254,7 +256,7 @@ impl Manifests {
             }
             "Provider" => parse(manifest::without_nulls(&object))
                 .map(|provider| self.providers.push((at.file.to_owned(), provider))),
-            other => Err(format!("`{other}` is not a kind that this release knows")),
+            other => Err(format!("`{}` is not a kind that this release knows", excerpt(other))),
         };
         if let Err(message) = parsed {
             self.report(at, "", message);
@@ -268,7 +270,9 @@ impl Manifests {
                 Some(text) => {
                     self.secrets.insert((at.name.to_owned(), key), text);
                 }
-                None => self.report(at, &format!("data.{key}"), "is not base64; use stringData for plain text"),
+                None => {
+                    self.report(at, &format!("data.{}", excerpt(&key)), "is not base64; use stringData for plain text")
+                }
             }
         }
         for (key, value) in entries("stringData") {
@@ -276,14 +280,14 @@ impl Manifests {
                 Some(text) => {
                     self.secrets.insert((at.name.to_owned(), key), text.to_owned());
                 }
-                None => self.report(at, &format!("stringData.{key}"), "must be a string; put it in quotes"),
+                None => self.report(at, &format!("stringData.{}", excerpt(&key)), "must be a string; put it in quotes"),
             }
         }
     }
 }
 
 fn parse<T: DeserializeOwned>(object: Value) -> Result<T, String> {
-    serde_json::from_value(object).map_err(|error| error.to_string())
+    serde_json::from_value(object).map_err(excerpt)
 }
 
 fn decode_base64(text: &str) -> Option<String> {

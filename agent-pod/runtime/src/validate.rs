@@ -1,16 +1,20 @@
 //! `agent-pod validate`: every problem of manifests, without a cluster and without a network.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use agent_pod_core::prompt::{CONTEXT, Prompts, SYSTEM};
 use astromesh_crds::v1alpha1;
 
 use crate::Runtime;
-use crate::manifests::{self, ManifestProblem};
+use crate::manifests::{self, ManifestProblem, Problems};
 use crate::source::manifests::compile_manifests;
 
 /// The field that stands for `prompts.system` where a ConfigMap holds the text.
 const SYSTEM_FROM: &str = "prompts.systemFrom.configMapKeyRef";
+
+/// The most problems that are listed.
+const LISTED_MAX: usize = 1_000;
 
 /// What was checked, and what is wrong.
 #[derive(Debug, Default)]
@@ -19,7 +23,7 @@ pub struct Report {
     pub agents: usize,
     /// Valid providers.
     pub providers: usize,
-    /// Every problem, with its file and path.
+    /// The problems, each with its file and path; the last one says how many more there are.
     pub problems: Vec<ManifestProblem>,
 }
 
@@ -28,7 +32,7 @@ pub struct Report {
 pub fn validate(paths: &[PathBuf]) -> Report {
     let mut files = Vec::new();
     let mut of_path = Vec::new();
-    let mut problems = Vec::new();
+    let mut problems = Problems::of_all();
     for path in paths {
         match manifests::list(path, |_| false) {
             Ok(found) => {
@@ -45,9 +49,10 @@ pub fn validate(paths: &[PathBuf]) -> Report {
     let read = manifests::read(&files);
     problems.extend(of_path.iter().filter_map(|(path, found)| nothing_found(path, found, &read)));
     let (document, found) = compile_manifests(&read);
-    problems.extend(found);
+    problems.add(&found);
     problems.extend(build_problems(&document, &read));
     problems.extend(template_problems(&document, &read));
+    let problems = problems.first(LISTED_MAX, "all files");
     Report { agents: document.agents.len(), providers: read.providers.len(), problems }
 }
 
@@ -92,26 +97,53 @@ fn build_problems(document: &agent_pod_config::Document, read: &manifests::Manif
     let runtime = Runtime::standalone().keeping_files_in("unused");
     runtime.load(&document.to_bytes());
     let rejected = runtime.pod_state().rejected.unwrap_or_default();
-    rejected.problems.into_iter().map(|problem| at_manifest(&problem.path, problem.message, read)).collect()
+    let places = Places::of(read);
+    rejected.problems.into_iter().map(|problem| places.at_manifest(&problem.path, problem.message)).collect()
 }
 
-/// Leads a path in the document, `agents.support.prompts.system`, back to the manifest that it came from.
-fn at_manifest(path: &str, message: String, read: &manifests::Manifests) -> ManifestProblem {
-    for (file, agent) in &read.agents {
-        let name = agent.metadata.name.clone().unwrap_or_default();
-        if let Some(field) = path.strip_prefix(&format!("agents.{name}.")) {
+/// The manifests by the roots of their paths in the document.
+struct Places<'a> {
+    agents: BTreeMap<String, (&'a str, &'a v1alpha1::Agent)>,
+    providers: BTreeMap<String, (&'a str, &'a v1alpha1::Provider)>,
+}
+
+impl<'a> Places<'a> {
+    fn of(read: &'a manifests::Manifests) -> Self {
+        let (mut agents, mut providers) = (BTreeMap::new(), BTreeMap::new());
+        for (file, agent) in &read.agents {
+            agents.entry(agent.metadata.name.clone().unwrap_or_default()).or_insert((file.as_str(), agent));
+        }
+        for (file, provider) in &read.providers {
+            let name = provider.metadata.name.clone().unwrap_or_default();
+            let namespace = provider.metadata.namespace.as_deref().unwrap_or("default");
+            providers.entry(format!("{namespace}/{name}")).or_insert((file.as_str(), provider));
+        }
+        Self { agents, providers }
+    }
+
+    /// Leads a path in the document, `agents.support.prompts.system`, back to the manifest that it came from.
+    fn at_manifest(&self, path: &str, message: String) -> ManifestProblem {
+        let of_agent = path.strip_prefix("agents.").and_then(|rest| found(&self.agents, rest));
+        if let Some((name, (file, agent), field)) = of_agent {
             let elsewhere = field == "prompts.system" && agent.spec.prompts.system_from.is_some();
             let path = format!("spec.{}", if elsewhere { SYSTEM_FROM } else { field });
-            return ManifestProblem { file: file.clone(), kind: "Agent".to_owned(), name, path, message };
+            let (file, name) = ((*file).to_owned(), name.to_owned());
+            return ManifestProblem { file, kind: "Agent".to_owned(), name, path, message };
         }
-    }
-    for (file, provider) in &read.providers {
-        let name = provider.metadata.name.clone().unwrap_or_default();
-        let namespace = provider.metadata.namespace.as_deref().unwrap_or("default");
-        if let Some(field) = path.strip_prefix(&format!("providers.{namespace}/{name}.")) {
-            let path = format!("spec.{field}");
-            return ManifestProblem { file: file.clone(), kind: "Provider".to_owned(), name, path, message };
+        let of_provider = path.strip_prefix("providers.").and_then(|rest| found(&self.providers, rest));
+        if let Some((key, (file, _), field)) = of_provider {
+            let name = key.rsplit('/').next().unwrap_or(key).to_owned();
+            let (file, path) = ((*file).to_owned(), format!("spec.{field}"));
+            return ManifestProblem { file, kind: "Provider".to_owned(), name, path, message };
         }
+        ManifestProblem::of_file(path, message)
     }
-    ManifestProblem::of_file(path, message)
+}
+
+/// The first part of a path that is a key, what has the key, and the rest of the path. Keys may hold dots.
+fn found<'a, T>(all: &'a BTreeMap<String, T>, path: &'a str) -> Option<(&'a str, &'a T, &'a str)> {
+    path.match_indices('.').find_map(|(dot, _)| {
+        let (key, field) = (path.get(..dot)?, path.get(dot + 1..)?);
+        Some((key, all.get(key)?, field))
+    })
 }

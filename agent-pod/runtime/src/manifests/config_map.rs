@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_pod_config::{ConfigMapTexts, ConfigMaps};
+use astromesh_crds::manifest::excerpt;
 use serde_json::{Map, Value};
 
 use super::{At, ManifestProblem, Manifests};
@@ -32,7 +33,7 @@ impl Manifests {
                 }
                 Value::Null => {}
                 Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    self.report(at, &format!("data.{key}"), "must be a string; put it in quotes");
+                    self.report(at, &format!("data.{}", excerpt(&key)), "must be a string; put it in quotes");
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use astromesh_crds::manifest::excerpt_of_lines;
 use serde_json::Value;
 
 /// The largest manifest file.
@@ -32,7 +33,8 @@ impl From<io::Error> for Unread {
 /// The objects of a file, or what is wrong with it as a whole.
 pub(super) fn objects(file: &Path) -> Result<Vec<Value>, Unread> {
     let text = text(file)?;
-    serde_saphyr::from_multiple(&text).map_err(|error| Unread::for_good(format!("is not valid YAML: {error}")))
+    serde_saphyr::from_multiple(&text)
+        .map_err(|error| Unread::for_good(format!("is not valid YAML: {}", excerpt_of_lines(error))))
 }
 
 fn text(path: &Path) -> Result<String, Unread> {

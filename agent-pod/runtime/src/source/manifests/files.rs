@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::manifests::{self, Id, ManifestProblem, Manifests};
+use crate::manifests::{self, Id, ManifestProblem, Manifests, Problems};
 
 /// How long a file stays as it is before it is read.
 const QUIET: Duration = Duration::from_millis(150);
@@ -72,7 +72,7 @@ struct Reading {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fault {
-    problems: Vec<ManifestProblem>,
+    problems: Problems,
     /// Whether it may hold anything: it is a file, and nothing is known of it.
     unknown: bool,
 }
@@ -118,8 +118,9 @@ fn fault(
     }
     if !read.empty.is_empty() && !had.is_empty() {
         let message = "is empty; what it held goes on serving. Delete the file to end that";
-        let problem = ManifestProblem::of_file(&file.display().to_string(), message.to_owned());
-        return Some(Fault { problems: vec![problem], unknown: false });
+        let mut problems = Problems::default();
+        problems.push(ManifestProblem::of_file(&file.display().to_string(), message.to_owned()));
+        return Some(Fault { problems, unknown: false });
     }
     // Whoever takes something out of a file leaves the rest as good as it was; whoever is cut off in the middle does not.
     let cut_off = !gone.is_empty() && !read.problems.is_empty();
@@ -135,7 +136,7 @@ impl Files {
     pub(super) fn manifests(&self) -> Manifests {
         let mut all = Manifests::merged(self.known.values().filter_map(|known| known.good.as_ref()));
         let faults = self.known.values().filter_map(|known| known.fault.as_ref());
-        all.problems.extend(faults.flat_map(|fault| fault.problems.iter().cloned()));
+        faults.for_each(|fault| all.problems.add(&fault.problems));
         all.problems.extend(self.problem.clone());
         all
     }
