@@ -39,8 +39,11 @@ impl fmt::Display for Remark {
 const CHARS_MAX: usize = 500;
 
 fn short(text: &str) -> String {
-    let cut = text.char_indices().nth(CHARS_MAX).and_then(|(end, _)| text.get(..end));
-    cut.map_or_else(|| text.to_owned(), |beginning| format!("{beginning}…"))
+    let mut short: String = text.chars().take(CHARS_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
 }
 
 /// Everything that was said of the files. Sections add to it when they end, so it is shared while files are read.

@@ -242,7 +242,7 @@ impl Runtime {
     }
 
     fn refuse(&self, loader: &Loader, revision: String, problems: Vec<RejectedProblem>) {
-        let rejected = Rejected { revision, problems };
+        let rejected = Rejected::new(revision, problems);
         if self.shown.load().rejected.as_ref() == Some(&rejected) {
             return;
         }

@@ -143,7 +143,7 @@ impl<'a> Places<'a> {
 /// The first part of a path that is a key, what has the key, and the rest of the path. Keys may hold dots.
 fn found<'a, T>(all: &'a BTreeMap<String, T>, path: &'a str) -> Option<(&'a str, &'a T, &'a str)> {
     path.match_indices('.').find_map(|(dot, _)| {
-        let (key, field) = (path.get(..dot)?, path.get(dot + 1..)?);
-        Some((key, all.get(key)?, field))
+        let (key, rest) = path.split_at_checked(dot)?;
+        Some((key, all.get(key)?, rest.trim_start_matches('.')))
     })
 }

@@ -129,9 +129,12 @@ impl ManifestProblem {
     }
 }
 
-fn short(text: String) -> String {
-    let cut = text.char_indices().nth(CHARS_MAX).and_then(|(end, _)| text.get(..end));
-    cut.map(|beginning| format!("{beginning}…")).unwrap_or(text)
+fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(CHARS_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl fmt::Display for ManifestProblem {
