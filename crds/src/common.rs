@@ -83,6 +83,8 @@ pub enum Reason {
     LoadFailed,
     /// No pod, or too few, can serve.
     PodsUnavailable,
+    /// The pods of a new template did not become available in time; the message has the cause.
+    ProgressDeadlineExceeded,
     /// `spec.suspend` is set.
     Suspended,
     /// A Secret or a key of it is missing; the last good value goes on being used.
@@ -133,6 +135,7 @@ impl Reason {
         Self::Loading,
         Self::LoadFailed,
         Self::PodsUnavailable,
+        Self::ProgressDeadlineExceeded,
         Self::Suspended,
         Self::CredentialsMissing,
         Self::CredentialsRejected,
@@ -175,6 +178,7 @@ impl Reason {
             Self::Loading => "Loading",
             Self::LoadFailed => "LoadFailed",
             Self::PodsUnavailable => "PodsUnavailable",
+            Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
             Self::Suspended => "Suspended",
             Self::CredentialsMissing => "CredentialsMissing",
             Self::CredentialsRejected => "CredentialsRejected",

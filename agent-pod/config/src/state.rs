@@ -181,6 +181,34 @@ pub struct SecretState {
     pub key: String,
     /// Whether it is there.
     pub state: SecretPresence,
+    /// Why a file that is there is of no use: `empty` (nothing but white space), or `not_text`; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Whether the server refused the value that is in use. A volume that is refreshed may hold another one already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
+/// The file beside the document that says whom a pod may tell that its state has changed; absent: nobody.
+pub const OPERATOR_FILE: &str = "operator.json";
+
+/// Whom a pod tells that its state has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorAddress {
+    /// Where to `POST` an [`Attention`]: `http://<host>:<port>/internal/attention`. The host may have several addresses, one
+    /// for each replica of the operator; one of them listens, and the others answer 503.
+    pub attention: String,
+}
+
+/// "Ask me for my state": all that a pod tells by itself. It holds nothing that would have to be believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attention {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
 }
 
 /// Whether a Secret key is there.

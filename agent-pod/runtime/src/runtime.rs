@@ -314,6 +314,8 @@ impl Runtime {
                         Presence::Present => SecretPresence::Present,
                         Presence::Missing => SecretPresence::Missing,
                     },
+                    problem: None,
+                    refused: false,
                 })
                 .collect(),
             in_flight: self.registry.in_flight(),

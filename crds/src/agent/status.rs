@@ -39,6 +39,22 @@ pub struct AgentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub tools: Vec<ToolStatus>,
+    /// The same in short, for the columns of `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<AgentSummary>,
+}
+
+/// What `kubectl get` shows of an Agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSummary {
+    /// `Ready`, `Degraded`, `Rollout`, `Stalled` or `Suspended`.
+    pub status: String,
+    /// Pods that can serve, of those that there shall be: `1/2`.
+    pub replicas: String,
+    /// The first 12 digits of the revision that every ready pod serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// A tool that the model sees.

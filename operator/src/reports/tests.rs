@@ -77,7 +77,7 @@ fn a_listing_that_is_refused_tells_of_the_credential() {
 #[test]
 fn a_missing_key_in_one_pod_is_missing() {
     let secret = |state| PodState {
-        secrets: vec![SecretState { secret: "s".into(), key: "k".into(), state }],
+        secrets: vec![SecretState { secret: "s".into(), key: "k".into(), state, problem: None, refused: false }],
         ..PodState::default()
     };
     let report = Report::of(&[secret(SecretPresence::Missing), secret(SecretPresence::Present)]);

@@ -115,6 +115,7 @@ pub fn status(inputs: &Inputs, stage: &Stage<'_>, verdicts: &Verdicts, now: Time
         endpoints: Some(endpoints(&inputs.key, agent.spec.expose.openai)),
         models,
         tools: tools(stage, &inputs.previous.tools),
+        summary: None,
     }
 }
 
