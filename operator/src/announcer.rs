@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
+use crate::applier::is_ending;
 use crate::conditions::find;
 use crate::names::MANAGER;
 
@@ -55,6 +56,7 @@ impl Announcer {
             let published = tokio::time::timeout(PUBLISH_TIMEOUT, self.recorder.publish(&event, object)).await;
             match published {
                 Ok(Ok(())) => {}
+                Ok(Err(kube::Error::Api(status))) if is_ending(&status) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(reason = event.reason, error = %crate::telemetry::chain(&error), "event not published");
                 }
@@ -103,6 +105,11 @@ fn flips(told: &mut BTreeMap<&'static str, bool>, after: &[Condition]) -> Vec<Ev
             continue;
         }
         let well = now == normal;
+        // `Ready` says again what took it: one Event tells it once.
+        let told_already = |condition: &Condition| events.iter().any(|event: &Event| event.reason == condition.reason);
+        if type_ == condition::READY && !well && found.is_some_and(told_already) {
+            continue;
+        }
         let (reason, note) = match found {
             Some(condition) if !well => (condition.reason.clone(), condition.message.clone()),
             Some(condition) => (type_.to_owned(), condition.message.clone()),
@@ -152,6 +159,20 @@ mod tests {
         let mut told = seed(&ready(&Verdict::holds("")));
         assert!(reasons(&mut told, &Verdict::fails(Reason::Loading, "")).is_empty());
         assert!(reasons(&mut told, &Verdict::holds("")).is_empty());
+    }
+
+    #[test]
+    fn what_takes_readiness_is_told_once() {
+        let invalid = Verdict::fails(Reason::Invalid, "spec.x is wrong");
+        let refused = Conditions::new(&[], Some(1), Timestamp::UNIX_EPOCH)
+            .with("Accepted", &invalid)
+            .with("Ready", &invalid)
+            .finish();
+        let mut told = seed(&ready(&Verdict::holds("")));
+        let events = flips(&mut told, &refused);
+        assert_eq!(events.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(), ["Accepted"]);
+        assert!(flips(&mut told, &refused).is_empty());
+        assert_eq!(reasons(&mut told, &Verdict::holds("")), ["Ready"], "that it has come back is told");
     }
 
     #[test]

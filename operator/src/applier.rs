@@ -2,29 +2,52 @@
 
 mod desired;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::Value;
 
 pub use desired::{ChildKind, Desired};
 
-use crate::labels;
 use crate::names::{APPLIED_ANNOTATION, MANAGER, ObjectKey};
-use crate::subset;
+use crate::{drift, labels};
 
 /// One call of the API server; the client has no time-out of its own for responses.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the controller of Deployments writes for itself.
+const ROLLOUT_ANNOTATIONS: &str = "deployment.kubernetes.io/";
 
 /// What is known of a live child.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Live {
     /// Its generation.
     pub generation: i64,
-    /// Its status.
+    /// Its status; null when there was no need to ask for it.
     pub status: Value,
+}
+
+/// What tells two states of a child apart, as far as somebody other than its own controller has changed it.
+///
+/// A Deployment's `resourceVersion` moves with its status all the time; its generation moves with its spec alone.
+#[must_use]
+pub fn version(kind: ChildKind, meta: &ObjectMeta) -> Option<String> {
+    if kind != ChildKind::Deployment {
+        return meta.resource_version.clone();
+    }
+    let mut hasher = DefaultHasher::new();
+    meta.uid.hash(&mut hasher);
+    meta.labels.hash(&mut hasher);
+    for annotation in meta.annotations.iter().flatten().filter(|(key, _)| !key.starts_with(ROLLOUT_ANNOTATIONS)) {
+        annotation.hash(&mut hasher);
+    }
+    for owner in meta.owner_references.iter().flatten() {
+        (&owner.uid, owner.controller).hash(&mut hasher);
+    }
+    Some(format!("{}/{:x}", meta.generation?, hasher.finish()))
 }
 
 /// Whose child it must be.
@@ -61,15 +84,33 @@ pub enum ApplyError {
         /// What the API server says.
         message: String,
     },
-    /// The API server refused the object.
+    /// The API server, a quota or a policy refused the object: an edit is needed.
     #[error("the API server refused {kind} `{name}`: {message}")]
     Refused {
         /// Its kind.
         kind: ChildKind,
         /// Its name.
         name: String,
+        /// What the API server says, and the remedy where it does not say it.
+        message: String,
+    },
+    /// The API server failed.
+    #[error("the API server failed with {kind} `{name}`: {message}")]
+    Failed {
+        /// Its kind.
+        kind: ChildKind,
+        /// Its name.
+        name: String,
         /// What the API server says.
         message: String,
+    },
+    /// The namespace is being deleted, and the agent with it.
+    #[error("the namespace of {kind} `{name}` is being deleted")]
+    Ending {
+        /// Its kind.
+        kind: ChildKind,
+        /// Its name.
+        name: String,
     },
     /// The API server could not be asked.
     #[error("the API server did not answer for {kind} `{name}`")]
@@ -89,7 +130,7 @@ pub enum ApplyError {
 struct Checked {
     hash: String,
     version: String,
-    live: Live,
+    generation: i64,
 }
 
 /// Applies children.
@@ -105,32 +146,33 @@ impl Applier {
         Self { client, checked: DashMap::new() }
     }
 
-    /// Makes the live child contain what is desired.
+    /// Makes the live child be as desired, but for what others have added where others may.
     ///
-    /// `version` is the child's `resourceVersion` as the watch last told it: when it is the one of the last look, the
-    /// child is as it was then, and nothing is asked.
+    /// `seen` is the child's [`version`] as the watch last told it: when it is the one of the last look, the child is as it was
+    /// then, and is not read again.
     ///
     /// # Errors
     /// See [`ApplyError`]. Nothing is written on a conflict.
-    pub async fn apply(&self, desired: &Desired, owner: &Owner, version: Option<&str>) -> Result<Live, ApplyError> {
+    pub async fn apply(&self, desired: &Desired, owner: &Owner, seen: Option<&str>) -> Result<Live, ApplyError> {
         let id = (desired.kind, desired.key.clone());
-        if let Some(checked) = self.checked.get(&id)
-            && checked.hash == desired.hash
-            && version == Some(checked.version.as_str())
-        {
-            return Ok(checked.live.clone());
+        let checked =
+            self.checked.get(&id).filter(|checked| seen == Some(checked.version.as_str())).map(|last| last.clone());
+        if let Some(last) = checked.as_ref().filter(|last| last.hash == desired.hash) {
+            return Ok(Live { generation: last.generation, status: Value::Null });
         }
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &desired.key.namespace, &desired.kind.api_resource());
         let name = &desired.key.name;
-        let found = call("get", desired, api.get_opt(name)).await?;
-        let exists = found.is_some();
-        let found = match found {
-            Some(live) => {
-                is_ours(desired, owner, &live)?;
-                is_as_desired(desired, &live).then_some(live)
+        let (exists, found) = if checked.is_some() {
+            // It is ours and unchanged; only what is desired has changed.
+            (true, None)
+        } else {
+            let found = call("get", desired, api.get_opt(name)).await?;
+            let exists = found.is_some();
+            if let Some(live) = &found {
+                is_ours(desired, owner, live)?;
             }
-            None => None,
+            (exists, found.filter(|live| is_as_desired(desired, live)))
         };
         let live = match found {
             Some(live) => live,
@@ -140,14 +182,11 @@ impl Applier {
                 written
             }
         };
-        let summary = Live {
-            generation: live.metadata.generation.unwrap_or_default(),
-            status: live.data.get("status").cloned().unwrap_or_default(),
-        };
-        if let Some(version) = live.metadata.resource_version {
-            self.checked.insert(id, Checked { hash: desired.hash.clone(), version, live: summary.clone() });
+        let generation = live.metadata.generation.unwrap_or_default();
+        if let Some(version) = version(desired.kind, &live.metadata) {
+            self.checked.insert(id, Checked { hash: desired.hash.clone(), version, generation });
         }
-        Ok(summary)
+        Ok(Live { generation, status: live.data.get("status").cloned().unwrap_or_default() })
     }
 
     /// Forgets the children of that name, because their owner is gone.
@@ -162,20 +201,26 @@ impl Applier {
 ///
 /// Where somebody has changed the key of a list item, such as the port of a Service, an apply adds ours beside theirs,
 /// and the API server refuses the pair. Then a merge puts our list in place of the live one, and the apply is repeated
-/// for the ownership of its fields.
+/// for the ownership of its fields. What somebody has added where nobody may is taken away by a merge, too.
 async fn write(api: &Api<DynamicObject>, desired: &Desired, exists: bool) -> Result<DynamicObject, ApplyError> {
     let name = &desired.key.name;
     let params = PatchParams::apply(MANAGER).force();
     let apply = async || call("patch", desired, api.patch(name, &params, &Patch::Apply(&desired.value))).await;
-    match apply().await {
+    let merge = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    let written = match apply().await {
         Err(refused @ ApplyError::Refused { .. }) if exists => {
-            let merge = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
             match call("patch", desired, api.patch(name, &merge, &Patch::Merge(&desired.value))).await {
                 Ok(_merged) => apply().await,
                 Err(_also_refused) => Err(refused),
             }
         }
         result => result,
+    }?;
+    let surplus =
+        serde_json::to_value(&written).ok().and_then(|live| drift::surplus(desired.kind, &live, &desired.value));
+    match surplus {
+        Some(surplus) => call("patch", desired, api.patch(name, &merge, &Patch::Merge(&surplus))).await,
+        None => Ok(written),
     }
 }
 
@@ -207,13 +252,7 @@ fn is_ours(desired: &Desired, owner: &Owner, live: &DynamicObject) -> Result<(),
 fn is_as_desired(desired: &Desired, live: &DynamicObject) -> bool {
     let Ok(live) = serde_json::to_value(live) else { return false };
     // The hash is a field of the desired object too; what has not changed on either side is not written.
-    subset::contains(&live, &desired.value)
-}
-
-/// A namespace that is being deleted takes no new objects: no permission would help, and the agent goes with it.
-fn is_ending(status: &kube::core::Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    drift::contains(&live, &desired.value) && drift::surplus(desired.kind, &live, &desired.value).is_none()
 }
 
 async fn call<T>(
@@ -221,20 +260,52 @@ async fn call<T>(
     desired: &Desired,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ApplyError> {
-    let (kind, name) = (desired.kind, desired.key.name.clone());
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 && !is_ending(&status) => {
-            Err(ApplyError::Denied { kind, name, verb, message: status.message.clone() })
-        }
-        Ok(Err(kube::Error::Api(status)))
-            if (400..500).contains(&status.code) && ![403, 408, 409, 429].contains(&status.code) =>
-        {
-            Err(ApplyError::Refused { kind, name, message: status.message.clone() })
-        }
-        Ok(Err(source)) => Err(ApplyError::Unavailable { kind, name, source: Some(Box::new(source)) }),
-        Err(_elapsed) => Err(ApplyError::Unavailable { kind, name, source: None }),
+        Ok(Err(kube::Error::Api(status))) => Err(refusal(verb, desired, &status)),
+        Ok(Err(source)) => Err(unavailable(desired, Some(Box::new(source)))),
+        Err(_elapsed) => Err(unavailable(desired, None)),
     }
+}
+
+fn unavailable(desired: &Desired, source: Option<Box<kube::Error>>) -> ApplyError {
+    ApplyError::Unavailable { kind: desired.kind, name: desired.key.name.clone(), source }
+}
+
+/// What an answer of the API server means: who has to act, if anybody.
+fn refusal(verb: &'static str, desired: &Desired, status: &kube::core::Status) -> ApplyError {
+    let (kind, name, message) = (desired.kind, desired.key.name.clone(), status.message.clone());
+    match status.code {
+        403 if is_ending(status) => ApplyError::Ending { kind, name },
+        403 if is_missing_permission(&message) => ApplyError::Denied { kind, name, verb, message },
+        // Somebody was quicker, or the server asks for patience.
+        408 | 409 | 429 => ApplyError::Failed { kind, name, message },
+        400..500 => ApplyError::Refused { kind, name, message: with_remedy(kind, message) },
+        _ => ApplyError::Failed { kind, name, message },
+    }
+}
+
+/// Whether a namespace is being deleted: it takes no new objects, no permission would help, and the agent goes with it.
+#[must_use]
+pub fn is_ending(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Role-based access control says who may not do what; quotas, policies and other admission say what is wrong with the object.
+fn is_missing_permission(message: &str) -> bool {
+    message.contains(" is forbidden: User \"") && message.contains(" cannot ")
+}
+
+/// The remedy where the API server does not name it.
+fn with_remedy(kind: ChildKind, message: String) -> String {
+    if kind == ChildKind::ConfigMap && message.contains("immutable") {
+        return format!(
+            "{message}; somebody has made it immutable, and nodes keep such a one as long as a pod uses it: delete it, set \
+             spec.suspend until the agent's pods have gone, and take it back"
+        );
+    }
+    message
 }
 
 #[cfg(test)]

@@ -4,37 +4,43 @@ pub mod agent;
 pub mod provider;
 mod watches;
 
-use std::future::ready;
+use std::future::ready as ready_now;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_pod_config::OperatorAddress;
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::{Stream, StreamExt as _, stream};
 use kube::Client;
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::agent::last_good::LastGoods;
 use self::watches::{Routes, Watches};
 use crate::announcer::Announcer;
 use crate::applier::Applier;
 use crate::backoff::Backoffs;
+use crate::index::Index;
 use crate::metrics::Metrics;
-use crate::peers::{Peer, Peers};
-use crate::pods::{Nudges, StateClient};
+use crate::names::ObjectKey;
+use crate::peers::Peer;
+use crate::pods::Pods;
 use crate::probing::{self, ProbeClient, Probes};
 use crate::reports::Reports;
 use crate::scope::Scope;
 use crate::statuses::Statuses;
 use crate::stores::Stores;
 use crate::texts::Texts;
-use crate::trust::TrustBundle;
-use crate::watching::{Queues, triggers};
+use crate::trust::TrustState;
+use crate::watching::{Queues, Trigger};
 
 /// Events that come together are handled together; an edit must not wait noticeably.
 const DEBOUNCE: Duration = Duration::from_millis(10);
+/// What pods report of a provider comes from many agents one after the other; it is put together once.
+const DEBOUNCE_REPORTS: Duration = Duration::from_millis(100);
 
 /// What every controller needs.
 #[derive(Clone)]
@@ -48,15 +54,21 @@ pub struct Environment {
     /// Reconciliations at the same time, per controller.
     pub concurrency: u16,
     /// Whom pods trust.
-    pub trust: watch::Receiver<Option<Arc<TrustBundle>>>,
-    /// Asks pods.
-    pub state_client: StateClient,
+    pub trust: watch::Receiver<TrustState>,
+    /// Where pods ask for attention; absent: nowhere.
+    pub attention: Option<OperatorAddress>,
+    /// What is known of pods, of every scope.
+    pub pods: Arc<Pods>,
+    /// Has pods asked what they serve.
+    pub looks: Trigger<ObjectKey>,
     /// Looks at servers that nobody uses.
     pub probe_client: ProbeClient,
     /// What pods report, of every scope.
     pub reports: Arc<Reports>,
-    /// The scopes of single namespaces.
-    pub peers: Peers,
+    /// Who refers to what, in every scope.
+    pub index: Arc<Index>,
+    /// Wakes the controllers of the whole cluster, and those of single namespaces.
+    pub queues: Queues,
     /// Counts.
     pub metrics: Arc<Metrics>,
 }
@@ -73,34 +85,35 @@ pub fn start(
     tasks: &mut JoinSet<&'static str>,
 ) -> Stores {
     let watches = Watches::new(scope, &environment.client);
-    let (agent_trigger, agent_requests) = triggers();
-    let (provider_trigger, provider_requests) = triggers();
-    let Environment { client, agent_image, identity, concurrency, trust, state_client, probe_client, .. } = environment;
-    let Environment { reports, peers, metrics, .. } = environment;
-    let stores = watches.stores().with_peers(peers.clone());
+    let Environment { client, agent_image, identity, concurrency, trust, attention, pods, looks, .. } = environment;
+    let Environment { probe_client, reports, index, queues, metrics, .. } = environment;
+    let peers = queues.peers.clone();
+    let stores = watches.stores().among(index, peers.clone());
+    let mut queues = queues;
     if let Scope::Namespace(namespace) = scope {
+        queues = Queues { peers: peers.clone(), ..Queues::default() };
         let peer = Peer {
             agents: stores.agents.clone(),
             providers: stores.providers.clone(),
-            agent_queue: agent_trigger.clone(),
-            provider_queue: provider_trigger.clone(),
+            agent_queue: queues.agents.clone(),
+            provider_queue: queues.providers.clone(),
         };
         peers.join(namespace, peer);
     }
-    let queues = Queues { agents: agent_trigger, providers: provider_trigger, peers };
     let announcer = Arc::new(Announcer::new(client.clone(), &identity));
-    let (probes, looks) = Probes::new();
+    let (probes, probe_looks) = Probes::new();
     let probes = Arc::new(probes);
     let agents = Arc::new(agent::Context {
-        client: client.clone(),
         default_image: agent_image,
         stores: stores.clone(),
         trust: trust.clone(),
         applier: Applier::new(client.clone()),
         statuses: Statuses::new(client.clone()),
         texts: Texts::new(client.clone()),
-        state_client,
-        nudges: Nudges::default(),
+        last_goods: LastGoods::new(client.clone()),
+        attention,
+        pods,
+        looks: looks.clone(),
         reports: Arc::clone(&reports),
         queues: queues.clone(),
         announcer: Arc::clone(&announcer),
@@ -116,21 +129,17 @@ pub fn start(
         backoffs: Backoffs::default(),
         metrics: Arc::clone(&metrics),
     });
-    let routes = Routes { queues, agents: Arc::clone(&agents), providers: Arc::clone(&providers), metrics };
-    tasks.spawn(run_probes(probing::run(probes, looks, probe_client, routes.queues.providers.clone()), stop.clone()));
+    let (agent_requests, provider_requests) = (queues.agents.clone(), queues.providers.clone());
+    let routes = Routes { queues, looks, agents: Arc::clone(&agents), providers: Arc::clone(&providers), metrics };
+    tasks.spawn(run_probes(
+        probing::run(probes, probe_looks, probe_client, routes.queues.providers.clone()),
+        stop.clone(),
+    ));
     watches.start(&routes, stop, tasks);
-    let config = Config::default().concurrency(concurrency).debounce(DEBOUNCE);
-    tasks.spawn(fill(stores.clone(), stop.clone()));
-    tasks.spawn(run_agents(agents, agent_requests, trust, config.clone(), stop.clone()));
-    tasks.spawn(run_providers(providers, provider_requests, config, stop.clone()));
+    let config = |debounce| Config::default().concurrency(concurrency).debounce(debounce);
+    tasks.spawn(run_agents(agents, agent_requests, trust, config(DEBOUNCE), stop.clone()));
+    tasks.spawn(run_providers(providers, provider_requests, config(DEBOUNCE_REPORTS), stop.clone()));
     stores
-}
-
-async fn fill(stores: Stores, stop: CancellationToken) -> &'static str {
-    if let Some(Ok(())) = stop.run_until_cancelled(stores.fill()).await {
-        stop.cancelled().await;
-    }
-    "the filling of stores"
 }
 
 async fn run_probes(looks: impl Future<Output = ()>, stop: CancellationToken) -> &'static str {
@@ -138,23 +147,32 @@ async fn run_probes(looks: impl Future<Output = ()>, stop: CancellationToken) ->
     "the looks at servers"
 }
 
+/// Nothing is reconciled before the watches have listed everything and the token keys are known: what is not there yet would
+/// be told as a failure.
 async fn run_agents(
     ctx: Arc<agent::Context>,
-    requests: mpsc::Receiver<ObjectRef<Agent>>,
-    trust: watch::Receiver<Option<Arc<TrustBundle>>>,
+    requests: Trigger<ObjectRef<Agent>>,
+    mut trust: watch::Receiver<TrustState>,
     config: Config,
     stop: CancellationToken,
 ) -> &'static str {
-    if stop.run_until_cancelled(ctx.stores.filled()).await.is_some() {
-        // The watches feed the store; requests come from them by way of the channel.
+    let ready = async {
+        ctx.stores.filled().await;
+        // The keeper of the keys ends only when everything stops.
+        drop(trust.wait_for(|trust| *trust != TrustState::Unknown).await);
+    };
+    if stop.run_until_cancelled(ready).await.is_some() {
+        let permissions = ctx.stores.permissions.clone();
+        // The watches feed the store; requests come from them by way of the trigger.
         Controller::for_stream(stream::pending(), ctx.stores.agents.clone())
-            .reconcile_on(queue(requests))
+            .reconcile_on(requests.requests())
             .reconcile_all_on(changes(trust))
+            .reconcile_all_on(permissions.changes())
             .with_config(config)
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(agent::reconcile, agent::error_policy, ctx)
             // Failures are logged where they happen; an object that is gone is no failure.
-            .for_each(|_result| ready(()))
+            .for_each(|_result| ready_now(()))
             .await;
     }
     "the controller of agents"
@@ -162,25 +180,20 @@ async fn run_agents(
 
 async fn run_providers(
     ctx: Arc<provider::Context>,
-    requests: mpsc::Receiver<ObjectRef<Provider>>,
+    requests: Trigger<ObjectRef<Provider>>,
     config: Config,
     stop: CancellationToken,
 ) -> &'static str {
     if stop.run_until_cancelled(ctx.stores.filled()).await.is_some() {
         Controller::for_stream(stream::pending(), ctx.stores.providers.clone())
-            .reconcile_on(queue(requests))
+            .reconcile_on(requests.requests())
             .with_config(config)
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(provider::reconcile, provider::error_policy, ctx)
-            .for_each(|_result| ready(()))
+            .for_each(|_result| ready_now(()))
             .await;
     }
     "the controller of providers"
-}
-
-/// The requests as a stream.
-fn queue<T: Send + 'static>(requests: mpsc::Receiver<T>) -> impl Stream<Item = T> + Send + 'static {
-    stream::unfold(requests, |mut requests| async move { requests.recv().await.map(|request| (request, requests)) })
 }
 
 /// Each change of a watched value.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::names::{AGENT_LABEL, MANAGER};
 
 const NAME: &str = "app.kubernetes.io/name";
-const INSTANCE: &str = "app.kubernetes.io/instance";
+/// Names the agent on everything that its Deployment and Service select.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
 const COMPONENT: &str = "app.kubernetes.io/component";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const VERSION: &str = "app.kubernetes.io/version";
@@ -15,6 +16,10 @@ pub const MANAGED_SELECTOR: &str = "app.kubernetes.io/managed-by=astromesh-opera
 
 /// What selects everything else.
 pub const FOREIGN_SELECTOR: &str = "app.kubernetes.io/managed-by!=astromesh-operator";
+
+/// What selects the pods of agents: by the labels that their Deployments and Services select them with. A pod that has lost
+/// another label still serves.
+pub const PODS_SELECTOR: &str = "app.kubernetes.io/name=agent-pod,app.kubernetes.io/component=agent";
 
 /// The labels that select an agent's pods. They can never change: a Deployment's selector is immutable.
 #[must_use]

@@ -23,6 +23,8 @@ pub mod args;
 pub mod backoff;
 pub mod conditions;
 pub mod controllers;
+pub mod drift;
+pub mod index;
 pub mod labels;
 pub mod lease;
 pub mod metrics;
@@ -37,7 +39,7 @@ pub mod scope;
 pub mod server;
 pub mod statuses;
 pub mod stores;
-pub mod subset;
+
 pub mod telemetry;
 pub mod texts;
 pub mod trust;

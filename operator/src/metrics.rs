@@ -51,6 +51,11 @@ struct OfKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfResource {
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Readiness {
     ready: &'static str,
 }
@@ -70,6 +75,7 @@ pub struct Metrics {
     nudges: Family<Success, Counter>,
     polls: Family<Success, Counter>,
     watch_errors: Counter<u64, AtomicU64>,
+    watches_denied: Family<OfResource, Gauge>,
     status_writes: Family<OfKind, Counter>,
     log_lines_dropped: Counter<u64, AtomicU64>,
     logs: Option<Logs>,
@@ -86,6 +92,7 @@ impl Default for Metrics {
             nudges: Family::default(),
             polls: Family::default(),
             watch_errors: Counter::default(),
+            watches_denied: Family::default(),
             status_writes: Family::default(),
             log_lines_dropped: Counter::default(),
             logs: None,
@@ -106,6 +113,8 @@ impl Metrics {
         registry.register("nudges", "Annotations of live pods, to refresh their volumes", self.nudges.clone());
         registry.register("state_polls", "Requests for the state of a pod", self.polls.clone());
         registry.register("watch_errors", "Watches that broke and were started again", self.watch_errors.clone());
+        let help = "1 while a permission to list and watch is missing";
+        registry.register("watch_denied", help, self.watches_denied.clone());
         registry.register("status_writes", "Statuses written", self.status_writes.clone());
         let help = "Log lines that nobody read in time";
         registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());
@@ -141,6 +150,11 @@ impl Metrics {
     /// A watch broke.
     pub fn watch_error(&self) {
         self.watch_errors.inc();
+    }
+
+    /// Whether a permission to list and watch is missing.
+    pub fn watch_denied(&self, resource: &'static str, denied: bool) {
+        self.watches_denied.get_or_create(&OfResource { resource }).set(i64::from(denied));
     }
 
     /// This replica has become the leader, or is it no more.

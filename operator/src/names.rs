@@ -32,6 +32,9 @@ pub const DOCUMENT_KEY: &str = "document.json";
 /// The key of the trust in the ConfigMap, and the name of its file.
 pub const TRUST_KEY: &str = "trust.json";
 
+/// The key of what shapes the pods beside the document: what goes on being applied while a spec is refused.
+pub const PODS_KEY: &str = "pods.json";
+
 const SUFFIX: &str = agent_pod_config::AGENT_SUFFIX;
 /// The longest DNS label, which the name of a Service is.
 const LABEL_CHARS_MAX: usize = 63;

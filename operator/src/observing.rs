@@ -16,15 +16,13 @@ pub enum Outcome {
         /// When to look again.
         again: Option<Duration>,
     },
-    /// Something is under way that no watch tells about.
-    Waiting {
-        /// What is awaited.
-        reason: &'static str,
+    /// The spec needs an edit.
+    Invalid,
+    /// Somebody has to act; that it has happened may be told by nobody.
+    Refused {
         /// When to look again.
         requeue_after: Duration,
     },
-    /// The spec needs an edit.
-    Invalid,
 }
 
 /// What sort of failure it is.
@@ -61,11 +59,8 @@ pub async fn observed<E: Classified>(
             Ok(Outcome::Settled { again }) => {
                 (Label::Settled, Ok(again.map_or_else(Action::await_change, Action::requeue)))
             }
-            Ok(Outcome::Waiting { reason, requeue_after }) => {
-                tracing::debug!(reason, ?requeue_after, "waiting");
-                (Label::Waiting, Ok(Action::requeue(requeue_after)))
-            }
             Ok(Outcome::Invalid) => (Label::Invalid, Ok(Action::await_change())),
+            Ok(Outcome::Refused { requeue_after }) => (Label::Invalid, Ok(Action::requeue(requeue_after))),
             Err(error) => {
                 let label = match error.class() {
                     Class::Transient => Label::Transient,

@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::controllers::{self, Environment};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
-use crate::peers::Peers;
-use crate::pods::StateClient;
+use crate::pods::{Pods, Poller, StateClient};
 use crate::probing::ProbeClient;
 use crate::scope::Scope;
 use crate::server::{self, Health};
 use crate::stores::Stores;
-use crate::trust::Keeper;
+use crate::trust::{Keeper, TrustState};
+use crate::watching::{Queues, Trigger};
 
 /// What is in flight may take this long to finish after SIGTERM; the whole stop takes less than 10 s.
 const FINISH_WITHIN: Duration = Duration::from_secs(8);
@@ -94,7 +94,7 @@ async fn lead(
     // Not `stop` itself: the controllers stop on more than a signal, and the lease is kept until they have.
     let work = stop.child_token();
     let mut tasks = JoinSet::new();
-    let (sender, trust) = watch::channel(None);
+    let (sender, trust) = watch::channel(TrustState::Unknown);
     let subject = format!("system:serviceaccount:{}:{}", settings.namespace, settings.service_account);
     let keeper = Keeper { client: client.clone(), subject, sender };
     let until = work.clone();
@@ -102,16 +102,31 @@ async fn lead(
         keeper.run(until).await;
         "the watch of token keys"
     });
+    let (_attention, attention) = tokio::sync::mpsc::channel(1);
+    let (pods, looks, queues) = (Arc::<Pods>::default(), Trigger::default(), Queues::default());
+    let poller = Poller {
+        client: client.clone(),
+        state_client: StateClient::new(Some(settings.token_file.clone())).context("failed to build the HTTP client")?,
+        pods: Arc::clone(&pods),
+        looks: looks.clone(),
+        attention,
+        told: false,
+        queues: queues.clone(),
+        metrics: Arc::clone(metrics),
+    };
     let environment = Environment {
         client,
         agent_image: settings.agent_image.clone(),
         identity: settings.identity.clone(),
         concurrency: settings.concurrency,
         trust,
-        state_client: StateClient::new(Some(settings.token_file.clone())).context("failed to build the HTTP client")?,
+        attention: None,
+        pods: Arc::clone(&pods),
+        looks: looks.clone(),
         probe_client: ProbeClient::new().context("failed to build the HTTP client of probes")?,
         reports: Arc::default(),
-        peers: Peers::default(),
+        index: Arc::default(),
+        queues,
         metrics: Arc::clone(metrics),
     };
     let stores: Vec<_> = Scope::all(&settings.watch_namespaces)
@@ -119,6 +134,7 @@ async fn lead(
         .map(|scope| controllers::start(scope, environment.clone(), &work, &mut tasks))
         .collect();
     drop(environment);
+    tasks.spawn(run_poller(poller, work.clone()));
     health.set_stores(stores.clone());
     tasks.spawn(become_ready(stores, health.clone(), work.clone()));
 
@@ -182,6 +198,11 @@ async fn finish(tasks: &mut JoinSet<&'static str>, within: Duration) {
     if tokio::time::timeout(within, all).await.is_err() {
         tracing::warn!("not everything has finished in time");
     }
+}
+
+async fn run_poller(poller: Poller, stop: CancellationToken) -> &'static str {
+    stop.run_until_cancelled(poller.run()).await;
+    "the questions to pods"
 }
 
 /// Tells the probe when every watch has been filled once, then waits to the end like every other task.

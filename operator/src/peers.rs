@@ -22,9 +22,9 @@ pub struct Peer {
     /// Its providers.
     pub providers: Store<Provider>,
     /// Wakes its agents.
-    pub agent_queue: Trigger<Agent>,
+    pub agent_queue: Trigger<ObjectRef<Agent>>,
     /// Wakes its providers.
-    pub provider_queue: Trigger<Provider>,
+    pub provider_queue: Trigger<ObjectRef<Provider>>,
 }
 
 impl Peers {
@@ -45,21 +45,15 @@ impl Peers {
         self.scopes.get(&key.namespace)?.agents.get(&ObjectRef::new(&key.name).within(&key.namespace))
     }
 
-    /// The agents of every scope for which `predicate` holds.
-    #[must_use]
-    pub fn agents(&self, predicate: impl Fn(&Agent) -> bool) -> Vec<Arc<Agent>> {
-        self.scopes.iter().flat_map(|scope| scope.agents.state_filter(&predicate)).collect()
-    }
-
     /// Who wakes the agents of a namespace.
     #[must_use]
-    pub fn agent_queue(&self, namespace: &str) -> Option<Trigger<Agent>> {
+    pub fn agent_queue(&self, namespace: &str) -> Option<Trigger<ObjectRef<Agent>>> {
         self.scopes.get(namespace).map(|scope| scope.agent_queue.clone())
     }
 
     /// Who wakes the providers of a namespace.
     #[must_use]
-    pub fn provider_queue(&self, namespace: &str) -> Option<Trigger<Provider>> {
+    pub fn provider_queue(&self, namespace: &str) -> Option<Trigger<ObjectRef<Provider>>> {
         self.scopes.get(namespace).map(|scope| scope.provider_queue.clone())
     }
 }
@@ -69,21 +63,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::stores::Stores;
     use crate::testing::known::Known;
     use crate::testing::{agent, provider};
-    use crate::watching::{Queues, triggers};
+    use crate::watching::{Queues, Trigger};
 
     #[tokio::test]
     async fn scopes_see_and_wake_what_their_objects_refer_to() {
         let peers = Peers::default();
         let (mut shop, mut models) = (Known::nothing(), Known::nothing());
-        let (agent_queue, mut shop_agents) = triggers();
-        let (provider_queue, mut model_providers) = triggers();
+        let (agent_queue, provider_queue) = (Trigger::default(), Trigger::default());
+        let (shop_agents, model_providers) = (agent_queue.clone(), provider_queue.clone());
         let peer = |known: &Known| Peer {
             agents: known.stores.agents.clone(),
             providers: known.stores.providers.clone(),
-            agent_queue: triggers().0,
-            provider_queue: triggers().0,
+            agent_queue: Trigger::default(),
+            provider_queue: Trigger::default(),
         };
         peers.join("shop", Peer { agent_queue, ..peer(&shop) });
         peers.join("models", Peer { provider_queue, ..peer(&models) });
@@ -95,17 +90,18 @@ mod tests {
 
         let key = ObjectKey::of(&shared);
         let user = ObjectKey { namespace: "shop".into(), name: "support".into() };
-        let (seen_from_shop, seen_from_models) =
-            (shop.stores.clone().with_peers(peers.clone()), models.stores.clone().with_peers(peers.clone()));
+        let index = Arc::clone(&shop.stores.index);
+        let among = |stores: Stores| stores.among(Arc::clone(&index), peers.clone());
+        let (seen_from_shop, seen_from_models) = (among(shop.stores.clone()), among(models.stores.clone()));
         assert!(seen_from_shop.provider(&key).is_some());
-        assert_eq!(seen_from_models.naming(&key), std::slice::from_ref(&user));
+        assert_eq!(seen_from_models.index.naming(&key), std::slice::from_ref(&user));
         assert!(seen_from_models.agent(&user).is_some());
         assert!(shop.stores.provider(&key).is_none(), "without peers, nobody");
 
-        let queues = Queues { agents: triggers().0, providers: triggers().0, peers };
-        queues.wake_agent(ObjectRef::new("support").within("shop")).await;
-        queues.wake_provider(ObjectRef::new("openai").within("models")).await;
-        assert_eq!(shop_agents.try_recv().unwrap().name, "support");
-        assert_eq!(model_providers.try_recv().unwrap().name, "openai");
+        let queues = Queues { peers: peers.clone(), ..Queues::default() };
+        queues.wake_agent(ObjectRef::new("support").within("shop"));
+        queues.wake_provider(ObjectRef::new("openai").within("models"));
+        assert_eq!(shop_agents.take().unwrap().name, "support");
+        assert_eq!(model_providers.take().unwrap().name, "openai");
     }
 }

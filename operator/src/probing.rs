@@ -105,7 +105,12 @@ impl Probes {
 }
 
 /// Makes the looks, a bounded number at the same time, until nobody can ask any more.
-pub async fn run(probes: Arc<Probes>, looks: mpsc::Receiver<Look>, client: ProbeClient, wake: Trigger<Provider>) {
+pub async fn run(
+    probes: Arc<Probes>,
+    looks: mpsc::Receiver<Look>,
+    client: ProbeClient,
+    wake: Trigger<ObjectRef<Provider>>,
+) {
     let looks = stream::unfold(looks, |mut looks| async move { looks.recv().await.map(|look| (look, looks)) });
     let (probes, client, wake) = (&probes, &client, &wake);
     looks
@@ -113,8 +118,7 @@ pub async fn run(probes: Arc<Probes>, looks: mpsc::Receiver<Look>, client: Probe
             let finding = client.look(&look.url).await;
             if probes.keep(&look, finding) {
                 let provider = ObjectRef::new(&look.provider.name).within(&look.provider.namespace);
-                // The controller is gone only when everything stops.
-                drop(wake.send(provider).await);
+                wake.send(provider);
             }
         })
         .await;

@@ -4,21 +4,70 @@ mod provider;
 
 use std::collections::BTreeMap;
 
-use agent_pod_config::{PodState, SecretKey, SecretPresence};
+use agent_pod_config::{PodState, SecretKey, SecretPresence, SecretState};
 use dashmap::DashMap;
 
 use crate::names::ObjectKey;
 
 pub use provider::{Fault, MODELS_MAX, ModelReport, ProviderReport, coarse};
 
-/// Which Secret keys the pods of an agent have.
-pub type SecretReport = BTreeMap<SecretKey, SecretPresence>;
+/// What pods say of a Secret's key; the worst of it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretReport {
+    /// Whether it is there.
+    pub presence: SecretPresence,
+    /// Why a file that is there is of no use.
+    pub problem: Option<String>,
+    /// Whether every pod that misses it goes on with a value from before.
+    pub former: bool,
+    /// Whether a server refused the value in use.
+    pub refused: bool,
+}
+
+impl SecretReport {
+    fn of(state: &SecretState) -> Self {
+        let SecretState { state: presence, problem, former, refused, .. } = state;
+        Self { presence: *presence, problem: problem.clone(), former: *former, refused: *refused }
+    }
+
+    /// Adds what another pod says.
+    fn merge(&mut self, other: &Self) {
+        let (mine, its) = (self.is_missing(), other.is_missing());
+        if its {
+            self.former = other.former && (self.former || !mine);
+            (self.presence, self.problem) = (other.presence, other.problem.clone().or(self.problem.take()));
+        }
+        self.refused |= other.refused;
+    }
+
+    /// Whether it is missing.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.presence == SecretPresence::Missing
+    }
+
+    /// What is wrong with it, in words.
+    #[must_use]
+    pub fn words(&self, key: &SecretKey) -> String {
+        let SecretKey { name, key } = key;
+        let mut words = match self.problem.as_deref() {
+            Some("empty") => format!("key `{key}` of Secret `{name}` is empty"),
+            Some("not_text") => format!("key `{key}` of Secret `{name}` is no text in UTF-8"),
+            // A pod sees a file or none: it cannot tell which of the two is missing.
+            Some(_) | None => format!("Secret `{name}` is missing or has no key `{key}`"),
+        };
+        if self.former {
+            words.push_str("; the value that was there before goes on being used");
+        }
+        words
+    }
+}
 
 /// What the pods of an agent say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Of Secret keys; one pod that misses a key suffices for `Missing`.
-    pub secrets: SecretReport,
+    /// Of Secret keys; one pod that misses a key suffices for it to be missing.
+    pub secrets: BTreeMap<SecretKey, SecretReport>,
     /// Of the providers that they call.
     pub providers: BTreeMap<ObjectKey, ProviderReport>,
     /// The states of the tools by name; one pod that leaves a tool alone suffices for it not to be `ready`.
@@ -54,10 +103,8 @@ impl Report {
     fn add(&mut self, state: &PodState) {
         for secret in &state.secrets {
             let key = SecretKey { name: secret.secret.clone(), key: secret.key.clone() };
-            let known = self.secrets.entry(key).or_insert(secret.state);
-            if secret.state == SecretPresence::Missing {
-                *known = SecretPresence::Missing;
-            }
+            let said = SecretReport::of(secret);
+            self.secrets.entry(key).and_modify(|known| known.merge(&said)).or_insert(said);
         }
         for tool in state.agents.iter().flat_map(|agent| &agent.tools) {
             let known = self.tools.entry(tool.name.clone()).or_insert_with(|| tool.state.clone());
@@ -98,16 +145,18 @@ impl Reports {
 
     /// What the pods of `agents` say of a key; `None` when none of them knows it. One that misses it suffices.
     #[must_use]
-    pub fn presence(&self, agents: &[ObjectKey], key: &SecretKey) -> Option<SecretPresence> {
-        let mut presence = None;
+    pub fn secret(&self, agents: &[ObjectKey], key: &SecretKey) -> Option<SecretReport> {
+        let mut merged: Option<SecretReport> = None;
         for agent in agents {
-            match self.agents.get(agent).and_then(|report| report.secrets.get(key).copied()) {
-                Some(SecretPresence::Missing) => return Some(SecretPresence::Missing),
-                Some(SecretPresence::Present) => presence = Some(SecretPresence::Present),
-                None => {}
+            let Some(said) = self.agents.get(agent).and_then(|report| report.secrets.get(key).cloned()) else {
+                continue;
+            };
+            match &mut merged {
+                Some(known) => known.merge(&said),
+                None => merged = Some(said),
             }
         }
-        presence
+        merged
     }
 
     /// What the pods of `agents` say together of a generation of a provider; `None` when none serves that one yet.

@@ -1,21 +1,25 @@
 //! What the watches of one scope know.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod permissions;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent_pod_config::{NamespaceLabels, permits};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Service, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
-use tokio_util::sync::CancellationToken;
 
-use crate::applier::ChildKind;
-use crate::names::{ObjectKey, agents_named_by, config_map_of, providers_of};
+pub use permissions::{AGENTS, CLAIMS, NAMESPACES, PROVIDERS, Permissions, TEXTS};
+
+use crate::applier::{self, ChildKind};
+use crate::index::Index;
+use crate::names::{ObjectKey, agents_named_by, child};
 use crate::peers::Peers;
+use crate::pods::Trouble;
 
 /// The stores of one scope.
 #[derive(Clone)]
@@ -24,76 +28,76 @@ pub struct Stores {
     pub agents: Store<Agent>,
     /// Every provider.
     pub providers: Store<Provider>,
-    /// Every pod that the operator's Deployments made.
-    pub pods: Store<Pod>,
     /// The metadata of every namespace; absent where the operator may not see namespaces.
     pub namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
-    /// The metadata of every child.
+    /// Every child, as far as it matters.
     pub children: ChildStores,
     /// The metadata of every ConfigMap that is no child.
     pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    /// Who refers to what, in every scope.
+    pub index: Arc<Index>,
     /// The other scopes.
     pub peers: Peers,
-    /// Set when every store has been filled once.
-    filled: CancellationToken,
+    /// How far the watches have come, and which may not be made.
+    pub permissions: Permissions,
 }
 
-/// The metadata of every child.
+/// Every child, as far as it matters.
 #[derive(Clone)]
 pub struct ChildStores {
-    /// Documents.
+    /// Metadata of documents.
     pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
-    /// Accounts.
+    /// Metadata of accounts.
     pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
-    /// Services.
+    /// Metadata of services.
     pub services: Store<PartialObjectMeta<Service>>,
-    /// Volumes.
-    pub claims: Store<PartialObjectMeta<PersistentVolumeClaim>>,
-    /// Deployments.
-    pub deployments: Store<PartialObjectMeta<Deployment>>,
+    /// Volumes: metadata and phase.
+    pub claims: Store<PersistentVolumeClaim>,
+    /// Deployments: metadata and status.
+    pub deployments: Store<Deployment>,
 }
 
 impl ChildStores {
-    /// The `resourceVersion` of a child as the watch last told it.
+    /// The state of a child as the watch last told it: see [`applier::version`].
     #[must_use]
     pub fn version(&self, kind: ChildKind, key: &ObjectKey) -> Option<String> {
         match kind {
-            ChildKind::ConfigMap => version(&self.config_maps, key),
-            ChildKind::ServiceAccount => version(&self.service_accounts, key),
-            ChildKind::Service => version(&self.services, key),
-            ChildKind::PersistentVolumeClaim => version(&self.claims, key),
-            ChildKind::Deployment => version(&self.deployments, key),
+            ChildKind::ConfigMap => version(kind, &self.config_maps, key),
+            ChildKind::ServiceAccount => version(kind, &self.service_accounts, key),
+            ChildKind::Service => version(kind, &self.services, key),
+            ChildKind::PersistentVolumeClaim => version(kind, &self.claims, key),
+            ChildKind::Deployment => version(kind, &self.deployments, key),
         }
     }
 }
 
-fn version<K>(store: &Store<PartialObjectMeta<K>>, key: &ObjectKey) -> Option<String>
+fn version<K>(kind: ChildKind, store: &Store<K>, key: &ObjectKey) -> Option<String>
 where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
     store
         .get(&ObjectRef::new(&key.name).within(&key.namespace))
-        .and_then(|object| object.metadata.resource_version.clone())
+        .and_then(|object| applier::version(kind, object.meta()))
 }
 
 impl Stores {
-    /// Stores that have not been filled yet.
+    /// Stores that nothing is in yet.
     #[must_use]
     pub fn new(
         agents: Store<Agent>,
         providers: Store<Provider>,
-        pods: Store<Pod>,
         children: ChildStores,
         config_maps: Store<PartialObjectMeta<ConfigMap>>,
+        permissions: Permissions,
     ) -> Self {
-        let (peers, filled) = (Peers::default(), CancellationToken::new());
-        Self { agents, providers, pods, namespaces: None, children, config_maps, peers, filled }
+        let (index, peers) = (Arc::default(), Peers::default());
+        Self { agents, providers, namespaces: None, children, config_maps, index, peers, permissions }
     }
 
     /// The same among other scopes.
     #[must_use]
-    pub fn with_peers(mut self, peers: Peers) -> Self {
-        self.peers = peers;
+    pub fn among(mut self, index: Arc<Index>, peers: Peers) -> Self {
+        (self.index, self.peers) = (index, peers);
         self
     }
 
@@ -104,43 +108,44 @@ impl Stores {
         self
     }
 
-    /// Waits until [`Stores::fill`] has seen every store filled once.
+    /// Waits until every watch has listed everything once, or may not.
     pub async fn filled(&self) {
-        self.filled.cancelled().await;
+        self.permissions.clone().settled().await;
     }
 
-    /// Waits for the stores themselves. One task only may do so: of several that wait for the same store of
-    /// kube-runtime, only the last one is woken.
-    ///
-    /// # Errors
-    /// When a watch has ended before.
-    pub async fn fill(&self) -> Result<(), WriterDropped> {
-        self.agents.wait_until_ready().await?;
-        self.providers.wait_until_ready().await?;
-        self.pods.wait_until_ready().await?;
-        if let Some(namespaces) = &self.namespaces {
-            namespaces.wait_until_ready().await?;
-        }
-        self.children.config_maps.wait_until_ready().await?;
-        self.children.service_accounts.wait_until_ready().await?;
-        self.children.services.wait_until_ready().await?;
-        self.children.claims.wait_until_ready().await?;
-        self.children.deployments.wait_until_ready().await?;
-        self.config_maps.wait_until_ready().await?;
-        self.filled.cancel();
-        Ok(())
+    /// Whether a namespace is being deleted, with everything in it. Where namespaces are not known, it is not.
+    #[must_use]
+    pub fn is_ending(&self, namespace: &str) -> bool {
+        let known = self.namespaces.as_ref().and_then(|namespaces| namespaces.get(&ObjectRef::new(namespace)));
+        known.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The live Deployment of an agent, as far as it matters.
+    #[must_use]
+    pub fn deployment(&self, agent: &ObjectKey) -> Option<Arc<Deployment>> {
+        self.children.deployments.get(&ObjectRef::new(&child(&agent.name)).within(&agent.namespace))
+    }
+
+    /// Why the volume of an agent is not bound yet, if so.
+    #[must_use]
+    pub fn volume(&self, agent: &ObjectKey) -> Option<Trouble> {
+        let claim = self.children.claims.get(&ObjectRef::new(&child(&agent.name)).within(&agent.namespace))?;
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+        let class = class.map_or_else(|| "no storage class".to_owned(), |class| format!("storage class `{class}`"));
+        (phase == "Pending").then(|| {
+            let name = claim.name_any();
+            Trouble::new(
+                "VolumePending",
+                &format!("PersistentVolumeClaim `{name}` ({class}) is not bound to a volume yet"),
+            )
+        })
     }
 
     /// The `resourceVersion` of a ConfigMap that is no child; `None` when there is none of that name.
     #[must_use]
     pub fn config_map(&self, key: &ObjectKey) -> Option<String> {
-        version(&self.config_maps, key)
-    }
-
-    /// The agents that read a ConfigMap.
-    #[must_use]
-    pub fn reading(&self, config_map: &ObjectKey) -> Vec<Arc<Agent>> {
-        self.agents.state_filter(|agent| config_map_of(agent).is_some_and(|(named, _)| named == *config_map))
+        version(ChildKind::ConfigMap, &self.config_maps, key)
     }
 
     /// A provider of this scope or another.
@@ -157,19 +162,10 @@ impl Stores {
         own.or_else(|| self.peers.agent(key))
     }
 
-    /// The agents that name a provider, in order, whether or not they may.
-    #[must_use]
-    pub fn naming(&self, provider: &ObjectKey) -> Vec<ObjectKey> {
-        let names = |agent: &Agent| providers_of(agent).contains(provider);
-        let found = self.agents.state_filter(names).into_iter().chain(self.peers.agents(names));
-        // This scope is among its peers.
-        found.map(|agent| ObjectKey::of(agent.as_ref())).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
     /// The agents that name a provider and may use it, in order.
     #[must_use]
     pub fn users(&self, provider: &Provider) -> Vec<ObjectKey> {
-        let mut naming = self.naming(&ObjectKey::of(provider));
+        let mut naming = self.index.naming(&ObjectKey::of(provider));
         naming.retain(|agent| permits(provider, &agent.namespace, &self.labels(&agent.namespace)));
         naming
     }
@@ -191,26 +187,6 @@ impl Stores {
             }
         }
         found.into_values().collect()
-    }
-
-    /// The agents that may call an agent, directly or through others, in order; itself is not among them.
-    #[must_use]
-    pub fn callers(&self, agent: &ObjectKey) -> Vec<ObjectKey> {
-        // Agents without agents as tools are most of all, and call nobody.
-        let calls = |agent: &Agent| agent.spec.tools.iter().any(|tool| tool.agent.is_some());
-        let all = self.agents.state_filter(calls).into_iter().chain(self.peers.agents(calls));
-        let all: BTreeMap<_, _> = all.map(|agent| (ObjectKey::of(agent.as_ref()), agents_named_by(&agent))).collect();
-        let mut found = BTreeSet::new();
-        let mut open = vec![agent.clone()];
-        while let Some(called) = open.pop() {
-            for (caller, named) in &all {
-                if named.contains(&called) && found.insert(caller.clone()) {
-                    open.push(caller.clone());
-                }
-            }
-        }
-        found.remove(agent);
-        found.into_iter().collect()
     }
 
     /// The labels of a namespace; empty where they are not known.
@@ -249,7 +225,7 @@ mod tests {
         }
         let callers = |name: &str| -> Vec<String> {
             let key = ObjectKey { namespace: "shop".into(), name: name.into() };
-            known.stores.callers(&key).into_iter().map(|key| key.name).collect()
+            known.stores.index.callers(&key).into_iter().map(|key| key.name).collect()
         };
         assert_eq!(callers("editor"), ["lead", "other", "writer"]);
         assert_eq!(callers("lead"), ["other"]);

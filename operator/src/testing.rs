@@ -12,11 +12,11 @@ use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
 use serde_json::{Value, json};
 
 use crate::controllers::agent::dereference::Inputs;
-use crate::controllers::agent::observe::{Observation, PodReport};
-use crate::controllers::agent::validate::{Target, Validated, validate};
+use crate::controllers::agent::observe::Observation;
+use crate::controllers::agent::validate::{Validated, validate};
 use crate::names::ObjectKey;
-use crate::pods::PodView;
-use crate::trust::TrustBundle;
+use crate::pods::{PodReport, PodView, Target};
+use crate::trust::{TrustBundle, TrustState};
 
 /// An agent `support` in `shop`, with `spec` merged over the least one.
 pub(crate) fn agent(spec: Value) -> Agent {
@@ -48,13 +48,18 @@ pub(crate) fn provider() -> Provider {
     .unwrap()
 }
 
-pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
+/// The token keys of a cluster with one key.
+pub(crate) fn trust_bundle(kid: &str) -> TrustBundle {
     let trust = Trust {
         issuer: "https://kubernetes.default.svc".into(),
         audience: Trust::AUDIENCE.into(),
-        jwks: json!({"keys": []}),
+        jwks: json!({"keys": [{"kid": kid}]}),
         operator: "system:serviceaccount:astromesh-system:astromesh-operator".into(),
     };
+    TrustBundle::new(&trust).unwrap()
+}
+
+pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
     Inputs {
         key: ObjectKey::of(&agent),
         agent: Arc::new(agent),
@@ -64,7 +69,10 @@ pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
         namespaces: std::collections::BTreeMap::new(),
         config_maps: std::collections::BTreeMap::new(),
         pods: Vec::new(),
-        trust: Some(Arc::new(TrustBundle::new(&trust).unwrap())),
+        volume: None,
+        trust: TrustState::Known(Arc::new(trust_bundle("a"))),
+        unreadable: None,
+        unwatched: None,
     }
 }
 
@@ -97,21 +105,31 @@ pub(crate) enum Says {
 pub(crate) fn observation(target: &Target, pods: &[(bool, Says)]) -> Observation {
     let report = |(index, (ready, says)): (usize, &(bool, Says))| PodReport {
         pod: PodView {
-            name: format!("pod-{index}"),
-            namespace: "shop".into(),
+            key: ObjectKey { namespace: "shop".into(), name: format!("pod-{index}") },
             uid: format!("uid-{index}"),
             address: Some("10.0.0.1".into()),
             ready: *ready,
+            restarts: 0,
             nudged: None,
-            image_missing: false,
+            trouble: None,
         },
-        state: state(target, *says),
+        state: state(target, *says).map(Arc::new),
+        asked: true,
     };
     Observation { pods: pods.iter().enumerate().map(report).collect() }
 }
 
 fn state(target: &Target, says: Says) -> Option<PodState> {
-    let secret = |state| vec![SecretState { secret: "openai".into(), key: "api-key".into(), state, problem: None, refused: false }];
+    let secret = |state| {
+        vec![SecretState {
+            secret: "openai".into(),
+            key: "api-key".into(),
+            state,
+            problem: None,
+            former: false,
+            refused: false,
+        }]
+    };
     let loaded = PodState {
         revision: Some(target.revision.clone()),
         trust: Some(target.trust.clone()),

@@ -40,6 +40,37 @@ impl TrustBundle {
     }
 }
 
+impl TrustBundle {
+    /// The bundle of a text that was applied before.
+    #[must_use]
+    pub fn of_text(text: String) -> Self {
+        Self { revision: revision_of(text.as_bytes()), text }
+    }
+}
+
+/// What is known of the keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum TrustState {
+    /// They have not been read yet: nothing is reconciled.
+    #[default]
+    Unknown,
+    /// The operator may not read them, and has never been able to: what needs them says so.
+    Denied(String),
+    /// These are they.
+    Known(Arc<TrustBundle>),
+}
+
+impl TrustState {
+    /// The keys, if they are known.
+    #[must_use]
+    pub fn known(&self) -> Option<Arc<TrustBundle>> {
+        match self {
+            Self::Known(bundle) => Some(Arc::clone(bundle)),
+            Self::Unknown | Self::Denied(_) => None,
+        }
+    }
+}
+
 /// Why the keys are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
@@ -79,7 +110,7 @@ pub struct Keeper {
     /// The operator's own `sub`.
     pub subject: String,
     /// Where a change is told.
-    pub sender: watch::Sender<Option<Arc<TrustBundle>>>,
+    pub sender: watch::Sender<TrustState>,
 }
 
 impl Keeper {
@@ -99,6 +130,7 @@ impl Keeper {
                     jittered(&self.subject)
                 }
                 Err(error) => {
+                    self.failed(&error);
                     tracing::warn!(error = %crate::telemetry::chain(&error), "token keys not read, keeping what is known");
                     failures.next().unwrap_or(PERIOD)
                 }
@@ -112,10 +144,32 @@ impl Keeper {
 
     fn publish(&self, bundle: TrustBundle) {
         self.sender.send_if_modified(|known| {
-            let changed = known.as_deref() != Some(&bundle);
+            let changed = known.known().as_deref() != Some(&bundle);
             if changed {
                 tracing::info!(revision = %bundle.revision, "token keys read");
-                *known = Some(Arc::new(bundle));
+                *known = TrustState::Known(Arc::new(bundle));
+            }
+            changed
+        });
+    }
+
+    /// A missing permission is told, unless the keys are known from before.
+    fn failed(&self, error: &TrustError) {
+        let TrustError::Fetch { path, source } = error else { return };
+        let kube::Error::Api(status) = source.as_ref() else { return };
+        if status.code != 403 {
+            return;
+        }
+        let message = format!(
+            "the operator may not read the cluster's keys for service-account tokens at `{path}`: {}; bind the ClusterRole \
+             system:service-account-issuer-discovery to its service account",
+            status.message
+        );
+        self.sender.send_if_modified(|known| {
+            let denied = TrustState::Denied(message);
+            let changed = known.known().is_none() && *known != denied;
+            if changed {
+                *known = denied;
             }
             changed
         });

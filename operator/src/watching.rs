@@ -1,5 +1,9 @@
 //! Watches: each one fills a store and tells whoever is concerned by a change.
 
+mod fill;
+mod queue;
+
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,16 +16,13 @@ use kube::runtime::reflector::{Lookup, ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+pub use fill::{Fill, Filling};
+pub use queue::Trigger;
 
 use crate::metrics::Metrics;
 use crate::peers::Peers;
-
-/// How many requests to reconcile may wait for a controller to take them; then the watches wait.
-const TRIGGERS_MAX: usize = 1_024;
-
-/// Asks a controller to reconcile an object.
-pub type Trigger<K> = mpsc::Sender<ObjectRef<K>>;
 
 /// What has happened to an object.
 #[derive(Debug)]
@@ -41,12 +42,6 @@ impl<K> Touched<K> {
     }
 }
 
-/// A queue of requests to reconcile.
-#[must_use]
-pub fn triggers<K: Resource<DynamicType = ()>>() -> (Trigger<K>, mpsc::Receiver<ObjectRef<K>>) {
-    mpsc::channel(TRIGGERS_MAX)
-}
-
 /// Who is to be woken by a change.
 #[derive(Debug, Default)]
 pub struct Wakes {
@@ -57,39 +52,33 @@ pub struct Wakes {
 }
 
 /// The queues of the controllers: those of one scope, and of the others whose objects refer to each other.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Queues {
     /// Wakes agents.
-    pub agents: Trigger<Agent>,
+    pub agents: Trigger<ObjectRef<Agent>>,
     /// Wakes providers.
-    pub providers: Trigger<Provider>,
+    pub providers: Trigger<ObjectRef<Provider>>,
     /// The other scopes.
     pub peers: Peers,
 }
 
 impl Queues {
-    /// Full queues make the watch wait.
-    async fn wake(&self, wakes: Wakes) {
+    fn wake(&self, wakes: Wakes) {
         let Wakes { agents, providers } = wakes;
-        for agent in agents {
-            self.wake_agent(agent).await;
-        }
-        for provider in providers {
-            self.wake_provider(provider).await;
-        }
+        agents.into_iter().for_each(|agent| self.wake_agent(agent));
+        providers.into_iter().for_each(|provider| self.wake_provider(provider));
     }
 
     /// Wakes an agent, in whichever scope it is.
-    pub async fn wake_agent(&self, agent: ObjectRef<Agent>) {
+    pub fn wake_agent(&self, agent: ObjectRef<Agent>) {
         let other = agent.namespace.as_deref().and_then(|namespace| self.peers.agent_queue(namespace));
-        // A closed queue means that everything stops.
-        drop(other.as_ref().unwrap_or(&self.agents).send(agent).await);
+        other.as_ref().unwrap_or(&self.agents).send(agent);
     }
 
     /// Wakes a provider, in whichever scope it is.
-    pub async fn wake_provider(&self, provider: ObjectRef<Provider>) {
+    pub fn wake_provider(&self, provider: ObjectRef<Provider>) {
         let other = provider.namespace.as_deref().and_then(|namespace| self.peers.provider_queue(namespace));
-        drop(other.as_ref().unwrap_or(&self.providers).send(provider).await);
+        other.as_ref().unwrap_or(&self.providers).send(provider);
     }
 }
 
@@ -100,6 +89,9 @@ where
 {
     /// What is known.
     pub store: Store<K>,
+    /// How far it has come.
+    pub filling: Filling,
+    fill: watch::Sender<Fill>,
     writer: Writer<K>,
     api: Api<K>,
     config: Config,
@@ -110,11 +102,12 @@ impl<K> Watch<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    /// A watch that has not started yet. `prune` drops what need not be kept.
+    /// A watch that has not started yet. `resource` is the plural; `prune` drops what need not be kept.
     #[must_use]
-    pub fn new(api: Api<K>, config: Config, prune: fn(&mut K)) -> Self {
+    pub fn new(resource: &'static str, api: Api<K>, config: Config, prune: fn(&mut K)) -> Self {
         let (store, writer) = store();
-        Self { store, writer, api, config, prune }
+        let (fill, filling) = Filling::new(resource);
+        Self { store, filling, fill, writer, api, config, prune }
     }
 
     /// Runs the watch for ever, and wakes whom `wakes` names for every object that may have changed.
@@ -124,43 +117,104 @@ where
             object.meta_mut().managed_fields = None;
             prune(object);
         });
-        drive(events, self.writer, metrics, (queues, wakes)).await;
+        let sink =
+            Sink { resource: self.filling.resource, store: self.store, writer: self.writer, fill: self.fill, metrics };
+        drive(events, sink, queues, wakes).await;
     }
 }
 
-/// Feeds a store. During a list, objects are told about only when the store shows them.
+/// Where the events of a watch go.
+struct Sink<K: Lookup + Clone + 'static>
+where
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    resource: &'static str,
+    store: Store<K>,
+    writer: Writer<K>,
+    fill: watch::Sender<Fill>,
+    metrics: Arc<Metrics>,
+}
+
+/// Feeds a store. During a list, objects are told about only when the store shows them, and those that have gone while the
+/// watch was broken are told about then too.
 async fn drive<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>>,
-    mut writer: Writer<K>,
-    metrics: Arc<Metrics>,
-    (queues, mut wakes): (Queues, impl FnMut(&Touched<K>) -> Wakes + Send),
+    mut sink: Sink<K>,
+    queues: Queues,
+    mut wakes: impl FnMut(&Touched<K>) -> Wakes + Send,
 ) where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let mut events = pin!(events);
-    let mut listed = Vec::new();
+    let (mut listed, mut before) = (Vec::new(), HashMap::new());
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                metrics.watch_error();
-                tracing::warn!(kind = %K::kind(&()), error = %crate::telemetry::chain(&error), "watch broke, starting again");
+                sink.failed(&error);
                 continue;
             }
         };
-        writer.apply_watcher_event(&event);
+        if matches!(event, Event::Init) {
+            listed.clear();
+            before = sink.store.state().into_iter().map(|known| (ObjectRef::from_obj(known.as_ref()), known)).collect();
+        }
+        sink.writer.apply_watcher_event(&event);
         match event {
-            Event::Init => listed.clear(),
-            Event::InitApply(object) => listed.push(object),
+            Event::Init => {}
+            Event::InitApply(object) => {
+                before.remove(&ObjectRef::from_obj(&object));
+                listed.push(object);
+            }
             Event::InitDone => {
                 for object in std::mem::take(&mut listed) {
-                    queues.wake(wakes(&Touched::Present(object))).await;
+                    queues.wake(wakes(&Touched::Present(object)));
                 }
+                for (_, gone) in std::mem::take(&mut before) {
+                    queues.wake(wakes(&Touched::Gone(Arc::unwrap_or_clone(gone))));
+                }
+                sink.filled();
             }
-            Event::Apply(object) => queues.wake(wakes(&Touched::Present(object))).await,
-            Event::Delete(object) => queues.wake(wakes(&Touched::Gone(object))).await,
+            Event::Apply(object) => queues.wake(wakes(&Touched::Present(object))),
+            Event::Delete(object) => queues.wake(wakes(&Touched::Gone(object))),
         }
     }
+}
+
+impl<K> Sink<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    fn filled(&self) {
+        self.metrics.watch_denied(self.resource, false);
+        self.fill.send_if_modified(|fill| std::mem::replace(fill, Fill::Filled) != Fill::Filled);
+    }
+
+    fn failed(&self, error: &watcher::Error) {
+        self.metrics.watch_error();
+        let Some(message) = denial(error) else {
+            let error = crate::telemetry::chain(error);
+            tracing::warn!(resource = self.resource, error, "watch broke, starting again");
+            return;
+        };
+        self.metrics.watch_denied(self.resource, true);
+        let denied = Fill::Denied(message.clone());
+        // Said once, and not at every try.
+        if self.fill.send_if_modified(|fill| std::mem::replace(fill, denied.clone()) != denied) {
+            tracing::error!(resource = self.resource, message, "the operator may not list and watch, trying again");
+        }
+    }
+}
+
+/// What the API server says where a permission is missing.
+fn denial(error: &watcher::Error) -> Option<String> {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
+        _ => return None,
+    };
+    (status.code == 403).then(|| status.message.clone())
 }
 
 #[cfg(test)]
@@ -180,24 +234,53 @@ mod tests {
         .unwrap()
     }
 
-    #[tokio::test]
-    async fn listed_objects_are_told_about_when_the_store_shows_them() {
-        let (store, writer) = store::<Provider>();
-        let events = stream::iter([
-            Ok(Event::Init),
-            Ok(Event::InitApply(provider("a"))),
-            Ok(Event::InitApply(provider("b"))),
-            Ok(Event::InitDone),
-            Err(watcher::Error::NoResourceVersion),
-            Ok(Event::Delete(provider("a"))),
-        ]);
+    fn sink(resource: &'static str) -> (Sink<Provider>, Filling) {
+        let (store, writer) = store();
+        let (fill, filling) = Filling::new(resource);
+        (Sink { resource, store, writer, fill, metrics: Arc::default() }, filling)
+    }
+
+    /// What the watch tells of these events: the object, whether it is there, and how many the store shows then.
+    async fn told(events: Vec<watcher::Result<Event<Provider>>>) -> (Vec<(String, bool, usize)>, Option<String>) {
+        let (sink, filling) = sink("providers");
+        let store = sink.store.clone();
         let mut told = Vec::new();
-        let queues = Queues { agents: triggers().0, providers: triggers().0, peers: Peers::default() };
         let wakes = |touched: &Touched<Provider>| {
-            told.push((touched.object().name_any(), store.len()));
+            let there = matches!(touched, Touched::Present(_));
+            told.push((touched.object().name_any(), there, store.len()));
             Wakes::default()
         };
-        drive(events, writer, Arc::default(), (queues, wakes)).await;
-        assert_eq!(told, [("a".into(), 2), ("b".into(), 2), ("a".into(), 1)]);
+        drive(stream::iter(events), sink, Queues::default(), wakes).await;
+        (told, filling.denied())
+    }
+
+    fn list(names: &[&str]) -> Vec<watcher::Result<Event<Provider>>> {
+        let items = names.iter().map(|name| Event::InitApply(provider(name)));
+        std::iter::once(Event::Init).chain(items).chain([Event::InitDone]).map(Ok).collect()
+    }
+
+    #[tokio::test]
+    async fn listed_objects_are_told_about_when_the_store_shows_them() {
+        let mut events = list(&["a", "b"]);
+        events.push(Err(watcher::Error::NoResourceVersion));
+        events.push(Ok(Event::Delete(provider("a"))));
+        let expected = [("a".into(), true, 2), ("b".into(), true, 2), ("a".into(), false, 1)];
+        assert_eq!(told(events).await.0, expected);
+    }
+
+    #[tokio::test]
+    async fn what_has_gone_while_the_watch_was_broken_is_told_about_after_the_next_list() {
+        let events = list(&["a", "b"]).into_iter().chain(list(&["b"])).collect();
+        let expected = [("a".into(), true, 2), ("b".into(), true, 2), ("b".into(), true, 1), ("a".into(), false, 1)];
+        assert_eq!(told(events).await.0, expected);
+    }
+
+    #[tokio::test]
+    async fn a_missing_permission_is_known_until_the_next_list() {
+        let status = kube::core::Status::failure("not allowed to", "Forbidden").with_code(403);
+        let refused = || Err(watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status.clone()))));
+        let (_, denied) = told(vec![refused(), refused()]).await;
+        assert_eq!(denied.as_deref(), Some("the operator may not list and watch providers: not allowed to"));
+        assert_eq!(told(std::iter::once(refused()).chain(list(&[])).collect()).await.1, None);
     }
 }

@@ -11,6 +11,7 @@ mod problems;
 mod prompts;
 mod provider;
 mod tools;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +26,7 @@ use self::problems::Problems;
 use crate::document::Document;
 
 pub use prompts::{ConfigMapTexts, ConfigMaps};
+pub use withdraw::withdraw;
 
 /// The namespace of an object that names none: a folder's manifests often do not.
 const DEFAULT_NAMESPACE: &str = "default";

@@ -101,7 +101,7 @@ pub struct IdentityDocument {
 pub struct ModelDocument {
     /// In which order they are tried.
     pub strategy: Strategy,
-    /// At least one, in declared order.
+    /// In declared order. At least one, unless consent to all of them has been withdrawn: then calls fail.
     pub candidates: Vec<CandidateDocument>,
     /// What every call of this role needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -222,7 +222,7 @@ pub enum AccessDocument {
     /// Tokens of service accounts.
     #[serde(rename = "service_account")]
     ServiceAccount {
-        /// The callers let in; never empty.
+        /// The callers let in; none, when all consent has been withdrawn: then nobody is.
         allowed: Vec<CallerDocument>,
     },
     /// Everybody.

@@ -21,7 +21,7 @@ mod trust;
 
 pub use compile::{
     AGENT_SUFFIX, Compilation, ConfigMapTexts, ConfigMaps, NAMESPACE_NAME_LABEL, NamespaceLabels, ObjectId, Problem,
-    ProblemKind, Resources, agents_of, compile, permits, provider_problem,
+    ProblemKind, Resources, agents_of, compile, permits, provider_problem, withdraw,
 };
 pub use document::*;
 pub use pattern::{PATTERN_BYTES_MAX, PATTERN_PLACES_MAX, PatternBudget};

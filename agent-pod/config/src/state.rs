@@ -184,6 +184,9 @@ pub struct SecretState {
     /// Why a file that is there is of no use: `empty` (nothing but white space), or `not_text`; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Whether a value that was there before goes on being used in place of a missing one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub former: bool,
     /// Whether the server refused the value that is in use. A volume that is refreshed may hold another one already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,

@@ -315,6 +315,7 @@ impl Runtime {
                         Presence::Missing => SecretPresence::Missing,
                     },
                     problem: None,
+                    former: false,
                     refused: false,
                 })
                 .collect(),

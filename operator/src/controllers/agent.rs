@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+pub mod last_good;
 pub mod observe;
 pub mod status;
 pub mod validate;
@@ -16,63 +17,63 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider, Reason};
+use agent_pod_config::OperatorAddress;
+use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::dereference::Inputs;
+use self::last_good::{LastGoodError, LastGoods};
 use self::observe::Observation;
-use self::status::{Rollout, Stage, Verdicts};
-use self::validate::{Target, Validated};
+use self::status::{Built, Failure, Rollout, Stage};
+use self::validate::{Refusal, Validated};
 use crate::announcer::Announcer;
 use crate::applier::{Applier, ApplyError};
 use crate::backoff::Backoffs;
 use crate::metrics::{Kind, Metrics};
 use crate::names::ObjectKey;
 use crate::observing::{Class, Classified, Outcome, observed};
-use crate::pods::{Nudges, StateClient};
+use crate::pods::{Pods, Target};
 use crate::reports::{ProviderReport, Reports};
 use crate::statuses::{StatusError, Statuses};
 use crate::stores::Stores;
 use crate::texts::{TextError, Texts};
-use crate::trust::TrustBundle;
-use crate::watching::Queues;
+use crate::trust::TrustState;
+use crate::watching::{Queues, Trigger};
 
-/// How often the pods of a settled agent are asked again: a Secret that goes missing makes no event.
-const LOOK_AGAIN: Duration = Duration::from_secs(15);
-/// Up to this much later, by agent, so that they do not all ask together.
-const LOOK_SPREAD_MS: u64 = 3_000;
-/// How often pods that are loading are looked at while something else fails.
-const LOOK_LOADING: Duration = Duration::from_secs(2);
 /// How often to look whether somebody else's object is still in the way.
 const CONFLICT_AGAIN: Duration = Duration::from_secs(10);
+/// What the API server refused needs an edit; a quota or a policy may change without one.
+const REFUSED_AGAIN: Duration = Duration::from_secs(300);
 /// A missing permission is asked for again at this pace.
 const DENIED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Everything that a reconciliation may use.
 pub struct Context {
-    /// The API server.
-    pub client: Client,
     /// The image of agents that name none.
     pub default_image: String,
     /// What the watches know.
     pub stores: Stores,
     /// Whom pods trust.
-    pub trust: watch::Receiver<Option<Arc<TrustBundle>>>,
+    pub trust: watch::Receiver<TrustState>,
     /// Writes children.
     pub applier: Applier,
     /// Writes statuses.
     pub statuses: Statuses<Agent>,
     /// Reads prompts of ConfigMaps.
     pub texts: Texts,
-    /// Asks pods.
-    pub state_client: StateClient,
-    /// Who has been nudged when.
-    pub nudges: Nudges,
+    /// What was applied last of agents whose newest spec is refused.
+    pub last_goods: LastGoods,
+    /// Where pods ask for attention; absent: nowhere.
+    pub attention: Option<OperatorAddress>,
+    /// What is known of pods.
+    pub pods: Arc<Pods>,
+    /// Has pods asked what they serve.
+    pub looks: Trigger<ObjectKey>,
     /// What pods report, for the providers' controller.
     pub reports: Arc<Reports>,
     /// Wakes the providers' controller.
@@ -92,7 +93,8 @@ impl Context {
         self.applier.forget(&ObjectKey { namespace: key.namespace.clone(), name: crate::names::child(&key.name) });
         self.statuses.forget(&key);
         self.texts.forget(&key);
-        self.nudges.settle(&key);
+        self.last_goods.forget(&key);
+        self.pods.forget(&key);
         self.reports.forget(&key);
         self.backoffs.reset(&key);
         self.announcer.forget(&agent.uid().unwrap_or_default());
@@ -105,6 +107,9 @@ pub enum Error {
     /// A text that the agent names could not be read.
     #[error("failed to look up what the agent names")]
     Dereference(#[source] TextError),
+    /// What was applied last could not be read.
+    #[error("failed to look up what was applied last")]
+    LastGood(#[source] LastGoodError),
     /// A child could not be applied; the condition says so too.
     #[error("failed to apply a child")]
     Apply(#[source] ApplyError),
@@ -117,10 +122,18 @@ impl Classified for Error {
     fn class(&self) -> Class {
         match self {
             Self::Dereference(TextError::Denied(_))
+            | Self::LastGood(LastGoodError::Denied(_))
             | Self::Apply(ApplyError::Denied { .. })
             | Self::Status(StatusError::Denied(_)) => Class::Denied,
             Self::Dereference(TextError::Read { .. } | TextError::Timeout(_))
-            | Self::Apply(ApplyError::Conflict { .. } | ApplyError::Refused { .. } | ApplyError::Unavailable { .. })
+            | Self::LastGood(LastGoodError::Read(_) | LastGoodError::Timeout)
+            | Self::Apply(
+                ApplyError::Conflict { .. }
+                | ApplyError::Refused { .. }
+                | ApplyError::Failed { .. }
+                | ApplyError::Ending { .. }
+                | ApplyError::Unavailable { .. },
+            )
             | Self::Status(StatusError::Write(_) | StatusError::Timeout) => Class::Transient,
         }
     }
@@ -143,63 +156,90 @@ pub async fn reconcile(agent: Arc<Agent>, ctx: Arc<Context>) -> Result<Action, E
 #[must_use]
 pub fn error_policy(agent: Arc<Agent>, error: &Error, ctx: Arc<Context>) -> Action {
     let key = ObjectKey::of(agent.as_ref());
-    let wait = match error {
+    Action::requeue(match error {
         // Nothing tells when somebody else's object has gone.
         Error::Apply(ApplyError::Conflict { .. }) => ctx.backoffs.next(&key).min(CONFLICT_AGAIN),
-        Error::Dereference(_) | Error::Apply(_) | Error::Status(_) => match error.class() {
+        Error::Dereference(_) | Error::LastGood(_) | Error::Apply(_) | Error::Status(_) => match error.class() {
             Class::Transient => ctx.backoffs.next(&key),
             Class::Denied => DENIED_AGAIN,
         },
-    };
-    // Pods that are loading are looked at meanwhile, whatever else has failed.
-    Action::requeue(if ctx.nudges.is_aiming(&key) { wait.min(LOOK_LOADING) } else { wait })
+    })
 }
 
 /// The story of a reconciliation.
 async fn steps(agent: Arc<Agent>, ctx: &Context) -> Result<Outcome, Error> {
-    if agent.metadata.deletion_timestamp.is_some() {
+    let namespace = agent.namespace().unwrap_or_default();
+    if agent.metadata.deletion_timestamp.is_some() || ctx.stores.is_ending(&namespace) {
         // Owner references do the rest, or leave the children alone if the deletion says so.
         return Ok(Outcome::Settled { again: None });
     }
     let inputs = dereference::dereference(agent, ctx).await.map_err(Error::Dereference)?;
     match validate::validate(&inputs, &ctx.default_image) {
-        Err(refusal) => {
-            report(&inputs, &Stage::Refused(&refusal), ctx).await?;
-            Ok(Outcome::Invalid)
+        Ok(validated) => {
+            ctx.last_goods.forget(&inputs.key);
+            run(&inputs, None, Some(&validated), ctx).await
         }
-        Ok(validated) => run(&inputs, &validated, ctx).await,
+        Err(refusal) => {
+            let last = ctx.last_goods.of(&inputs, &ctx.default_image).await.map_err(Error::LastGood)?;
+            run(&inputs, Some(&refusal), last.as_ref(), ctx).await
+        }
     }
 }
 
-/// A valid agent: its children, its pods, and what comes of them.
-async fn run(inputs: &Inputs, validated: &Validated, ctx: &Context) -> Result<Outcome, Error> {
-    let children = build::build(validated);
+/// An agent, or what was applied last of one whose newest spec is refused: its children, its pods, and what comes of them.
+async fn run(
+    inputs: &Inputs,
+    refusal: Option<&Refusal>,
+    validated: Option<&Validated>,
+    ctx: &Context,
+) -> Result<Outcome, Error> {
+    let Some(validated) = validated else {
+        report(inputs, &Stage { refusal, built: None }, ctx).await?;
+        return Ok(Outcome::Invalid);
+    };
+    let children = build::build(validated, ctx.attention.as_ref());
     let applied = apply::apply(&children, inputs, ctx).await;
+    if matches!(applied.failure, Some(ApplyError::Ending { .. })) {
+        return Ok(Outcome::Settled { again: None });
+    }
+    let target = validated.target();
     // Without the new document there is nothing new to load, and nothing to nudge for.
-    let observation =
-        if applied.config_map { Some(observe::observe(inputs, &validated.target(), ctx).await) } else { None };
-    let stage = Stage::Built {
+    let observation = applied.config_map.then(|| {
+        for pod in ctx.pods.aim(&inputs.key, &target, Instant::now()) {
+            ctx.looks.send(pod);
+        }
+        Observation::of(inputs.pods.clone())
+    });
+    let built = Built {
         agent: validated,
-        failure: applied.failure.as_ref().map(|error| (apply::reason(error), error.to_string())),
-        rollout: applied.deployment.as_ref().map(Rollout::of),
+        failure: applied.failure.as_ref().map(|error| Failure::of(error)),
+        rollout: applied
+            .deployment
+            .as_ref()
+            .map(|live| Rollout::of(live, ctx.stores.deployment(&inputs.key).as_deref())),
         observation: observation.as_ref(),
     };
-    let verdicts = report(inputs, &stage, ctx).await?;
+    report(inputs, &Stage { refusal, built: Some(built) }, ctx).await?;
     if let Some(observation) = &observation {
-        share(inputs, observation, &validated.target(), ctx).await;
-    }
-    if !verdicts.is_loading() {
-        ctx.nudges.settle(&inputs.key);
+        share(inputs, observation, &target, ctx);
     }
     match applied.failure {
+        Some(error @ ApplyError::Refused { .. }) => {
+            tracing::warn!(error = %crate::telemetry::chain(&error), "a child is refused; an edit is needed");
+            Ok(Outcome::Refused { requeue_after: REFUSED_AGAIN })
+        }
         Some(error) => Err(Error::Apply(error)),
-        None => Ok(outcome(inputs, &verdicts, ctx)),
+        None if refusal.is_some_and(|refusal| refusal.denied.is_some()) => {
+            Ok(Outcome::Refused { requeue_after: DENIED_AGAIN })
+        }
+        None if refusal.is_some() => Ok(Outcome::Invalid),
+        None => Ok(Outcome::Settled { again: None }),
     }
 }
 
 /// Writes the status and tells of its flips.
-async fn report(inputs: &Inputs, stage: &Stage<'_>, ctx: &Context) -> Result<Verdicts, Error> {
-    let verdicts = status::verdicts(stage, &inputs.previous.conditions);
+async fn report(inputs: &Inputs, stage: &Stage<'_>, ctx: &Context) -> Result<(), Error> {
+    let verdicts = status::verdicts(inputs, stage);
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let status: AgentStatus = status::status(inputs, stage, &verdicts, now);
     let written = ctx.statuses.write(&inputs.agent, &inputs.previous, &status).await.map_err(Error::Status)?;
@@ -208,11 +248,11 @@ async fn report(inputs: &Inputs, stage: &Stage<'_>, ctx: &Context) -> Result<Ver
         let reference = inputs.agent.object_ref(&());
         ctx.announcer.announce(&reference, &inputs.previous.conditions, &status.conditions).await;
     }
-    Ok(verdicts)
+    Ok(())
 }
 
 /// Hands what pods say of Secrets and servers to the controller of the providers that the agent names.
-async fn share(inputs: &Inputs, observation: &Observation, target: &Target, ctx: &Context) {
+fn share(inputs: &Inputs, observation: &Observation, target: &Target, ctx: &Context) {
     let mut report = observation.report();
     // Of servers only pods that serve the newest spec can speak; until one does, what was said last holds.
     report.providers = match observation.report_of(target) {
@@ -223,7 +263,7 @@ async fn share(inputs: &Inputs, observation: &Observation, target: &Target, ctx:
         return;
     }
     for provider in &inputs.providers {
-        ctx.queues.wake_provider(ObjectRef::from_obj(provider.as_ref())).await;
+        ctx.queues.wake_provider(ObjectRef::from_obj(provider.as_ref()));
     }
 }
 
@@ -240,17 +280,5 @@ fn of_generations(
     reports
 }
 
-fn outcome(inputs: &Inputs, verdicts: &Verdicts, ctx: &Context) -> Outcome {
-    if verdicts.is_loading() {
-        let requeue_after = ctx.nudges.look_again(&inputs.key, Instant::now());
-        return Outcome::Waiting { reason: Reason::Loading.as_str(), requeue_after };
-    }
-    let spread = inputs
-        .agent
-        .uid()
-        .unwrap_or_default()
-        .bytes()
-        .fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
-        % LOOK_SPREAD_MS;
-    Outcome::Settled { again: Some(LOOK_AGAIN + Duration::from_millis(spread)) }
-}
+#[cfg(test)]
+mod tests;

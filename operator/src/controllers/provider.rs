@@ -127,7 +127,7 @@ fn facts(provider: &Provider, ctx: &Context) -> Facts {
     };
     let secrets = validate::secrets(provider).into_iter();
     Facts {
-        secrets: secrets.map(|secret| (secret.clone(), ctx.reports.presence(&users, &secret))).collect(),
+        secrets: secrets.map(|secret| (secret.clone(), ctx.reports.secret(&users, &secret))).collect(),
         users: users.len(),
         report: ctx.reports.provider(&users, &key, provider.metadata.generation),
         wanted: wanted(provider, &users, ctx),

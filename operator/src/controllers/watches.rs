@@ -1,29 +1,34 @@
 //! Which watch wakes which controller, for which object.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+mod news;
+
 use std::sync::Arc;
 
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service, ServiceAccount};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, Pod, Service,
+    ServiceAccount,
+};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::news::{AgentNews, Seen};
 use super::{agent, provider};
-use crate::labels::{FOREIGN_SELECTOR, MANAGED_SELECTOR};
+use crate::labels::{FOREIGN_SELECTOR, MANAGED_SELECTOR, PODS_SELECTOR};
 use crate::metrics::Metrics;
-use crate::names::{AGENT_LABEL, ObjectKey, agent_of, providers_of};
-use crate::pods;
+use crate::names::{ObjectKey, agent_of, providers_of};
+use crate::pods::{self, PodView, Pods};
 use crate::scope::Scope;
-use crate::stores::{ChildStores, Stores};
-use crate::watching::{Queues, Touched, Wakes, Watch};
+use crate::stores::{self, ChildStores, Permissions, Stores};
+use crate::watching::{Queues, Touched, Trigger, Wakes, Watch};
 
 /// Every watch of one scope.
 pub(super) struct Watches {
@@ -34,14 +39,16 @@ pub(super) struct Watches {
     config_maps: Watch<PartialObjectMeta<ConfigMap>>,
     service_accounts: Watch<PartialObjectMeta<ServiceAccount>>,
     services: Watch<PartialObjectMeta<Service>>,
-    claims: Watch<PartialObjectMeta<PersistentVolumeClaim>>,
-    deployments: Watch<PartialObjectMeta<Deployment>>,
+    claims: Watch<PersistentVolumeClaim>,
+    deployments: Watch<Deployment>,
     texts: Watch<PartialObjectMeta<ConfigMap>>,
 }
 
 /// Where the watches' news go.
 pub(super) struct Routes {
     pub(super) queues: Queues,
+    /// Has pods asked what they serve.
+    pub(super) looks: Trigger<ObjectKey>,
     pub(super) agents: Arc<agent::Context>,
     pub(super) providers: Arc<provider::Context>,
     pub(super) metrics: Arc<Metrics>,
@@ -49,22 +56,27 @@ pub(super) struct Routes {
 
 impl Watches {
     pub(super) fn new(scope: &Scope, client: &Client) -> Self {
-        // Only what the operator made is watched, and of the children only the metadata.
+        // Only what the operator made is watched, and of the children only what tells a change.
         let managed = || Config::default().labels(MANAGED_SELECTOR);
         let client = || client.clone();
         Self {
-            agents: Watch::new(scope.api(client()), Config::default(), |_| {}),
-            providers: Watch::new(scope.api(client()), Config::default(), |_| {}),
-            pods: Watch::new(scope.api(client()), managed(), pods::prune),
+            agents: Watch::new(stores::AGENTS, scope.api(client()), Config::default(), prune_agent),
+            providers: Watch::new(stores::PROVIDERS, scope.api(client()), Config::default(), |_| {}),
+            pods: Watch::new("pods", scope.api(client()), Config::default().labels(PODS_SELECTOR), pods::prune),
             namespaces: (*scope == Scope::Cluster)
-                .then(|| Watch::new(Api::all(client()), Config::default(), prune_namespace)),
-            config_maps: Watch::new(scope.api(client()), managed(), prune_child),
-            service_accounts: Watch::new(scope.api(client()), managed(), prune_child),
-            services: Watch::new(scope.api(client()), managed(), prune_child),
-            claims: Watch::new(scope.api(client()), managed(), prune_child),
-            deployments: Watch::new(scope.api(client()), managed(), prune_child),
+                .then(|| Watch::new(stores::NAMESPACES, Api::all(client()), Config::default(), prune_namespace)),
+            config_maps: Watch::new("configmaps", scope.api(client()), managed(), prune_child),
+            service_accounts: Watch::new("serviceaccounts", scope.api(client()), managed(), prune_child),
+            services: Watch::new("services", scope.api(client()), managed(), prune_child),
+            claims: Watch::new(stores::CLAIMS, scope.api(client()), managed(), prune_claim),
+            deployments: Watch::new("deployments.apps", scope.api(client()), managed(), prune_deployment),
             // Of users' ConfigMaps only their versions are kept; children are watched above.
-            texts: Watch::new(scope.api(client()), Config::default().labels(FOREIGN_SELECTOR), prune_text),
+            texts: Watch::new(
+                stores::TEXTS,
+                scope.api(client()),
+                Config::default().labels(FOREIGN_SELECTOR),
+                prune_text,
+            ),
         }
     }
 
@@ -76,8 +88,14 @@ impl Watches {
             claims: self.claims.store.clone(),
             deployments: self.deployments.store.clone(),
         };
-        let texts = self.texts.store.clone();
-        Stores::new(self.agents.store.clone(), self.providers.store.clone(), self.pods.store.clone(), children, texts)
+        let fillings = [&self.agents.filling, &self.providers.filling, &self.pods.filling, &self.config_maps.filling]
+            .into_iter()
+            .chain([&self.service_accounts.filling, &self.services.filling, &self.claims.filling])
+            .chain([&self.deployments.filling, &self.texts.filling])
+            .chain(self.namespaces.as_ref().map(|watch| &watch.filling));
+        let permissions = Permissions::new(fillings.cloned().collect());
+        let (agents, providers) = (self.agents.store.clone(), self.providers.store.clone());
+        Stores::new(agents, providers, children, self.texts.store.clone(), permissions)
             .with_namespaces(self.namespaces.as_ref().map(|watch| watch.store.clone()))
     }
 
@@ -95,6 +113,7 @@ impl Watches {
         let queues = || routes.queues.clone();
         let agent_wakes = agent_wakes(Arc::clone(&routes.agents));
         let provider_wakes = provider_wakes(Arc::clone(&routes.providers));
+        let pod_wakes = pod_wakes(Arc::clone(&routes.agents.pods), routes.looks.clone());
         spawn("the watch of agents", agents.run(metrics(), queues(), agent_wakes).boxed());
         spawn("the watch of providers", providers.run(metrics(), queues(), provider_wakes).boxed());
         spawn("the watch of pods", pods.run(metrics(), queues(), pod_wakes).boxed());
@@ -112,9 +131,42 @@ impl Watches {
     }
 }
 
+/// Of an agent's annotations only a change matters, and that is seen before: the last applied manifest is as long as the rest.
+fn prune_agent(agent: &mut Agent) {
+    agent.metadata.annotations = agent.metadata.annotations.take().map(|mut annotations| {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        annotations
+    });
+}
+
 fn prune_child<K>(child: &mut PartialObjectMeta<K>) {
     child.metadata.annotations = None;
     child.metadata.labels = None;
+}
+
+/// Of a Deployment its metadata and the numbers and conditions of its status matter.
+fn prune_deployment(deployment: &mut Deployment) {
+    deployment.spec = None;
+    let Some(status) = deployment.status.take() else { return };
+    deployment.status = Some(DeploymentStatus {
+        observed_generation: status.observed_generation,
+        replicas: status.replicas,
+        updated_replicas: status.updated_replicas,
+        available_replicas: status.available_replicas,
+        conditions: status.conditions.map(|mut all| {
+            all.retain(|condition| ["Progressing", "ReplicaFailure"].contains(&condition.type_.as_str()));
+            all
+        }),
+        ..DeploymentStatus::default()
+    });
+}
+
+/// Of a volume its metadata, its class and whether it is bound matter.
+fn prune_claim(claim: &mut PersistentVolumeClaim) {
+    let class = claim.spec.take().and_then(|spec| spec.storage_class_name);
+    claim.spec = Some(PersistentVolumeClaimSpec { storage_class_name: class, ..PersistentVolumeClaimSpec::default() });
+    let phase = claim.status.take().and_then(|status| status.phase);
+    claim.status = Some(PersistentVolumeClaimStatus { phase, ..PersistentVolumeClaimStatus::default() });
 }
 
 /// Of a ConfigMap only its name and version matter; its text is read by whoever needs it.
@@ -137,48 +189,8 @@ fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes
         if let Touched::Gone(agent) = touched {
             ctx.forget(agent);
         }
-        news.wakes(touched, &ctx.stores)
+        news.wakes(touched, &ctx.stores.index)
     }
-}
-
-/// What is known of agents from what was told of them before.
-#[derive(Default)]
-struct AgentNews {
-    seen: Seen,
-    /// The providers that each has named.
-    named: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
-}
-
-impl AgentNews {
-    fn wakes(&mut self, touched: &Touched<Agent>, stores: &Stores) -> Wakes {
-        let agent = touched.object();
-        let key = ObjectKey::of(agent);
-        let now = providers_of(agent);
-        let mut wakes = Wakes::default();
-        let before = match touched {
-            Touched::Present(agent) => {
-                if self.seen.has_changed(agent) {
-                    wakes.agents.push(ObjectRef::from_obj(agent));
-                    wakes.agents.extend(callers(stores, &key));
-                }
-                self.named.insert(key, now.clone())
-            }
-            Touched::Gone(agent) => {
-                self.seen.forget(agent);
-                wakes.agents.extend(callers(stores, &key));
-                self.named.remove(&key)
-            }
-        };
-        // Those that it named before have lost a user.
-        let concerned = now.union(before.as_ref().unwrap_or(&now));
-        wakes.providers.extend(concerned.map(|provider| reference(&provider.name, &provider.namespace)));
-        wakes
-    }
-}
-
-/// Those whose documents may say something else now that an agent has changed.
-fn callers(stores: &Stores, key: &ObjectKey) -> impl Iterator<Item = ObjectRef<Agent>> {
-    stores.callers(key).into_iter().map(|caller| reference(&caller.name, &caller.namespace))
 }
 
 /// A provider wakes itself and every agent that names it, when more than its status has changed.
@@ -196,7 +208,7 @@ fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>)
                 ctx.forget(provider);
             }
         }
-        let naming = ctx.stores.naming(&ObjectKey::of(touched.object()));
+        let naming = ctx.stores.index.naming(&ObjectKey::of(touched.object()));
         wakes.agents.extend(naming.iter().map(|agent| reference(&agent.name, &agent.namespace)));
         wakes
     }
@@ -227,30 +239,44 @@ fn namespace_wakes(stores: Stores) -> impl FnMut(&Touched<PartialObjectMeta<Name
     }
 }
 
-/// A pod wakes the agent that its label names.
-fn pod_wakes(touched: &Touched<Pod>) -> Wakes {
-    let pod = touched.object();
-    let agent = pod.labels().get(AGENT_LABEL).zip(pod.metadata.namespace.as_deref());
-    Wakes {
-        agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(),
-        providers: Vec::new(),
+/// A pod wakes its agent when what matters of it has changed, and is asked what it serves when it has come up.
+fn pod_wakes(pods: Arc<Pods>, looks: Trigger<ObjectKey>) -> impl FnMut(&Touched<Pod>) -> Wakes + Send {
+    move |touched| {
+        let pod = touched.object();
+        let key = ObjectKey::of(pod);
+        let before = pods.get(&key).map(|report| report.pod);
+        let view = match touched {
+            Touched::Present(pod) => PodView::of(pod).zip(pods::agent_of(pod)),
+            Touched::Gone(_) => None,
+        };
+        match &view {
+            Some((view, agent)) => {
+                if pods.seen(agent, view.clone(), Instant::now()) {
+                    looks.send(key);
+                }
+            }
+            None => pods.gone(&key),
+        }
+        if before == view.map(|(view, _)| view) {
+            return Wakes::default();
+        }
+        let agent = pods::agent_of(pod).map(|agent| reference(&agent.name, &agent.namespace));
+        Wakes { agents: agent.into_iter().collect(), providers: Vec::new() }
     }
 }
 
 /// A ConfigMap wakes the agents that read it.
 fn text_wakes(stores: Stores) -> impl FnMut(&Touched<PartialObjectMeta<ConfigMap>>) -> Wakes + Send {
     move |touched| {
-        let reading = stores.reading(&ObjectKey::of(touched.object()));
-        Wakes {
-            agents: reading.iter().map(|agent| ObjectRef::from_obj(agent.as_ref())).collect(),
-            providers: Vec::new(),
-        }
+        let reading = stores.index.reading(&ObjectKey::of(touched.object()));
+        let agents = reading.iter().map(|agent| reference(&agent.name, &agent.namespace)).collect();
+        Wakes { agents, providers: Vec::new() }
     }
 }
 
 /// A child wakes its agent, whose name is in its own: labels and owner references are what somebody may have removed.
-fn child_wakes<K>(touched: &Touched<PartialObjectMeta<K>>) -> Wakes {
-    let meta = &touched.object().metadata;
+fn child_wakes<K: Resource>(touched: &Touched<K>) -> Wakes {
+    let meta = touched.object().meta();
     let agent = meta.name.as_deref().and_then(agent_of).zip(meta.namespace.as_deref());
     Wakes {
         agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(),
@@ -260,29 +286,6 @@ fn child_wakes<K>(touched: &Touched<PartialObjectMeta<K>>) -> Wakes {
 
 fn reference<K: Resource<DynamicType = ()> + Clone + 'static>(name: &str, namespace: &str) -> ObjectRef<K> {
     ObjectRef::new(name).within(namespace)
-}
-
-/// Tells changes that matter from writes of a status.
-#[derive(Default)]
-struct Seen {
-    hashes: HashMap<String, u64>,
-}
-
-impl Seen {
-    fn has_changed(&mut self, object: &impl kube::ResourceExt) -> bool {
-        let meta = object.meta();
-        let mut hasher = DefaultHasher::new();
-        meta.generation.hash(&mut hasher);
-        object.labels().hash(&mut hasher);
-        object.annotations().hash(&mut hasher);
-        meta.deletion_timestamp.is_some().hash(&mut hasher);
-        let hash = hasher.finish();
-        self.hashes.insert(object.uid().unwrap_or_default(), hash) != Some(hash)
-    }
-
-    fn forget(&mut self, object: &impl kube::ResourceExt) {
-        self.hashes.remove(&object.uid().unwrap_or_default());
-    }
 }
 
 #[cfg(test)]
@@ -382,7 +385,7 @@ mod tests {
         known.agent(one("writer", Some("editor"), 1));
         let mut news = AgentNews::default();
         let mut woken = |touched: &Touched<Agent>| -> Vec<String> {
-            news.wakes(touched, &known.stores).agents.into_iter().map(|agent| agent.name).collect()
+            news.wakes(touched, &known.stores.index).agents.into_iter().map(|agent| agent.name).collect()
         };
         let nobody = Vec::<String>::new();
         let present = |generation| Touched::Present(one("editor", None, generation));

@@ -12,8 +12,8 @@ use crate::names::ADMIN_PORT;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A state is a few kilobytes; a pod that sends more is not believed.
 const BYTES_MAX: usize = 1024 * 1024;
-/// A pod is asked every 15 s; a connection that is kept longer than that is worth keeping.
-const IDLE: Duration = Duration::from_secs(30);
+/// A pod that loads is asked again soon; one that does not is asked seldom, and thousands of idle connections would be dear.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// Why a pod's state is not known.
 #[derive(Debug, thiserror::Error)]

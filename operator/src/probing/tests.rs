@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::watching::triggers;
+use crate::watching::Trigger;
 
 fn provider(provider_type: &str, endpoint: &str, generation: i64) -> Provider {
     serde_json::from_value(json!({
@@ -136,11 +136,12 @@ async fn news_wake_the_controller() {
     let (endpoint, _asked, _server) = server(StatusCode::OK, None).await;
     let (probes, looks) = Probes::new();
     let probes = Arc::new(probes);
-    let (wake, mut woken) = triggers();
+    let wake = Trigger::default();
+    let woken = wake.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(run(Arc::clone(&probes), looks, ProbeClient::new().unwrap(), wake));
     let provider = provider("vllm", &endpoint, 1);
     assert_eq!(probes.look(&provider, Instant::now()), None);
-    assert_eq!(woken.recv().await.unwrap(), ObjectRef::from_obj(&provider));
+    assert_eq!(woken.next().await, ObjectRef::from_obj(&provider));
     assert_eq!(probes.look(&provider, Instant::now()), Some(Finding::Answers));
 }

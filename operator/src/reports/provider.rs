@@ -169,12 +169,22 @@ impl ModelReport {
 }
 
 impl Fault {
+    /// That the server asks for another credential than it gets. `keyed`: whether it gets one.
+    #[must_use]
+    pub fn rejected(keyed: bool) -> &'static str {
+        if keyed {
+            "its server refuses the credential"
+        } else {
+            "its server asks for a credential, and the Provider's spec.auth names none"
+        }
+    }
+
     /// In words that follow the model's name.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
             Self::Unreachable(why) => format!("its server does not answer ({why})"),
-            Self::Rejected => "its server refuses the credential".to_owned(),
+            Self::Rejected => Self::rejected(true).to_owned(),
             Self::Missing => "its server does not offer it".to_owned(),
             Self::Open => "it failed too often and is left alone for a while".to_owned(),
         }

@@ -1,4 +1,4 @@
-use agent_pod_config::{EndpointState, ProviderState, SecretState};
+use agent_pod_config::{EndpointState, ProviderState, SecretPresence, SecretState};
 use rstest::rstest;
 
 use super::*;
@@ -74,14 +74,24 @@ fn a_listing_that_is_refused_tells_of_the_credential() {
     assert_eq!(report.fault("any"), Some(Fault::Rejected));
 }
 
-#[test]
-fn a_missing_key_in_one_pod_is_missing() {
-    let secret = |state| PodState {
-        secrets: vec![SecretState { secret: "s".into(), key: "k".into(), state, problem: None, refused: false }],
-        ..PodState::default()
-    };
-    let report = Report::of(&[secret(SecretPresence::Missing), secret(SecretPresence::Present)]);
-    assert_eq!(report.secrets.values().collect::<Vec<_>>(), [&SecretPresence::Missing]);
+fn said(state: SecretPresence, problem: Option<&str>, former: bool) -> PodState {
+    let problem = problem.map(str::to_owned);
+    let secret = SecretState { secret: "s".into(), key: "k".into(), state, problem, former, refused: false };
+    PodState { secrets: vec![secret], ..PodState::default() }
+}
+
+#[rstest]
+#[case::one_misses_it(&[said(SecretPresence::Missing, None, false), said(SecretPresence::Present, None, false)], "Secret `s` is missing or has no key `k`")]
+#[case::empty(&[said(SecretPresence::Missing, Some("empty"), false)], "key `k` of Secret `s` is empty")]
+#[case::binary(&[said(SecretPresence::Present, None, false), said(SecretPresence::Missing, Some("not_text"), false)], "key `k` of Secret `s` is no text in UTF-8")]
+#[case::all_go_on(&[said(SecretPresence::Missing, None, true), said(SecretPresence::Missing, None, true)], "Secret `s` is missing or has no key `k`; the value that was there before goes on being used")]
+#[case::one_goes_on(&[said(SecretPresence::Missing, None, true), said(SecretPresence::Missing, None, false)], "Secret `s` is missing or has no key `k`")]
+fn a_missing_key_in_one_pod_is_missing(#[case] pods: &[PodState], #[case] words: &str) {
+    for pods in [pods.to_vec(), pods.iter().rev().cloned().collect()] {
+        let (key, report) = Report::of(&pods).secrets.pop_first().unwrap();
+        assert!(report.is_missing());
+        assert_eq!(report.words(&key), words);
+    }
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub(crate) struct Cluster {
     pub(crate) reads: usize,
     /// Paths that contain one of these are forbidden to write.
     pub(crate) forbidden: BTreeSet<&'static str>,
+    /// Writes of paths that contain one of these get this status and message.
+    pub(crate) refused: BTreeMap<&'static str, (u16, &'static str)>,
     version: u64,
 }
 
@@ -52,7 +55,13 @@ impl FakeApi {
     }
 }
 
-async fn handle(State(cluster): State<Arc<Mutex<Cluster>>>, method: Method, uri: Uri, body: Bytes) -> Response {
+async fn handle(
+    State(cluster): State<Arc<Mutex<Cluster>>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let mut cluster = cluster.lock().unwrap();
     let path = uri.path().to_owned();
     if method == Method::GET {
@@ -63,23 +72,39 @@ async fn handle(State(cluster): State<Arc<Mutex<Cluster>>>, method: Method, uri:
         };
     }
     if cluster.forbidden.iter().any(|part| path.contains(part)) {
-        return failure(StatusCode::FORBIDDEN, "patch is forbidden");
+        return failure(StatusCode::FORBIDDEN, "x is forbidden: User \"operator\" cannot patch resource \"x\"");
+    }
+    if let Some((_, (code, message))) = cluster.refused.iter().find(|(part, _)| path.contains(*part)) {
+        return failure(StatusCode::from_u16(*code).unwrap(), message);
     }
     cluster.version += 1;
     let version = cluster.version.to_string();
     let mut object = cluster.objects.get(&path).cloned().unwrap_or_else(|| json!({"metadata": {"uid": path}}));
-    merge(&mut object, &serde_json::from_slice(&body).unwrap());
+    let applied = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/apply-patch"));
+    merge(&mut object, &serde_json::from_slice(&body).unwrap(), applied);
     object["metadata"]["resourceVersion"] = json!(version);
     cluster.objects.insert(path.clone(), object.clone());
     cluster.writes.push(path.rsplit('/').nth(1).unwrap_or_default().to_owned());
     axum::Json(object).into_response()
 }
 
-fn merge(into: &mut Value, from: &Value) {
+/// A merge patch (RFC 7386), or an apply as far as children need it: maps that are one value are replaced, and lists of
+/// ports keep what others have added.
+fn merge(into: &mut Value, from: &Value, applied: bool) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+                let whole = applied && ["selector", "nodeSelector"].contains(&key.as_str());
+                match into.get_mut(key) {
+                    _ if value.is_null() => {
+                        into.remove(key);
+                    }
+                    Some(Value::Array(live)) if applied && key == "ports" && live.len() > 1 => {}
+                    Some(found) if !whole => merge(found, value, applied),
+                    Some(_) | None => {
+                        into.insert(key.clone(), value.clone());
+                    }
+                }
             }
         }
         (into, from) => *into = from.clone(),

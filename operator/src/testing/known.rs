@@ -10,7 +10,9 @@ use kube::runtime::reflector::{Lookup, Store, store};
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
-use crate::stores::{ChildStores, Stores};
+use crate::index::References;
+use crate::names::ObjectKey;
+use crate::stores::{ChildStores, Permissions, Stores};
 
 /// The stores, and the writers of those that a test fills.
 pub(crate) struct Known {
@@ -34,7 +36,8 @@ impl Known {
             deployments: empty(),
             claims: empty(),
         };
-        let stores = Stores::new(agents, providers, empty(), children, config_maps).with_namespaces(Some(namespaces));
+        let stores = Stores::new(agents, providers, children, config_maps, Permissions::default())
+            .with_namespaces(Some(namespaces));
         Self {
             stores,
             agents: agents_writer,
@@ -45,10 +48,12 @@ impl Known {
     }
 
     pub(crate) fn agent(&mut self, agent: Agent) {
+        self.stores.index.put(&ObjectKey::of(&agent), Some(References::of(&agent)));
         self.agents.apply_watcher_event(&Event::Apply(agent));
     }
 
     pub(crate) fn no_agent(&mut self, agent: Agent) {
+        self.stores.index.put(&ObjectKey::of(&agent), None);
         self.agents.apply_watcher_event(&Event::Delete(agent));
     }
 
@@ -63,6 +68,14 @@ impl Known {
 
     pub(crate) fn no_config_map(&mut self, name: &str) {
         self.config_maps.apply_watcher_event(&Event::Delete(config_map(name, 0)));
+    }
+
+    pub(crate) fn no_provider(&mut self, provider: Provider) {
+        self.providers.apply_watcher_event(&Event::Delete(provider));
+    }
+
+    pub(crate) fn put_namespace(&mut self, namespace: PartialObjectMeta<Namespace>) {
+        self.namespaces.apply_watcher_event(&Event::Apply(namespace));
     }
 
     /// A namespace with one label beside its name.

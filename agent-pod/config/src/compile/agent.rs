@@ -183,7 +183,7 @@ fn identity(spec: &AgentSpec) -> IdentityDocument {
     })
 }
 
-fn compile_access(access: &Access, own: &str) -> AccessDocument {
+pub(super) fn compile_access(access: &Access, own: &str) -> AccessDocument {
     match access.mode {
         AccessMode::None => AccessDocument::None {},
         AccessMode::ServiceAccount if access.allowed.is_empty() => AccessDocument::ServiceAccount {

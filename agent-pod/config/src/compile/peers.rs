@@ -193,7 +193,7 @@ fn is_swarm(agent: &Agent) -> bool {
 }
 
 /// Whether an agent's access lets the service account of another agent in.
-fn lets_in(target: &Agent, caller: &ObjectId) -> bool {
+pub(super) fn lets_in(target: &Agent, caller: &ObjectId) -> bool {
     let own = namespace(target);
     let Some(access) = &target.spec.access else { return own == caller.namespace };
     let account = format!("{}{AGENT_SUFFIX}", caller.name);

@@ -54,10 +54,11 @@ pub async fn apply(children: &Children, inputs: &Inputs, ctx: &Context) -> Appli
 /// What a person must mend comes before what mends itself.
 fn rank(error: &ApplyError) -> u8 {
     match error {
-        ApplyError::Denied { .. } => 0,
-        ApplyError::Conflict { .. } => 1,
-        ApplyError::Refused { .. } => 2,
-        ApplyError::Unavailable { .. } => 3,
+        ApplyError::Ending { .. } => 0,
+        ApplyError::Denied { .. } => 1,
+        ApplyError::Conflict { .. } => 2,
+        ApplyError::Refused { .. } => 3,
+        ApplyError::Failed { .. } | ApplyError::Unavailable { .. } => 4,
     }
 }
 
@@ -67,6 +68,9 @@ pub fn reason(error: &ApplyError) -> Reason {
     match error {
         ApplyError::Denied { .. } => Reason::Denied,
         ApplyError::Conflict { .. } => Reason::Conflict,
-        ApplyError::Refused { .. } | ApplyError::Unavailable { .. } => Reason::ApplyFailed,
+        ApplyError::Refused { .. }
+        | ApplyError::Failed { .. }
+        | ApplyError::Ending { .. }
+        | ApplyError::Unavailable { .. } => Reason::ApplyFailed,
     }
 }

@@ -6,6 +6,7 @@ mod deployment;
 mod service;
 mod service_account;
 
+use agent_pod_config::OperatorAddress;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -29,11 +30,11 @@ pub struct Children {
     pub deployment: Deployment,
 }
 
-/// Builds every child.
+/// Builds every child. `attention` is where pods ask for attention; absent: nowhere.
 #[must_use]
-pub fn build(agent: &Validated) -> Children {
+pub fn build(agent: &Validated, attention: Option<&OperatorAddress>) -> Children {
     Children {
-        config_map: config_map::build(agent),
+        config_map: config_map::build(agent, attention),
         service_account: service_account::build(agent),
         service: service::build(agent),
         claim: claim::build(agent),

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use agent_pod_config::{ConfigMaps, NamespaceLabels};
 use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
-use kube::ResourceExt as _;
 
 use super::Context;
-use crate::names::{AGENT_LABEL, ObjectKey, providers_of};
-use crate::pods::PodView;
+use crate::names::{ObjectKey, config_map_of, providers_of};
+use crate::pods::{PodReport, Trouble};
 use crate::texts::TextError;
-use crate::trust::TrustBundle;
+use crate::trust::TrustState;
 
 /// What one reconciliation sees.
 #[derive(Clone, Debug)]
@@ -29,10 +28,16 @@ pub struct Inputs {
     pub namespaces: NamespaceLabels,
     /// What it names in ConfigMaps, as far as they exist.
     pub config_maps: ConfigMaps,
-    /// Its pods that are not being deleted, by name.
-    pub pods: Vec<PodView>,
-    /// The cluster's token keys; absent until they are read.
-    pub trust: Option<Arc<TrustBundle>>,
+    /// Its pods that are not being deleted, by name, and what they have said.
+    pub pods: Vec<PodReport>,
+    /// Why its volume is not bound yet, if so.
+    pub volume: Option<Trouble>,
+    /// The cluster's token keys.
+    pub trust: TrustState,
+    /// Why not all that it names can be seen, if so: the operator lacks a permission.
+    pub unreadable: Option<String>,
+    /// Why changes that others make to its children cannot be seen, if so.
+    pub unwatched: Option<String>,
 }
 
 /// Looks everything up.
@@ -47,27 +52,20 @@ pub async fn dereference(agent: Arc<Agent>, ctx: &Context) -> Result<Inputs, Tex
         .filter_map(|provider| ctx.stores.provider(&provider))
         .filter(|provider| provider.metadata.deletion_timestamp.is_none())
         .collect();
-    let mut pods: Vec<_> = ctx
-        .stores
-        .pods
-        .state_filter(|pod| {
-            pod.metadata.namespace.as_deref() == Some(&key.namespace)
-                && pod.labels().get(AGENT_LABEL) == Some(&key.name)
-                && pod.metadata.deletion_timestamp.is_none()
-        })
-        .iter()
-        .filter_map(|pod| PodView::of(pod))
-        .collect();
-    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    let permissions = &ctx.stores.permissions;
+    let persistent = agent.spec.memory.as_ref().is_some_and(|memory| memory.persistence.is_some());
     Ok(Inputs {
         previous: ctx.statuses.live(agent.as_ref(), agent.status.as_ref()),
         trust: ctx.trust.borrow().clone(),
         peers: ctx.stores.called_by(&agent),
         namespaces: ctx.stores.labels(&key.namespace),
+        pods: ctx.pods.of(&key),
+        volume: ctx.stores.volume(&key),
+        unreadable: permissions.to_read(config_map_of(&agent).is_some()),
+        unwatched: permissions.to_watch(persistent),
         agent,
         key,
         config_maps,
         providers,
-        pods,
     })
 }

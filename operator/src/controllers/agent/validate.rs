@@ -3,18 +3,54 @@
 use std::sync::Arc;
 
 use agent_pod_config::{DOCUMENT_BYTES_MAX, Document, Problem, ProblemKind, Resources, compile};
-use astromesh_crds::v1alpha1::{Agent, Reason};
+use astromesh_crds::v1alpha1::{Agent, Persistence, Reason, RuntimeSpec};
 use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
 
 use super::dereference::Inputs;
 use crate::names;
-use crate::trust::TrustBundle;
+use crate::pods::Target;
+use crate::trust::{TrustBundle, TrustState};
+
+/// What shapes an agent's pods, and is not in its document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodsSpec {
+    /// How they run.
+    pub runtime: RuntimeSpec,
+    /// What they keep on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// Whether there shall be none.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+impl PodsSpec {
+    /// What an agent's spec says of its pods.
+    #[must_use]
+    pub fn of(agent: &Agent) -> Self {
+        Self {
+            runtime: agent.spec.runtime.clone(),
+            persistence: agent.spec.memory.as_ref().and_then(|memory| memory.persistence.clone()),
+            suspend: agent.spec.suspend,
+        }
+    }
+
+    /// How many pods there shall be.
+    #[must_use]
+    pub fn replicas_wanted(&self) -> i32 {
+        if self.suspend { 0 } else { self.runtime.replicas }
+    }
+}
 
 /// An agent that can be built.
 #[derive(Clone, Debug)]
 pub struct Validated {
-    /// The agent.
+    /// Whose children are built. Of its spec nothing is looked at but what is in `pods` and `document`.
     pub resource: Arc<Agent>,
+    /// What shapes its pods.
+    pub pods: PodsSpec,
     /// The image of its pods.
     pub image: String,
     /// What its pods shall serve.
@@ -28,10 +64,30 @@ pub struct Validated {
 }
 
 impl Validated {
+    /// An agent with its document.
+    #[must_use]
+    pub fn new(
+        resource: Arc<Agent>,
+        pods: PodsSpec,
+        document: Document,
+        trust: Arc<TrustBundle>,
+        default_image: &str,
+    ) -> Self {
+        Self {
+            image: pods.runtime.image.clone().unwrap_or_else(|| default_image.to_owned()),
+            revision: document.revision(),
+            document_text: String::from_utf8_lossy(&document.to_bytes()).into_owned(),
+            resource,
+            pods,
+            document,
+            trust,
+        }
+    }
+
     /// How many pods there shall be.
     #[must_use]
     pub fn replicas_wanted(&self) -> i32 {
-        if self.resource.spec.suspend { 0 } else { self.resource.spec.runtime.replicas }
+        self.pods.replicas_wanted()
     }
 
     /// What a pod must report before it counts as up to date.
@@ -39,15 +95,6 @@ impl Validated {
     pub fn target(&self) -> Target {
         Target { revision: self.revision.clone(), trust: self.trust.revision.clone() }
     }
-}
-
-/// What every pod shall have loaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Revision of the document.
-    pub revision: String,
-    /// Revision of the trust.
-    pub trust: String,
 }
 
 /// What stands in the way; the last good children go on serving.
@@ -59,6 +106,8 @@ pub struct Refusal {
     pub unresolved: Option<(Reason, String)>,
     /// Valid, and cannot be carried out.
     pub unfit: Option<(Reason, String)>,
+    /// The operator lacks a permission that it needs to judge: the newest spec has not been acted on.
+    pub denied: Option<String>,
 }
 
 /// Compiles the agent's document.
@@ -66,6 +115,9 @@ pub struct Refusal {
 /// # Errors
 /// A [`Refusal`] with every problem.
 pub fn validate(inputs: &Inputs, default_image: &str) -> Result<Validated, Refusal> {
+    if let Some(message) = &inputs.unreadable {
+        return Err(Refusal { denied: Some(message.clone()), ..Refusal::default() });
+    }
     let agent = &inputs.agent;
     let providers: Vec<_> = inputs.providers.iter().map(Arc::as_ref).collect();
     let peers: Vec<_> = inputs.peers.iter().map(Arc::as_ref).collect();
@@ -87,18 +139,18 @@ pub fn validate(inputs: &Inputs, default_image: &str) -> Result<Validated, Refus
         );
         return Err(Refusal { unfit: Some((Reason::DocumentTooLarge, message)), ..Refusal::default() });
     }
-    let Some(trust) = inputs.trust.clone() else {
-        let message = "the cluster's keys for service-account tokens are not readable yet";
-        return Err(Refusal { unfit: Some((Reason::ApplyFailed, message.into())), ..Refusal::default() });
+    let trust = match &inputs.trust {
+        TrustState::Known(trust) => Arc::clone(trust),
+        TrustState::Unknown => {
+            return Err(denied("the cluster's keys for service-account tokens are not known yet".into()));
+        }
+        TrustState::Denied(message) => return Err(denied(message.clone())),
     };
-    Ok(Validated {
-        image: agent.spec.runtime.image.clone().unwrap_or_else(|| default_image.to_owned()),
-        resource: Arc::clone(agent),
-        revision: compilation.document.revision(),
-        document_text: String::from_utf8_lossy(&bytes).into_owned(),
-        document: compilation.document,
-        trust,
-    })
+    Ok(Validated::new(Arc::clone(agent), PodsSpec::of(agent), compilation.document, trust, default_image))
+}
+
+fn denied(message: String) -> Refusal {
+    Refusal { denied: Some(message), ..Refusal::default() }
 }
 
 fn refusal_of(problems: &[Problem]) -> Refusal {

@@ -4,14 +4,14 @@ mod verdicts;
 
 use std::collections::BTreeSet;
 
-use agent_pod_config::{SecretKey, SecretPresence};
+use agent_pod_config::SecretKey;
 use astromesh_crds::v1alpha1::{Provider, ProviderStatus, Reason, condition};
 use k8s_openapi::jiff::Timestamp;
 
 use self::verdicts::Judge;
 use crate::conditions::{Conditions, Status, Verdict};
 use crate::probing::Finding;
-use crate::reports::{MODELS_MAX, ProviderReport, coarse};
+use crate::reports::{MODELS_MAX, ProviderReport, SecretReport, coarse};
 
 /// What is known of a provider.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Facts {
     /// Why it is not valid by itself, if so.
     pub problem: Option<String>,
     /// The Secret keys that it needs, and what pods say of them.
-    pub secrets: Vec<(SecretKey, Option<SecretPresence>)>,
+    pub secrets: Vec<(SecretKey, Option<SecretReport>)>,
     /// How many agents use it.
     pub users: usize,
     /// What their pods say; absent while none serves this generation.

@@ -7,14 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use astromesh_crds::v1alpha1::Persistence;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Validated, metadata};
 
 pub(super) fn build(agent: &Validated) -> Option<PersistentVolumeClaim> {
-    let persistence = persistence(agent)?;
+    let persistence = agent.pods.persistence.as_ref()?;
     Some(PersistentVolumeClaim {
         metadata: metadata(agent),
         spec: Some(PersistentVolumeClaimSpec {
@@ -28,9 +27,4 @@ pub(super) fn build(agent: &Validated) -> Option<PersistentVolumeClaim> {
         }),
         ..PersistentVolumeClaim::default()
     })
-}
-
-/// The volume that the agent asks for.
-pub(super) fn persistence(agent: &Validated) -> Option<&Persistence> {
-    agent.resource.spec.memory.as_ref()?.persistence.as_ref()
 }

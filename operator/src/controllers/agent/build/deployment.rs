@@ -14,7 +14,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
-use super::claim::persistence;
 use super::{Validated, metadata};
 use crate::{labels, names};
 
@@ -42,7 +41,7 @@ pub(super) fn build(agent: &Validated) -> Deployment {
 }
 
 fn strategy(agent: &Validated) -> DeploymentStrategy {
-    if persistence(agent).is_some() {
+    if agent.pods.persistence.is_some() {
         // The volume is one node's: the new pod could not mount it beside the old one.
         return DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None };
     }
@@ -57,7 +56,7 @@ fn strategy(agent: &Validated) -> DeploymentStrategy {
 }
 
 fn template(agent: &Validated, name: &str) -> PodTemplateSpec {
-    let runtime = &agent.resource.spec.runtime;
+    let runtime = &agent.pods.runtime;
     let mut pod_labels = runtime.pod_labels.clone();
     pod_labels.extend(labels::pod(name));
     let pull_secrets: Vec<_> =
@@ -93,7 +92,7 @@ fn template(agent: &Validated, name: &str) -> PodTemplateSpec {
 
 /// How long a pod may take to stop: it serves on for `endpointDelay`, then runs end within `drainTimeout`.
 fn grace_seconds(agent: &Validated) -> i64 {
-    let runtime = &agent.resource.spec.runtime;
+    let runtime = &agent.pods.runtime;
     let waits: Duration =
         [&runtime.endpoint_delay, &runtime.drain_timeout].into_iter().filter_map(|wait| wait.get()).sum();
     let seconds = waits.as_secs() + u64::from(waits.subsec_nanos() > 0) + STOP_MARGIN_SECONDS;

@@ -4,6 +4,10 @@ use serde_json::json;
 use super::*;
 use crate::testing::validated;
 
+fn build(agent: &Validated) -> Children {
+    super::build(agent, None)
+}
+
 #[test]
 fn the_children_of_a_full_agent() {
     let children = build(&validated(json!({

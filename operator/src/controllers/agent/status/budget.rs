@@ -1,36 +1,26 @@
 //! Whether an agent may go on using models. It never makes an agent unready: what is used up comes back by itself.
 
 use astromesh_crds::v1alpha1::{Budget, ConversationalBackend, Reason, condition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::{Inputs, Stage};
-use crate::conditions::{Verdict, find};
+use super::{Inputs, Stage, carried};
+use crate::conditions::Verdict;
 
 /// While no ready pod says how it stands, it is as it was.
 pub(super) fn verdict(inputs: &Inputs, stage: &Stage<'_>) -> Option<Verdict> {
     let spec = inputs.agent.spec.budget.as_ref()?;
-    let said = match stage {
-        Stage::Built { observation: Some(observation), .. } => observation.report().budget,
-        Stage::Built { observation: None, .. } | Stage::Refused(_) => None,
+    let observation = stage.built.as_ref().and_then(|built| built.observation);
+    let said = observation.and_then(|observation| observation.report().budget);
+    let Some(state) = said else {
+        let unheard =
+            || Verdict::unknown(Reason::PodsUnavailable, "no ready pod has said yet what of the budget is used");
+        let before = carried(&inputs.previous.conditions, condition::BUDGET_AVAILABLE);
+        return Some(before.unwrap_or_else(unheard));
     };
-    let Some(state) = said else { return carried(&inputs.previous.conditions) };
     let message = message(spec, inputs);
     Some(match state.as_str() {
         "exceeded" => Verdict::fails(Reason::BudgetExceeded, message),
         "near" => Verdict::present(Reason::NearLimit, message),
         _ => Verdict::present(Reason::WithinBudget, message),
-    })
-}
-
-fn carried(previous: &[Condition]) -> Option<Verdict> {
-    let Some(before) = find(previous, condition::BUDGET_AVAILABLE) else {
-        return Some(Verdict::unknown(Reason::PodsUnavailable, "no ready pod has said yet what of the budget is used"));
-    };
-    let (reason, message) = (Reason::parse(&before.reason)?, before.message.as_str());
-    Some(match before.status.as_str() {
-        "True" => Verdict::present(reason, message),
-        "False" => Verdict::fails(reason, message),
-        _ => Verdict::unknown(reason, message),
     })
 }
 

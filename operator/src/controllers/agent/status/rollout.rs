@@ -1,13 +1,14 @@
 //! How far a Deployment has come.
 
-use serde_json::Value;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 
 use crate::applier::Live;
+use crate::pods::{Trouble, not_made};
 
-/// The numbers of a Deployment's status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a Deployment's status says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollout {
-    /// Whether the numbers speak of the newest spec.
+    /// Whether it speaks of the newest spec.
     pub observed: bool,
     /// Pods, old ones included.
     pub replicas: i32,
@@ -15,19 +16,33 @@ pub struct Rollout {
     pub updated: i32,
     /// Pods that are available.
     pub available: i32,
+    /// Whether it has given up: its progress deadline is over.
+    pub deadline_exceeded: bool,
+    /// Why pods cannot be created, if so.
+    pub not_made: Option<Trouble>,
 }
 
 impl Rollout {
-    /// Reads a live Deployment.
+    /// Reads a Deployment as the watch shows it, or as it was read last where nothing is watched.
     #[must_use]
-    pub fn of(live: &Live) -> Self {
-        let number = |field: &str| live.status.get(field).and_then(Value::as_i64).unwrap_or(0);
-        let count = |field: &str| i32::try_from(number(field)).unwrap_or(i32::MAX);
+    pub fn of(live: &Live, watched: Option<&Deployment>) -> Self {
+        let read = || serde_json::from_value::<DeploymentStatus>(live.status.clone()).ok();
+        let Some(status) = watched.and_then(|deployment| deployment.status.clone()).or_else(read) else {
+            return Self::default();
+        };
+        let conditions = status.conditions.unwrap_or_default();
+        let condition = |type_: &str, status: &str| {
+            conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status)
+        };
+        let gave_up = condition("Progressing", "False").and_then(|condition| condition.reason.as_deref());
+        let refused = condition("ReplicaFailure", "True").and_then(|condition| condition.message.as_deref());
         Self {
-            observed: number("observedGeneration") >= live.generation,
-            replicas: count("replicas"),
-            updated: count("updatedReplicas"),
-            available: count("availableReplicas"),
+            observed: status.observed_generation.unwrap_or(0) >= live.generation,
+            replicas: status.replicas.unwrap_or(0),
+            updated: status.updated_replicas.unwrap_or(0),
+            available: status.available_replicas.unwrap_or(0),
+            deadline_exceeded: gave_up == Some("ProgressDeadlineExceeded"),
+            not_made: refused.map(not_made),
         }
     }
 

@@ -10,7 +10,8 @@ use crate::testing::Says::{
 };
 use crate::testing::{Says, agent, inputs, observation, provider, validated};
 
-const DONE: Rollout = Rollout { observed: true, replicas: 2, updated: 2, available: 2 };
+const DONE: Rollout =
+    Rollout { observed: true, replicas: 2, updated: 2, available: 2, deadline_exceeded: false, not_made: None };
 
 fn two() -> Value {
     json!({"runtime": {"replicas": 2}})
@@ -20,13 +21,28 @@ fn say(conditions: &[Condition], type_: &str) -> String {
     find(conditions, type_).map_or_else(|| "absent".into(), |found| format!("{}/{}", found.status, found.reason))
 }
 
-fn judge(spec: Value, rollout: Rollout, pods: &[(bool, Says)], failure: Option<(Reason, String)>) -> AgentStatus {
+fn judge(spec: Value, rollout: Rollout, pods: &[(bool, Says)], failure: Option<Failure>) -> AgentStatus {
     let inputs = inputs(agent(spec.clone()), &[provider()]);
     let agent = validated(spec);
     let observation = observation(&agent.target(), pods);
-    let stage = Stage::Built { agent: &agent, failure, rollout: Some(rollout), observation: Some(&observation) };
-    let verdicts = verdicts(&stage, &[]);
-    status(&inputs, &stage, &verdicts, Timestamp::UNIX_EPOCH)
+    say_of(&inputs, &built(&agent, failure, Some(rollout), Some(&observation)))
+}
+
+fn built<'a>(
+    agent: &'a Validated,
+    failure: Option<Failure>,
+    rollout: Option<Rollout>,
+    observation: Option<&'a Observation>,
+) -> Stage<'a> {
+    Stage { refusal: None, built: Some(Built { agent, failure, rollout, observation }) }
+}
+
+fn refused(refusal: &Refusal) -> Stage<'_> {
+    Stage { refusal: Some(refusal), built: None }
+}
+
+fn say_of(inputs: &Inputs, stage: &Stage<'_>) -> AgentStatus {
+    status(inputs, stage, &verdicts(inputs, stage), Timestamp::UNIX_EPOCH)
 }
 
 /// What kstatus makes of it: a generation that is not observed, or work under way, is in progress.
@@ -54,8 +70,8 @@ fn kstatus(status: &AgentStatus) -> &'static str {
 #[case::old_template(two(), Rollout { updated: 1, replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
 #[case::not_observed(two(), Rollout { observed: false, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
 #[case::last_old_pod_serves(two(), Rollout { replicas: 3, ..DONE }, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "False/Rollout", "True/Rollout", "InProgress"])]
-#[case::suspended(json!({"suspend": true}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "False/Suspended", "absent", "InProgress"])]
-#[case::zero(json!({"runtime": {"replicas": 0}}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "False/PodsUnavailable", "absent", "InProgress"])]
+#[case::suspended(json!({"suspend": true}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "True/Suspended", "absent", "Current"])]
+#[case::zero(json!({"runtime": {"replicas": 0}}), Rollout { observed: true, ..Rollout::default() }, &[], ["True/Succeeded", "True/Succeeded", "absent", "Current"])]
 fn ready_is_what_every_ready_pod_serves(
     #[case] spec: Value,
     #[case] rollout: Rollout,
@@ -84,18 +100,105 @@ fn a_refused_document_says_why() {
     assert_eq!(say(&status.conditions, "Stalled"), "True/LoadFailed");
 }
 
-#[test]
-fn a_missing_key_degrades_and_does_not_take_readiness() {
-    let status = judge(two(), DONE, &[(true, Loaded), (true, LoadedWithoutSecret)], None);
-    assert_eq!(say(&status.conditions, "Ready"), "True/Succeeded");
+#[rstest]
+#[case::alone(two(), "False/CredentialsMissing")]
+#[case::beside_one_that_can(json!({"runtime": {"replicas": 2}, "model": {"candidates": [
+    {"providerRef": {"name": "openai"}}, {"providerRef": {"name": "local"}}]}}), "True/Succeeded")]
+fn a_missing_key_takes_readiness_when_no_other_model_can_answer(#[case] spec: Value, #[case] ready: &str) {
+    let mut local = provider();
+    local.metadata.name = Some("local".into());
+    local.spec.auth = None;
+    let inputs = inputs(agent(spec), &[provider(), local]);
+    let agent = validate(&inputs, "image").unwrap();
+    let observation = observation(&agent.target(), &[(true, Loaded), (true, LoadedWithoutSecret)]);
+    let status = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
+    assert_eq!(say(&status.conditions, "Ready"), ready);
     assert_eq!(say(&status.conditions, "Degraded"), "True/CredentialsMissing");
+    assert_eq!(status.summary.unwrap().status, "Degraded");
     let degraded = find(&status.conditions, "Degraded").unwrap();
-    assert!(degraded.message.contains("Secret `openai` has no key `api-key`"), "{degraded:?}");
+    assert_eq!(degraded.message, KEYLESS);
+}
+
+#[rstest]
+#[case::key_refused(Some("unauthorized"), "False/CredentialsRejected")]
+#[case::no_such_model(Some("not_found"), "False/ModelNotFound")]
+#[case::away(Some("unavailable"), "True/Succeeded")]
+#[case::well(None, "True/Succeeded")]
+fn an_agent_whose_only_model_needs_somebody_to_act_is_not_ready(#[case] error: Option<&str>, #[case] ready: &str) {
+    let inputs = inputs(agent(two()), &[provider()]);
+    let agent = validated(two());
+    let mut observation = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
+    let model = agent_pod_config::ProviderState {
+        name: "openai".into(),
+        namespace: "shop".into(),
+        model: "gpt-4o-mini".into(),
+        circuit: "closed".into(),
+        last_error: error.map(str::to_owned),
+        ..agent_pod_config::ProviderState::default()
+    };
+    std::sync::Arc::make_mut(observation.pods[0].state.as_mut().unwrap()).providers = vec![model];
+    let status = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
+    assert_eq!(say(&status.conditions, "Ready"), ready);
+    assert_eq!(say(&status.conditions, "Stalled"), "absent", "it may heal without an edit of the agent");
+}
+
+#[rstest]
+#[case::starting(Rollout { available: 0, ..DONE }, None, "False/PodsUnavailable", "absent", "InProgress", "Rollout")]
+#[case::gave_up(Rollout { available: 0, deadline_exceeded: true, ..DONE }, Some("ImagePullBackOff"), "False/PodsUnavailable", "True/ProgressDeadlineExceeded", "Failed", "Stalled")]
+#[case::never(Rollout { available: 0, ..DONE }, Some("InvalidImageName"), "False/PodsUnavailable", "True/PodsUnavailable", "Failed", "Stalled")]
+#[case::pulling(Rollout { available: 0, ..DONE }, Some("ImagePullBackOff"), "False/PodsUnavailable", "absent", "InProgress", "Rollout")]
+#[case::quota(Rollout { available: 0, not_made: Some(crate::pods::not_made("x is forbidden: exceeded quota")), ..DONE }, None, "False/PodsUnavailable", "absent", "InProgress", "Rollout")]
+fn why_pods_do_not_come_is_told(
+    #[case] rollout: Rollout,
+    #[case] reason: Option<&str>,
+    #[case] ready: &str,
+    #[case] stalled: &str,
+    #[case] reading: &str,
+    #[case] word: &str,
+) {
+    let mut inputs = inputs(agent(two()), &[provider()]);
+    let agent = validated(two());
+    let mut observation = observation(&agent.target(), &[(false, Nothing)]);
+    observation.pods[0].pod.trouble = reason.map(|reason| crate::pods::Trouble::new(reason, "why"));
+    inputs.pods = observation.pods.clone();
+    let told = reason.map(|reason| format!("{reason}: why"));
+    let quota = rollout.not_made.as_ref().map(ToString::to_string);
+    let status = say_of(&inputs, &built(&agent, None, Some(rollout), Some(&observation)));
+    assert_eq!(say(&status.conditions, "Ready"), ready);
+    assert_eq!(say(&status.conditions, "Stalled"), stalled);
+    assert_eq!(kstatus(&status), reading);
+    let message = &find(&status.conditions, "Ready").unwrap().message;
+    assert!(message.contains(told.or(quota).as_deref().unwrap_or("no pod is ready")), "{message}");
+    let summary = status.summary.unwrap();
+    assert_eq!((summary.status.as_str(), summary.replicas.as_str()), (word, "0/2"));
+}
+
+#[test]
+fn a_pod_that_has_come_up_is_not_judged_before_it_has_been_asked() {
+    let mut inputs = inputs(agent(two()), &[provider()]);
+    let agent = validated(two());
+    let mut seen = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
+    inputs.previous = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&seen)));
+    for report in &mut seen.pods {
+        (report.state, report.asked) = (None, false);
+    }
+    assert_eq!(say_of(&inputs, &built(&agent, None, Some(DONE), Some(&seen))), inputs.previous);
+}
+
+#[test]
+fn the_columns_are_short() {
+    let status = judge(two(), DONE, &[(true, Loaded), (true, Loaded)], None);
+    let summary = status.summary.unwrap();
+    assert_eq!((summary.status.as_str(), summary.revision.unwrap().len()), ("Ready", 12));
+    let suspended = Rollout { observed: true, ..Rollout::default() };
+    let status = judge(json!({"suspend": true}), suspended, &[], None);
+    let summary = status.summary.unwrap();
+    assert_eq!((summary.status.as_str(), summary.replicas.as_str()), ("Suspended", "0/0"));
 }
 
 const SILENT: &str = "model `openai/gpt-4o-mini`: its server does not answer (connection refused)";
 const OPEN: &str = "model `openai/gpt-4o-mini`: it failed too often and is left alone for a while";
-const KEYLESS: &str = "Secret `openai` has no key `api-key`; a value that was there before goes on being used";
+const KEYLESS: &str = "Secret `openai` is missing or has no key `api-key`";
 
 #[rstest]
 #[case::no_server(LoadedWithoutServer, LoadedWithoutServer, "ProviderUnavailable", SILENT.to_owned())]
@@ -108,8 +211,8 @@ fn a_candidate_that_is_down_degrades_and_does_not_take_readiness(
     #[case] message: String,
 ) {
     let status = judge(two(), DONE, &[(true, first), (true, second)], None);
-    assert_eq!(say(&status.conditions, "Ready"), "True/Succeeded");
-    assert_eq!(kstatus(&status), "Current");
+    let keyless = reason == "CredentialsMissing";
+    assert_eq!(kstatus(&status), if keyless { "InProgress" } else { "Current" });
     assert_eq!(say(&status.conditions, "Degraded"), format!("True/{reason}"));
     assert_eq!(find(&status.conditions, "Degraded").unwrap().message, message);
 }
@@ -153,23 +256,30 @@ fn a_provider_of_another_namespace_needs_its_consent(#[case] allowed: Value, #[c
     let spec = json!({"model": {"candidates": [{"providerRef": {"name": "openai", "namespace": "models"}}]}});
     let inputs = inputs(agent(spec), &[shared]);
     let refusal = validate(&inputs, "image").unwrap_err();
-    let stage = Stage::Refused(&refusal);
-    let status = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    let status = say_of(&inputs, &refused(&refusal));
     assert_eq!(say(&status.conditions, "ResolvedRefs"), resolved);
     assert_eq!(say(&status.conditions, "Ready"), resolved);
     assert_eq!(say(&status.conditions, "Stalled"), "absent", "it heals without an edit of the agent");
 }
 
 #[rstest]
-#[case(Reason::Denied, "absent")]
-#[case(Reason::Conflict, "absent")]
-#[case(Reason::ApplyFailed, "True/NewGeneration")]
-fn a_child_that_is_not_applied_holds_the_generation_back(#[case] reason: Reason, #[case] reconciling: &str) {
-    let status = judge(two(), DONE, &[(true, Loaded), (true, Loaded)], Some((reason, "why".into())));
+#[case(Reason::Denied, Remedy::Others, "absent", "InProgress", None)]
+#[case(Reason::Conflict, Remedy::Others, "absent", "InProgress", None)]
+#[case(Reason::ApplyFailed, Remedy::Retry, "True/NewGeneration", "InProgress", None)]
+#[case(Reason::ApplyFailed, Remedy::Edit, "absent", "Failed", Some(7))]
+fn a_child_that_is_not_applied_holds_the_generation_back(
+    #[case] reason: Reason,
+    #[case] remedy: Remedy,
+    #[case] reconciling: &str,
+    #[case] reading: &str,
+    #[case] observed: Option<i64>,
+) {
+    let failure = Failure { reason, message: "why".into(), remedy };
+    let status = judge(two(), DONE, &[(true, Loaded), (true, Loaded)], Some(failure));
     assert_eq!(say(&status.conditions, "Programmed"), format!("False/{}", reason.as_str()));
     assert_eq!(say(&status.conditions, "Ready"), format!("False/{}", reason.as_str()));
     assert_eq!(say(&status.conditions, "Reconciling"), reconciling);
-    assert_eq!(status.observed_generation, None, "it has not been acted on");
+    assert_eq!((status.observed_generation, kstatus(&status)), (observed, reading), "unless an edit alone helps");
 }
 
 #[rstest]
@@ -188,8 +298,7 @@ fn what_stands_in_the_way_is_named_and_nothing_new_is_served(
     let revision = RevisionStatus { desired: Some("last".into()), loaded: Some("last".into()) };
     inputs.previous.revision = Some(revision.clone());
     let refusal = validate(&inputs, "image").unwrap_err();
-    let stage = Stage::Refused(&refusal);
-    let status = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    let status = say_of(&inputs, &refused(&refusal));
     assert_eq!(say(&status.conditions, "Accepted"), accepted);
     assert_eq!(say(&status.conditions, "ResolvedRefs"), resolved);
     assert_eq!(say(&status.conditions, "Stalled"), stalled);
@@ -205,8 +314,8 @@ fn the_same_facts_give_the_same_status_at_any_time() {
     let mut inputs = inputs(agent(spec.clone()), &[provider()]);
     let agent = validated(spec);
     let observation = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
-    let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&observation) };
-    let verdicts = verdicts(&stage, &[]);
+    let stage = built(&agent, None, Some(DONE), Some(&observation));
+    let verdicts = verdicts(&inputs, &stage);
     let first = status(&inputs, &stage, &verdicts, Timestamp::UNIX_EPOCH);
     inputs.previous = first.clone();
     assert_eq!(status(&inputs, &stage, &verdicts, Timestamp::from_second(1_000).unwrap()), first);
@@ -219,11 +328,12 @@ fn a_degraded_agent_stays_so_while_nothing_is_known() {
     let missing = Verdict::present(Reason::CredentialsMissing, "Secret `openai` has no key `api-key`");
     let previous = Conditions::new(&[], Some(6), Timestamp::UNIX_EPOCH).with("Degraded", &missing).finish();
     let refusal = Refusal { invalid: Some("x".into()), ..Refusal::default() };
-    assert_eq!(verdicts(&Stage::Refused(&refusal), &previous).degraded, Some(missing.clone()));
+    let mut inputs = inputs(agent(two()), &[provider()]);
+    inputs.previous.conditions = previous;
+    assert_eq!(verdicts(&inputs, &refused(&refusal)).degraded, Some(missing.clone()));
     let agent = validated(two());
     let nobody = observation(&agent.target(), &[(false, Nothing)]);
-    let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&nobody) };
-    assert_eq!(verdicts(&stage, &previous).degraded, Some(missing));
+    assert_eq!(verdicts(&inputs, &built(&agent, None, Some(DONE), Some(&nobody))).degraded, Some(missing));
 }
 
 fn peer(name: &str, spec: Value) -> std::sync::Arc<astromesh_crds::v1alpha1::Agent> {
@@ -249,10 +359,10 @@ fn an_agent_that_is_named_as_a_tool_is_there_and_lets_its_caller_in(
     inputs.peers = billing.into_iter().map(|spec| peer("billing", spec)).collect();
     let validated = validate(&inputs, "image");
     let stage = match &validated {
-        Ok(agent) => Stage::Built { agent, failure: None, rollout: None, observation: None },
-        Err(refusal) => Stage::Refused(refusal),
+        Ok(agent) => built(agent, None, None, None),
+        Err(refusal) => refused(refusal),
     };
-    let status = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    let status = say_of(&inputs, &stage);
     assert_eq!(say(&status.conditions, "ResolvedRefs"), resolved);
     assert_eq!(say(&status.conditions, "Stalled"), "absent", "it heals without an edit of the agent");
 }
@@ -279,10 +389,9 @@ fn a_budget_stands_as_the_pod_says_that_knows_most(#[case] said: &[(&str, &str)]
             ..agent_pod_config::BudgetState::default()
         };
         let agent = agent_pod_config::AgentState { budget: Some(budget), ..agent_pod_config::AgentState::default() };
-        pod.state.as_mut().unwrap().agents = vec![agent];
+        std::sync::Arc::make_mut(pod.state.as_mut().unwrap()).agents = vec![agent];
     }
-    let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&observation) };
-    let judged = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    let judged = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
     assert_eq!(say(&judged.conditions, "BudgetAvailable"), expected);
     assert_eq!(say(&judged.conditions, "Ready"), "True/Succeeded");
     if !said.is_empty() {
@@ -295,8 +404,7 @@ fn a_budget_stands_as_the_pod_says_that_knows_most(#[case] said: &[(&str, &str)]
     // While pods say nothing it stays as it was.
     inputs.previous = judged;
     let refusal = Refusal { invalid: Some("x".into()), ..Refusal::default() };
-    let stage = Stage::Refused(&refusal);
-    let kept = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    let kept = say_of(&inputs, &refused(&refusal));
     assert_eq!(say(&kept.conditions, "BudgetAvailable"), expected);
 }
 
@@ -313,9 +421,8 @@ fn pods_that_count_for_themselves_are_warned_of(#[case] replicas: i32, #[case] m
     let mut observation = observation(&agent.target(), &[(true, Loaded)]);
     let budget = agent_pod_config::BudgetState { state: "ok".into(), ..agent_pod_config::BudgetState::default() };
     let state = agent_pod_config::AgentState { budget: Some(budget), ..agent_pod_config::AgentState::default() };
-    observation.pods[0].state.as_mut().unwrap().agents = vec![state];
-    let stage = Stage::Built { agent: &agent, failure: None, rollout: Some(DONE), observation: Some(&observation) };
-    let judged = status(&inputs, &stage, &verdicts(&stage, &[]), Timestamp::UNIX_EPOCH);
+    std::sync::Arc::make_mut(observation.pods[0].state.as_mut().unwrap()).agents = vec![state];
+    let judged = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
     let message = &find(&judged.conditions, "BudgetAvailable").unwrap().message;
     let warning = if warned { "; each pod counts for itself" } else { "" };
     assert_eq!(message, &format!("at most 1000 tokens and 5.00 USD in 24h{warning}"));

@@ -1,3 +1,4 @@
+use agent_pod_config::SecretPresence;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rstest::rstest;
 use serde_json::json;
@@ -23,8 +24,9 @@ fn judged(facts: &Facts) -> ProviderStatus {
     status(&provider(), &ProviderStatus::default(), facts, Timestamp::UNIX_EPOCH)
 }
 
-fn secret(presence: Option<SecretPresence>) -> Vec<(SecretKey, Option<SecretPresence>)> {
-    vec![(SecretKey { name: "openai".into(), key: "api-key".into() }, presence)]
+fn secret(presence: Option<SecretPresence>) -> Vec<(SecretKey, Option<SecretReport>)> {
+    let said = presence.map(|presence| SecretReport { presence, problem: None, former: false, refused: false });
+    vec![(SecretKey { name: "openai".into(), key: "api-key".into() }, said)]
 }
 
 /// What pods say of a server that answers and offers `m`.
@@ -48,7 +50,7 @@ fn used(report: ProviderReport) -> Facts {
 #[case::present(secret(Some(SecretPresence::Present)), 1, "True/Succeeded", "True/Succeeded")]
 #[case::missing(secret(Some(SecretPresence::Missing)), 1, "False/CredentialsMissing", "False/CredentialsMissing")]
 fn credentials_are_what_pods_report(
-    #[case] secrets: Vec<(SecretKey, Option<SecretPresence>)>,
+    #[case] secrets: Vec<(SecretKey, Option<SecretReport>)>,
     #[case] users: usize,
     #[case] credentials: &str,
     #[case] ready: &str,

@@ -1,6 +1,5 @@
 //! What each condition of a Provider says.
 
-use agent_pod_config::SecretPresence;
 use astromesh_crds::v1alpha1::{Reason, condition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -24,12 +23,11 @@ impl Judge<'_> {
         let secrets = &self.facts.secrets;
         let missing: Vec<_> = secrets
             .iter()
-            .filter(|(_, presence)| *presence == Some(SecretPresence::Missing))
-            .map(|(key, _)| format!("Secret `{}` has no key `{}`", key.name, key.key))
+            .filter_map(|(key, said)| Some((key, said.as_ref().filter(|said| said.is_missing())?)))
+            .map(|(key, said)| said.words(key))
             .collect();
         if !missing.is_empty() {
-            let message = format!("{}; a value that was there before goes on being used", missing.join(", "));
-            return Verdict::fails(Reason::CredentialsMissing, message);
+            return Verdict::fails(Reason::CredentialsMissing, missing.join("; "));
         }
         if self.facts.users == 0 {
             return if secrets.is_empty() {
@@ -46,7 +44,7 @@ impl Judge<'_> {
             };
             return Verdict::fails(Reason::CredentialsRejected, message);
         }
-        let heard = secrets.iter().all(|(_, presence)| presence.is_some());
+        let heard = secrets.iter().all(|(_, said)| said.is_some());
         let refused_before = self.carried(condition::CREDENTIALS_RESOLVED).filter(|before| {
             // Who has not spoken of this generation yet cannot have made it good.
             self.facts.report.is_none() && before.reason == Reason::CredentialsRejected

@@ -13,7 +13,7 @@ use super::super::Validated;
 use super::volumes;
 use crate::names::{ADMIN_PORT, ADMIN_PORT_NAME, DOCUMENT_KEY, HTTP_PORT, HTTP_PORT_NAME, TRUST_KEY};
 
-const REQUESTS: [(&str, &str); 2] = [("cpu", "50m"), ("memory", "32Mi")];
+const REQUESTS: [(&str, &str); 2] = [("cpu", "10m"), ("memory", "32Mi")];
 const LIMITS: [(&str, &str); 1] = [("memory", "256Mi")];
 
 pub(super) fn build(agent: &Validated) -> Container {
@@ -23,7 +23,7 @@ pub(super) fn build(agent: &Validated) -> Container {
         image_pull_policy: Some("IfNotPresent".into()),
         args: Some(args()),
         ports: Some(vec![port(HTTP_PORT_NAME, HTTP_PORT), port(ADMIN_PORT_NAME, i32::from(ADMIN_PORT))]),
-        resources: Some(resources(agent.resource.spec.runtime.resources.as_ref())),
+        resources: Some(resources(agent.pods.runtime.resources.as_ref())),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -35,6 +35,8 @@ pub(super) fn build(agent: &Validated) -> Container {
         // One failure suffices: a pod that stops says so here, and must leave the endpoints at once.
         readiness_probe: Some(probe("/readyz", 2, 1)),
         liveness_probe: Some(probe("/livez", 10, 3)),
+        // The end of the log of a pod that fails is told in the agent's conditions.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(volumes::mounts(agent)),
         ..Container::default()
     }

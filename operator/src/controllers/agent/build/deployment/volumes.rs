@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::super::Validated;
-use super::super::claim::persistence;
 use crate::names;
 
 pub(super) const CONFIG_DIR: &str = "/etc/astromesh";
@@ -80,7 +79,7 @@ pub(super) fn volumes(agent: &Validated, name: &str) -> Vec<Volume> {
 
 /// Always there, so that giving an agent a memory in a file rolls no pods.
 fn data(agent: &Validated, name: &str) -> Volume {
-    let claim = persistence(agent).map(|_| PersistentVolumeClaimVolumeSource {
+    let claim = agent.pods.persistence.as_ref().map(|_| PersistentVolumeClaimVolumeSource {
         claim_name: names::child(name),
         ..PersistentVolumeClaimVolumeSource::default()
     });

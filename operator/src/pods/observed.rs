@@ -1,0 +1,226 @@
+//! What is known of every agent's pods: what the watch tells of them, and what they have said themselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use agent_pod_config::{PodState, SecretPresence};
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use super::PodView;
+use crate::names::ObjectKey;
+
+/// What every pod of an agent shall have loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Revision of the document.
+    pub revision: String,
+    /// Revision of the trust.
+    pub trust: String,
+}
+
+/// What is known of a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodReport {
+    /// The pod.
+    pub pod: PodView,
+    /// What it said last; absent when it did not answer.
+    pub state: Option<Arc<PodState>>,
+    /// Whether it has been asked since it came up.
+    pub asked: bool,
+}
+
+impl PodReport {
+    /// Whether the pod serves the target.
+    #[must_use]
+    pub fn has_loaded(&self, target: &Target) -> bool {
+        self.state.as_ref().is_some_and(|state| {
+            state.revision.as_ref() == Some(&target.revision) && state.trust.as_ref() == Some(&target.trust)
+        })
+    }
+
+    /// Why the pod refused the target, if it did.
+    #[must_use]
+    pub fn refusal(&self, target: &Target) -> Option<String> {
+        let rejected = self.state.as_ref()?.rejected.as_ref()?;
+        if rejected.revision != target.revision {
+            return None;
+        }
+        let problems: Vec<_> =
+            rejected.problems.iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect();
+        Some(problems.join("; "))
+    }
+
+    /// Whether the pod has not loaded the target yet, and may still do so.
+    #[must_use]
+    pub fn is_behind(&self, target: &Target) -> bool {
+        // A pod that is not ready and does not answer is starting: it mounts the newest document by itself.
+        let reachable = self.state.is_some() || self.pod.ready;
+        reachable && !self.has_loaded(target) && self.refusal(target).is_none()
+    }
+}
+
+/// What is wrong as a pod says, from bad to good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// A refreshed volume may mend it: a Secret's key is missing, or its value was refused.
+    Credentials,
+    /// Something else does not work.
+    Trouble,
+    /// Nothing is wrong.
+    Well,
+}
+
+impl Health {
+    /// Reads a state.
+    #[must_use]
+    pub fn of(state: &PodState) -> Self {
+        if state.secrets.iter().any(|secret| secret.refused || secret.state == SecretPresence::Missing) {
+            return Self::Credentials;
+        }
+        let servers = state.endpoints.iter().all(|endpoint| endpoint.reachable != Some(false));
+        let circuits = state.providers.iter().all(|model| model.circuit.is_empty() || model.circuit == "closed");
+        let tools =
+            state.agents.iter().flat_map(|agent| &agent.tools).all(|tool| tool.state == crate::reports::TOOL_READY);
+        if servers && circuits && tools && state.rejected.is_none() { Self::Well } else { Self::Trouble }
+    }
+}
+
+/// What came of asking a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// Whose pod it is.
+    pub agent: ObjectKey,
+    /// The pod as it is now known.
+    pub report: PodReport,
+    /// What its agent's pods shall have loaded; absent while nobody has said.
+    pub target: Option<Target>,
+    /// Since when they shall.
+    pub since: Instant,
+    /// Whether it says something else than before, by more than what changes with every call.
+    pub news: bool,
+}
+
+/// What is known of every agent's pods.
+#[derive(Debug, Default)]
+pub struct Pods {
+    agents: DashMap<ObjectKey, AgentPods>,
+    /// The agent of each pod.
+    owners: DashMap<ObjectKey, ObjectKey>,
+}
+
+#[derive(Debug)]
+struct AgentPods {
+    target: Option<Target>,
+    since: Instant,
+    pods: BTreeMap<String, PodReport>,
+}
+
+impl AgentPods {
+    fn new(now: Instant) -> Self {
+        Self { target: None, since: now, pods: BTreeMap::new() }
+    }
+}
+
+impl Pods {
+    /// A pod is there, perhaps changed. Says whether it has to be asked at once.
+    #[must_use]
+    pub fn seen(&self, agent: &ObjectKey, view: PodView, now: Instant) -> bool {
+        if let Some(former) = self.owners.insert(view.key.clone(), agent.clone()).filter(|former| former != agent)
+            && let Some(mut known) = self.agents.get_mut(&former)
+        {
+            known.pods.remove(&view.key.name);
+        }
+        let mut known = self.agents.entry(agent.clone()).or_insert_with(|| AgentPods::new(now));
+        let before = known.pods.get(&view.key.name);
+        let (fresh, ready) = match before {
+            Some(before) => {
+                let same = (&before.pod.uid, &before.pod.address, before.pod.restarts);
+                (same != (&view.uid, &view.address, view.restarts), view.ready && !before.pod.ready)
+            }
+            None => (true, view.ready),
+        };
+        let (state, asked) = match before {
+            Some(before) if !fresh => (before.state.clone(), before.asked),
+            Some(_) | None => (None, false),
+        };
+        let ask = view.address.is_some() && (fresh || ready);
+        known.pods.insert(view.key.name.clone(), PodReport { pod: view, state, asked });
+        ask
+    }
+
+    /// A pod has gone, or is going.
+    pub fn gone(&self, pod: &ObjectKey) {
+        let Some((_, agent)) = self.owners.remove(pod) else { return };
+        if let Some(mut known) = self.agents.get_mut(&agent) {
+            known.pods.remove(&pod.name);
+        }
+        self.agents.remove_if(&agent, |_, known| known.pods.is_empty() && known.target.is_none());
+    }
+
+    /// Forgets what the pods of an agent that is gone shall load.
+    pub fn forget(&self, agent: &ObjectKey) {
+        if let Some(mut known) = self.agents.get_mut(agent) {
+            known.target = None;
+        }
+        self.agents.remove_if(agent, |_, known| known.pods.is_empty());
+    }
+
+    /// Says what an agent's pods shall load. When that is something new, these have to be asked at once.
+    #[must_use]
+    pub fn aim(&self, agent: &ObjectKey, target: &Target, now: Instant) -> Vec<ObjectKey> {
+        let mut known = self.agents.entry(agent.clone()).or_insert_with(|| AgentPods::new(now));
+        if known.target.as_ref() == Some(target) {
+            return Vec::new();
+        }
+        known.target = Some(target.clone());
+        known.since = now;
+        known.pods.values().filter(|report| report.pod.address.is_some()).map(|report| report.pod.key.clone()).collect()
+    }
+
+    /// An agent's pods, by name.
+    #[must_use]
+    pub fn of(&self, agent: &ObjectKey) -> Vec<PodReport> {
+        self.agents.get(agent).map(|known| known.pods.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// One pod.
+    #[must_use]
+    pub fn get(&self, pod: &ObjectKey) -> Option<PodReport> {
+        let agent = self.owners.get(pod)?.clone();
+        self.agents.get(&agent)?.pods.get(&pod.name).cloned()
+    }
+
+    /// Keeps what a pod has said. `None` when it has gone meanwhile, or has come up anew.
+    #[must_use]
+    pub fn heard(&self, asked: &PodView, state: Option<PodState>) -> Option<Heard> {
+        let agent = self.owners.get(&asked.key)?.clone();
+        let mut known = self.agents.get_mut(&agent)?;
+        let (target, since) = (known.target.clone(), known.since);
+        let report = known.pods.get_mut(&asked.key.name)?;
+        let same = (&report.pod.uid, report.pod.restarts) == (&asked.uid, asked.restarts);
+        if !same {
+            return None;
+        }
+        let told = |state: &PodState| without_clock(state.clone());
+        let news = !report.asked || report.state.as_deref().map(told) != state.as_ref().map(told);
+        report.state = state.map(Arc::new);
+        report.asked = true;
+        let report = report.clone();
+        Some(Heard { agent, report, target, since, news })
+    }
+}
+
+/// What is left of a state without what changes with every call.
+fn without_clock(mut state: PodState) -> PodState {
+    (state.in_flight, state.queued, state.loaded_at) = (0, 0, None);
+    for model in &mut state.providers {
+        model.cooling_until = None;
+        model.latency_ms = model.latency_ms.map(crate::reports::coarse);
+    }
+    for budget in state.agents.iter_mut().filter_map(|agent| agent.budget.as_mut()) {
+        let (window_end, state) = (std::mem::take(&mut budget.window_end), std::mem::take(&mut budget.state));
+        *budget = agent_pod_config::BudgetState { window_end, state, ..agent_pod_config::BudgetState::default() };
+    }
+    state
+}

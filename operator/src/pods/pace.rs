@@ -1,0 +1,110 @@
+//! When to ask a pod again: soon while it loads, seldom while nothing changes. Pure.
+//!
+//! A pod whose state changes asks for attention by itself; the pauses only bound how long a lost word stays unheard.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Health, PodReport, Target};
+
+/// Waiting for a pod that loads starts with short looks, because most load within a third of a second.
+const LOAD_FIRST: Duration = Duration::from_millis(100);
+const LOAD_LONGEST: Duration = Duration::from_secs(1);
+const LOAD_SHORT_FOR: Duration = Duration::from_secs(30);
+const LOAD_LATER: Duration = Duration::from_secs(5);
+/// While a refreshed volume may mend something.
+const CREDENTIALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// While something else is wrong, or the pod does not answer.
+const TROUBLE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// While nothing is.
+const WELL_FIRST: Duration = Duration::from_secs(15);
+
+/// The pace of one pod.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The longest pause while nothing is wrong.
+    seldom: Duration,
+    last: Option<(Health, Duration)>,
+}
+
+impl Pace {
+    /// At first. `seldom` is the longest pause while nothing is wrong.
+    #[must_use]
+    pub(super) fn new(seldom: Duration) -> Self {
+        Self { seldom, last: None }
+    }
+
+    /// The pause before the next look at a pod that has been heard, or has not answered. `news`: it has said something new.
+    pub(super) fn next(
+        &mut self,
+        report: &PodReport,
+        target: Option<&Target>,
+        since: Instant,
+        news: bool,
+        now: Instant,
+    ) -> Duration {
+        if target.is_some_and(|target| report.is_behind(target)) {
+            self.last = None;
+            let waited = now.saturating_duration_since(since);
+            return if waited > LOAD_SHORT_FOR { LOAD_LATER } else { (waited / 4).clamp(LOAD_FIRST, LOAD_LONGEST) };
+        }
+        let health = report.state.as_deref().map_or(Health::Trouble, Health::of);
+        let (first, longest) = match health {
+            Health::Credentials => CREDENTIALS,
+            Health::Trouble => TROUBLE,
+            Health::Well => (WELL_FIRST, self.seldom),
+        };
+        let pause = match self.last {
+            Some((before, pause)) if before == health && !news => pause.saturating_mul(2),
+            Some(_) | None => first,
+        };
+        let pause = pause.min(longest.max(first));
+        self.last = Some((health, pause));
+        pause
+    }
+}
+
+/// The same, a little earlier or later by the pod's uid, so that pods do not answer together.
+#[must_use]
+pub(super) fn spread(pause: Duration, uid: &str) -> Duration {
+    let hash = uid.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    pause.mul_f64(0.9 + f64::from(hash % 200) / 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Says, observation, validated};
+
+    fn pauses(says: Says, looks: usize) -> Vec<u64> {
+        let target = validated(serde_json::json!({})).target();
+        let report = observation(&target, &[(true, says)]).pods.remove(0);
+        let mut pace = Pace::new(Duration::from_secs(300));
+        let since = Instant::now();
+        let mut now = since;
+        let mut all = Vec::new();
+        for look in 0..looks {
+            let pause = pace.next(&report, Some(&target), since, look == 0, now);
+            now += pause;
+            all.push(u64::try_from(pause.as_millis()).unwrap());
+        }
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_asked_the_less_the_longer_nothing_changes() {
+        assert_eq!(pauses(Says::Loaded, 7), [15_000, 30_000, 60_000, 120_000, 240_000, 300_000, 300_000]);
+        assert_eq!(pauses(Says::LoadedWithoutServer, 6), [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        assert_eq!(pauses(Says::LoadedWithoutSecret, 6), [1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
+        let loading = pauses(Says::Old, 80);
+        assert_eq!((loading[0], loading[1], loading[79]), (100, 100, 5_000));
+    }
+
+    #[test]
+    fn pods_do_not_answer_together() {
+        let spread = |uid: &str| spread(Duration::from_secs(100), uid).as_millis();
+        assert_ne!(spread("a"), spread("b"));
+        assert!((90_000..110_000).contains(&spread("5f0c8b1e-7d35-4f31-8b2a-0a2f5f0c8b1e")));
+    }
+}

@@ -1,0 +1,102 @@
+//! A pod as the operator needs it.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt as _;
+
+use super::trouble::{self, Trouble};
+use crate::labels;
+use crate::names::{ObjectKey, REVISION_ANNOTATION};
+
+/// A pod as the operator needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodView {
+    /// Its place.
+    pub key: ObjectKey,
+    /// Its `metadata.uid`.
+    pub uid: String,
+    /// Where to reach it; absent until it runs.
+    pub address: Option<String>,
+    /// Whether it is in the endpoints of the Service.
+    pub ready: bool,
+    /// How often its container has been started anew.
+    pub restarts: i32,
+    /// The last nudge.
+    pub nudged: Option<String>,
+    /// Why it does not come, as far as Kubernetes says so.
+    pub trouble: Option<Trouble>,
+}
+
+impl PodView {
+    /// What matters of a pod; `None` for one that has ended or is being deleted.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let status = pod.status.as_ref();
+        let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        if phase == "Succeeded" || phase == "Failed" || pod.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        Some(Self {
+            key: ObjectKey::of(pod),
+            uid: pod.uid().unwrap_or_default(),
+            address: status.and_then(|status| status.pod_ip.clone()).filter(|_| phase == "Running"),
+            ready,
+            restarts: containers(pod).iter().map(|container| container.restart_count).sum(),
+            nudged: pod.annotations().get(REVISION_ANNOTATION).cloned(),
+            trouble: if ready { None } else { trouble::of_pod(conditions, containers(pod)) },
+        })
+    }
+}
+
+fn containers(pod: &Pod) -> &[ContainerStatus] {
+    pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default()
+}
+
+/// The agent whose pod it is: by the label that its Deployment selects it with, which nobody can take from it without making
+/// it another pod.
+#[must_use]
+pub fn agent_of(pod: &Pod) -> Option<ObjectKey> {
+    let name = pod.labels().get(labels::INSTANCE)?;
+    Some(ObjectKey { namespace: pod.namespace()?, name: name.clone() })
+}
+
+/// Drops what the operator does not need before a pod goes into the store.
+pub fn prune(pod: &mut Pod) {
+    let meta = &mut pod.metadata;
+    (meta.managed_fields, meta.owner_references, meta.finalizers, meta.generate_name) = (None, None, None, None);
+    meta.creation_timestamp = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.retain(|key, _| key == REVISION_ANNOTATION);
+    }
+    if let Some(labels) = &mut meta.labels {
+        labels.retain(|key, _| key == labels::INSTANCE);
+    }
+    pod.spec = None;
+    let Some(status) = &mut pod.status else { return };
+    let (phase, pod_ip) = (status.phase.take(), status.pod_ip.take());
+    let (conditions, containers) = (status.conditions.take(), status.container_statuses.take());
+    let told = ["Ready", "PodScheduled"];
+    let conditions = conditions.map(|mut all| {
+        all.retain(|condition| told.contains(&condition.type_.as_str()));
+        all
+    });
+    let containers = containers.map(|all| {
+        let keep = |container: ContainerStatus| ContainerStatus {
+            name: container.name,
+            image: container.image,
+            restart_count: container.restart_count,
+            state: container.state,
+            last_state: container.last_state,
+            ..ContainerStatus::default()
+        };
+        all.into_iter().map(keep).collect()
+    });
+    *status = k8s_openapi::api::core::v1::PodStatus {
+        phase,
+        pod_ip,
+        conditions,
+        container_statuses: containers,
+        ..Default::default()
+    };
+}
