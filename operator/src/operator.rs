@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::controllers::{self, Environment};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
-use crate::pods::{Pods, Poller, StateClient};
+use crate::pods::{Asker, Pods, Poller, StateClient};
 use crate::probing::ProbeClient;
 use crate::scope::Scope;
 use crate::server::{self, Health};
@@ -104,16 +104,10 @@ async fn lead(
     });
     let (_attention, attention) = tokio::sync::mpsc::channel(1);
     let (pods, looks, queues) = (Arc::<Pods>::default(), Trigger::default(), Queues::default());
-    let poller = Poller {
-        client: client.clone(),
-        state_client: StateClient::new(Some(settings.token_file.clone())).context("failed to build the HTTP client")?,
-        pods: Arc::clone(&pods),
-        looks: looks.clone(),
-        attention,
-        told: false,
-        queues: queues.clone(),
-        metrics: Arc::clone(metrics),
-    };
+    let state_client =
+        StateClient::new(Some(settings.token_file.clone())).context("failed to build the HTTP client")?;
+    let asker = Asker::new(client.clone(), state_client, Arc::clone(&pods), Arc::clone(metrics));
+    let poller = Poller { asker, looks: looks.clone(), attention, told: false, queues: queues.clone() };
     let environment = Environment {
         client,
         agent_image: settings.agent_image.clone(),

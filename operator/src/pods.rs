@@ -18,7 +18,7 @@ use serde_json::json;
 pub use nudge::{Nudges, next_value};
 pub use observed::{Health, Heard, PodReport, Pods, Target};
 pub use poll::{PollError, StateClient};
-pub use poller::Poller;
+pub use poller::{Asker, Poller};
 pub use trouble::{Trouble, not_made};
 pub use view::{PodView, agent_of, prune};
 

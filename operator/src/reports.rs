@@ -35,7 +35,7 @@ impl SecretReport {
         let (mine, its) = (self.is_missing(), other.is_missing());
         if its {
             self.former = other.former && (self.former || !mine);
-            (self.presence, self.problem) = (other.presence, other.problem.clone().or(self.problem.take()));
+            (self.presence, self.problem) = (other.presence, other.problem.clone().or_else(|| self.problem.take()));
         }
         self.refused |= other.refused;
     }

@@ -212,7 +212,7 @@ async fn run(
     });
     let built = Built {
         agent: validated,
-        failure: applied.failure.as_ref().map(|error| Failure::of(error)),
+        failure: applied.failure.as_ref().map(Failure::of),
         rollout: applied
             .deployment
             .as_ref()

@@ -101,6 +101,14 @@ pub struct Heard {
     pub news: bool,
 }
 
+impl Heard {
+    /// Whether the pod has not loaded what it shall, and may still do so.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| self.report.is_behind(target))
+    }
+}
+
 /// What is known of every agent's pods.
 #[derive(Debug, Default)]
 pub struct Pods {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Health, PodReport, Target};
+use super::{Health, Heard};
 
 /// Waiting for a pod that loads starts with short looks, because most load within a third of a second.
 const LOAD_FIRST: Duration = Duration::from_millis(100);
@@ -35,28 +35,21 @@ impl Pace {
         Self { seldom, last: None }
     }
 
-    /// The pause before the next look at a pod that has been heard, or has not answered. `news`: it has said something new.
-    pub(super) fn next(
-        &mut self,
-        report: &PodReport,
-        target: Option<&Target>,
-        since: Instant,
-        news: bool,
-        now: Instant,
-    ) -> Duration {
-        if target.is_some_and(|target| report.is_behind(target)) {
+    /// The pause before the next look at a pod that has been heard, or has not answered.
+    pub(super) fn next(&mut self, heard: &Heard, now: Instant) -> Duration {
+        if heard.is_behind() {
             self.last = None;
-            let waited = now.saturating_duration_since(since);
+            let waited = now.saturating_duration_since(heard.since);
             return if waited > LOAD_SHORT_FOR { LOAD_LATER } else { (waited / 4).clamp(LOAD_FIRST, LOAD_LONGEST) };
         }
-        let health = report.state.as_deref().map_or(Health::Trouble, Health::of);
+        let health = heard.report.state.as_deref().map_or(Health::Trouble, Health::of);
         let (first, longest) = match health {
             Health::Credentials => CREDENTIALS,
             Health::Trouble => TROUBLE,
             Health::Well => (WELL_FIRST, self.seldom),
         };
         let pause = match self.last {
-            Some((before, pause)) if before == health && !news => pause.saturating_mul(2),
+            Some((before, pause)) if before == health && !heard.news => pause.saturating_mul(2),
             Some(_) | None => first,
         };
         let pause = pause.min(longest.max(first));
@@ -75,17 +68,21 @@ pub(super) fn spread(pause: Duration, uid: &str) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::ObjectKey;
     use crate::testing::{Says, observation, validated};
 
     fn pauses(says: Says, looks: usize) -> Vec<u64> {
         let target = validated(serde_json::json!({})).target();
         let report = observation(&target, &[(true, says)]).pods.remove(0);
-        let mut pace = Pace::new(Duration::from_secs(300));
+        let agent = ObjectKey { namespace: "shop".into(), name: "support".into() };
         let since = Instant::now();
+        let mut heard = Heard { agent, report, target: Some(target), since, news: true };
+        let mut pace = Pace::new(Duration::from_secs(300));
         let mut now = since;
         let mut all = Vec::new();
-        for look in 0..looks {
-            let pause = pace.next(&report, Some(&target), since, look == 0, now);
+        for _look in 0..looks {
+            let pause = pace.next(&heard, now);
+            heard.news = false;
             now += pause;
             all.push(u64::try_from(pause.as_millis()).unwrap());
         }

@@ -2,7 +2,6 @@
 //! wakes its agent only when it is news.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,16 +29,12 @@ const GAP: Duration = Duration::from_millis(200);
 const SELDOM: Duration = Duration::from_secs(300);
 const SELDOM_UNTOLD: Duration = Duration::from_secs(30);
 /// Nudges a second, of all pods together, that only look for a Secret's new value. An edit's nudges are not counted.
-const REPAIRS_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const REPAIRS_PER_SECOND: u32 = 10;
 
 /// What the poller needs.
 pub struct Poller {
-    /// The API server, for nudges.
-    pub client: Client,
-    /// Asks pods.
-    pub state_client: StateClient,
-    /// What is known of them.
-    pub pods: Arc<Pods>,
+    /// Asks and nudges.
+    pub asker: Asker,
     /// Whom to ask at once.
     pub looks: Trigger<ObjectKey>,
     /// Pods that ask for attention.
@@ -48,8 +43,15 @@ pub struct Poller {
     pub told: bool,
     /// Wakes agents.
     pub queues: Queues,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
+}
+
+/// Asks single pods, and nudges them.
+pub struct Asker {
+    client: Client,
+    state_client: StateClient,
+    pods: Arc<Pods>,
+    metrics: Arc<Metrics>,
+    repairs: Mutex<Repairs>,
 }
 
 /// A pod on the poller's list.
@@ -61,50 +63,43 @@ struct Entry {
     nudges: Nudges,
 }
 
+/// The pods on the list, and when they are due.
+struct Schedule {
+    entries: HashMap<ObjectKey, Entry>,
+    timers: DelayQueue<ObjectKey>,
+    /// The longest pause while nothing is wrong.
+    seldom: Duration,
+}
+
 impl Poller {
     /// Asks for ever.
     pub async fn run(mut self) {
-        let repairs = Mutex::new(Repairs::new(Instant::now()));
         let seldom = if self.told { SELDOM } else { SELDOM_UNTOLD };
-        let mut entries = HashMap::<ObjectKey, Entry>::new();
-        let mut timers = DelayQueue::<ObjectKey>::new();
+        let mut schedule = Schedule { entries: HashMap::new(), timers: DelayQueue::new(), seldom };
         let mut asking = FuturesUnordered::new();
         let mut told = true;
         loop {
             tokio::select! {
-                pod = self.looks.next() => schedule(&self.pods, &mut entries, &mut timers, pod, seldom),
+                pod = self.looks.next() => schedule.at_once(&self.asker.pods, pod),
                 pod = self.attention.recv(), if told => match pod {
-                    Some(pod) => schedule(&self.pods, &mut entries, &mut timers, pod, seldom),
+                    Some(pod) => schedule.at_once(&self.asker.pods, pod),
                     None => told = false,
                 },
-                Some(due) = timers.next(), if asking.len() < AT_ONCE => {
+                Some(due) = schedule.timers.next(), if asking.len() < AT_ONCE => {
                     let pod = due.into_inner();
-                    let Some(report) = self.pods.get(&pod) else {
-                        entries.remove(&pod);
-                        continue;
-                    };
-                    let Some(entry) = entries.get_mut(&pod) else { continue };
-                    entry.timer = None;
-                    entry.asked = Instant::now();
-                    let nudges = entry.nudges.clone();
-                    let ask = ask(&self.client, &self.state_client, &self.pods, &self.metrics, &repairs, report.pod, nudges);
-                    asking.push(ask.map(move |answer| (pod, answer)).boxed());
+                    if let Some((view, nudges)) = schedule.begin(&self.asker.pods, &pod) {
+                        asking.push(self.asker.ask(view, nudges).map(move |answer| (pod, answer)).boxed());
+                    }
                 },
                 Some((pod, answer)) = asking.next() => {
+                    // `None`: it has gone, or has come up anew; then the watch has asked for another look.
                     let Some((heard, nudges)) = answer else {
-                        // It has gone, or has come up anew: then the watch has asked for another look.
-                        if self.pods.get(&pod).is_none() { forget(&mut entries, &mut timers, &pod); }
+                        if self.asker.pods.get(&pod).is_none() {
+                            schedule.forget(&pod);
+                        }
                         continue;
                     };
-                    let Some(entry) = entries.get_mut(&pod) else { continue };
-                    entry.nudges = nudges;
-                    let now = Instant::now();
-                    let pause = entry.pace.next(&heard.report, heard.target.as_ref(), heard.since, heard.news, now);
-                    if heard.report.pod.address.is_some() && entry.timer.is_none() {
-                        let behind = heard.target.as_ref().is_some_and(|target| heard.report.is_behind(target));
-                        let pause = if behind { pause } else { spread(pause, &entry.uid) };
-                        entry.timer = Some(timers.insert(pod, pause));
-                    }
+                    schedule.end(pod, &heard, nudges);
                     if heard.news {
                         let agent: ObjectRef<Agent> = ObjectRef::new(&heard.agent.name).within(&heard.agent.namespace);
                         self.queues.wake_agent(agent);
@@ -115,76 +110,100 @@ impl Poller {
     }
 }
 
-/// Has a pod asked at once, or as soon as it may be asked again.
-fn schedule(
-    pods: &Pods,
-    entries: &mut HashMap<ObjectKey, Entry>,
-    timers: &mut DelayQueue<ObjectKey>,
-    pod: ObjectKey,
-    seldom: Duration,
-) {
-    let now = Instant::now();
-    let Some(report) = pods.get(&pod).filter(|report| report.pod.address.is_some()) else {
-        forget(entries, timers, &pod);
-        return;
-    };
-    let fresh = || Entry {
-        uid: report.pod.uid.clone(),
-        timer: None,
-        asked: now.checked_sub(GAP).unwrap_or(now),
-        pace: Pace::new(seldom),
-        nudges: Nudges::new(now),
-    };
-    let entry = entries.entry(pod.clone()).or_insert_with(fresh);
-    if entry.uid != report.pod.uid {
-        *entry = Entry { timer: entry.timer.take(), ..fresh() };
-    }
-    let at = (entry.asked + GAP).max(now);
-    match &entry.timer {
-        Some(timer) => timers.reset_at(timer, at),
-        None => entry.timer = Some(timers.insert_at(pod, at)),
-    }
-}
-
-fn forget(entries: &mut HashMap<ObjectKey, Entry>, timers: &mut DelayQueue<ObjectKey>, pod: &ObjectKey) {
-    if let Some(timer) = entries.remove(pod).and_then(|entry| entry.timer) {
-        timers.remove(&timer);
-    }
-}
-
-/// Asks one pod, and nudges it where a refreshed volume would help.
-async fn ask(
-    client: &Client,
-    state_client: &StateClient,
-    pods: &Pods,
-    metrics: &Metrics,
-    repairs: &Mutex<Repairs>,
-    pod: PodView,
-    mut nudges: Nudges,
-) -> Option<(Heard, Nudges)> {
-    let polled = state_client.state(&pod).await;
-    metrics.state_poll(polled.is_ok());
-    let state = polled
-        .inspect_err(|error| {
-            tracing::debug!(pod = %pod.key.name, error = %crate::telemetry::chain(error), "pod state not read");
-        })
-        .ok();
-    let heard = pods.heard(&pod, state)?;
-    let now = Instant::now();
-    let behind = heard.target.as_ref().filter(|target| heard.report.is_behind(target));
-    let revision = heard.target.as_ref().map_or("", |target| target.revision.as_str());
-    let due = match (behind, heard.report.state.as_deref().map(Health::of)) {
-        (Some(target), _) => nudges.due(&format!("{}/{}", target.revision, target.trust), now),
-        (None, Some(Health::Credentials)) => repairs.lock().unwrap_or_else(PoisonError::into_inner).take(now),
-        (None, Some(Health::Trouble | Health::Well) | None) => {
-            nudges.settle();
-            false
+impl Schedule {
+    /// Has a pod asked at once, or as soon as it may be asked again.
+    fn at_once(&mut self, pods: &Pods, pod: ObjectKey) {
+        let now = Instant::now();
+        let Some(report) = pods.get(&pod).filter(|report| report.pod.address.is_some()) else {
+            self.forget(&pod);
+            return;
+        };
+        let seldom = self.seldom;
+        let fresh = || Entry {
+            uid: report.pod.uid.clone(),
+            timer: None,
+            asked: now.checked_sub(GAP).unwrap_or(now),
+            pace: Pace::new(seldom),
+            nudges: Nudges::new(now),
+        };
+        let entry = self.entries.entry(pod.clone()).or_insert_with(fresh);
+        if entry.uid != report.pod.uid {
+            *entry = Entry { timer: entry.timer.take(), ..fresh() };
         }
-    };
-    if due && !revision.is_empty() {
-        let value = next_value(heard.report.pod.nudged.as_deref(), revision);
-        let nudged = nudge(client.clone(), &heard.report.pod, &value).await;
-        metrics.nudge(nudged.is_ok());
+        let at = (entry.asked + GAP).max(now);
+        match &entry.timer {
+            Some(timer) => self.timers.reset_at(timer, at),
+            None => entry.timer = Some(self.timers.insert_at(pod, at)),
+        }
+    }
+
+    /// A pod is due: it is asked now, unless it has gone.
+    fn begin(&mut self, pods: &Pods, pod: &ObjectKey) -> Option<(PodView, Nudges)> {
+        let Some(report) = pods.get(pod) else {
+            self.entries.remove(pod);
+            return None;
+        };
+        let entry = self.entries.get_mut(pod)?;
+        entry.timer = None;
+        entry.asked = Instant::now();
+        Some((report.pod, entry.nudges.clone()))
+    }
+
+    /// A pod has been asked: it is asked again when its pace says so, unless somebody has asked for it sooner.
+    fn end(&mut self, pod: ObjectKey, heard: &Heard, nudges: Nudges) {
+        let Some(entry) = self.entries.get_mut(&pod) else { return };
+        entry.nudges = nudges;
+        let pause = entry.pace.next(heard, Instant::now());
+        if heard.report.pod.address.is_some() && entry.timer.is_none() {
+            let pause = if heard.is_behind() { pause } else { spread(pause, &entry.uid) };
+            entry.timer = Some(self.timers.insert(pod, pause));
+        }
+    }
+
+    fn forget(&mut self, pod: &ObjectKey) {
+        if let Some(timer) = self.entries.remove(pod).and_then(|entry| entry.timer) {
+            self.timers.remove(&timer);
+        }
+    }
+}
+
+impl Asker {
+    /// Asks these pods.
+    #[must_use]
+    pub fn new(client: Client, state_client: StateClient, pods: Arc<Pods>, metrics: Arc<Metrics>) -> Self {
+        Self { client, state_client, pods, metrics, repairs: Mutex::new(Repairs::new(Instant::now())) }
+    }
+
+    /// Asks one pod, and nudges it where a refreshed volume would help.
+    async fn ask(&self, pod: PodView, mut nudges: Nudges) -> Option<(Heard, Nudges)> {
+        let polled = self.state_client.state(&pod).await;
+        self.metrics.state_poll(polled.is_ok());
+        let state = polled
+            .inspect_err(|error| {
+                tracing::debug!(pod = %pod.key.name, error = %crate::telemetry::chain(error), "pod state not read");
+            })
+            .ok();
+        let heard = self.pods.heard(&pod, state)?;
+        let now = Instant::now();
+        let behind = heard.target.as_ref().filter(|_| heard.is_behind());
+        let due = match (behind, heard.report.state.as_deref().map(Health::of)) {
+            (Some(target), _) => nudges.due(&format!("{}/{}", target.revision, target.trust), now),
+            (None, Some(Health::Credentials)) => self.repairs.lock().unwrap_or_else(PoisonError::into_inner).take(now),
+            (None, Some(Health::Trouble | Health::Well) | None) => {
+                nudges.settle();
+                false
+            }
+        };
+        if let Some(target) = heard.target.as_ref().filter(|_| due) {
+            self.nudge(&heard.report.pod, &target.revision).await;
+        }
+        Some((heard, nudges))
+    }
+
+    async fn nudge(&self, pod: &PodView, revision: &str) {
+        let value = next_value(pod.nudged.as_deref(), revision);
+        let nudged = nudge(self.client.clone(), pod, &value).await;
+        self.metrics.nudge(nudged.is_ok());
         match nudged {
             Ok(()) => tracing::debug!(pod = %pod.key.name, value, "pod nudged"),
             Err(error) => {
@@ -193,7 +212,6 @@ async fn ask(
             }
         }
     }
-    Some((heard, nudges))
 }
 
 /// How many more repairs may be tried in this second.
@@ -204,7 +222,7 @@ struct Repairs {
 
 impl Repairs {
     fn new(now: Instant) -> Self {
-        Self { since: now, left: REPAIRS_PER_SECOND.get() }
+        Self { since: now, left: REPAIRS_PER_SECOND }
     }
 
     fn take(&mut self, now: Instant) -> bool {

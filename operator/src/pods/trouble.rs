@@ -27,10 +27,11 @@ pub struct Trouble {
 
 impl Trouble {
     pub(crate) fn new(reason: &str, message: &str) -> Self {
-        let message = match message.char_indices().nth(CHARS_MAX) {
-            Some((end, _)) => format!("{}…", &message[..end]),
-            None => message.to_owned(),
-        };
+        let mut message = message.to_owned();
+        if let Some((end, _)) = message.char_indices().nth(CHARS_MAX) {
+            message.truncate(end);
+            message.push('…');
+        }
         Self { reason: reason.to_owned(), message, permanent: PERMANENT.contains(&reason) }
     }
 }

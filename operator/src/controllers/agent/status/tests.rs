@@ -143,19 +143,13 @@ fn an_agent_whose_only_model_needs_somebody_to_act_is_not_ready(#[case] error: O
 }
 
 #[rstest]
-#[case::starting(Rollout { available: 0, ..DONE }, None, "False/PodsUnavailable", "absent", "InProgress", "Rollout")]
-#[case::gave_up(Rollout { available: 0, deadline_exceeded: true, ..DONE }, Some("ImagePullBackOff"), "False/PodsUnavailable", "True/ProgressDeadlineExceeded", "Failed", "Stalled")]
-#[case::never(Rollout { available: 0, ..DONE }, Some("InvalidImageName"), "False/PodsUnavailable", "True/PodsUnavailable", "Failed", "Stalled")]
-#[case::pulling(Rollout { available: 0, ..DONE }, Some("ImagePullBackOff"), "False/PodsUnavailable", "absent", "InProgress", "Rollout")]
-#[case::quota(Rollout { available: 0, not_made: Some(crate::pods::not_made("x is forbidden: exceeded quota")), ..DONE }, None, "False/PodsUnavailable", "absent", "InProgress", "Rollout")]
-fn why_pods_do_not_come_is_told(
-    #[case] rollout: Rollout,
-    #[case] reason: Option<&str>,
-    #[case] ready: &str,
-    #[case] stalled: &str,
-    #[case] reading: &str,
-    #[case] word: &str,
-) {
+#[case::starting(Rollout { available: 0, ..DONE }, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::gave_up(Rollout { available: 0, deadline_exceeded: true, ..DONE }, Some("ImagePullBackOff"), ["False/PodsUnavailable", "True/ProgressDeadlineExceeded", "Failed", "Stalled"])]
+#[case::never(Rollout { available: 0, ..DONE }, Some("InvalidImageName"), ["False/PodsUnavailable", "True/PodsUnavailable", "Failed", "Stalled"])]
+#[case::pulling(Rollout { available: 0, ..DONE }, Some("ImagePullBackOff"), ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::quota(Rollout { available: 0, not_made: Some(crate::pods::not_made("x is forbidden: exceeded quota")), ..DONE }, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+fn why_pods_do_not_come_is_told(#[case] rollout: Rollout, #[case] reason: Option<&str>, #[case] expected: [&str; 4]) {
+    let [ready, stalled, reading, word] = expected;
     let mut inputs = inputs(agent(two()), &[provider()]);
     let agent = validated(two());
     let mut observation = observation(&agent.target(), &[(false, Nothing)]);
