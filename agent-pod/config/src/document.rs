@@ -222,7 +222,7 @@ pub enum AccessDocument {
     /// Tokens of service accounts.
     #[serde(rename = "service_account")]
     ServiceAccount {
-        /// The callers let in; never empty.
+        /// The callers let in; nobody where there are none.
         allowed: Vec<CallerDocument>,
     },
     /// Everybody.
