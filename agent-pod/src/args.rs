@@ -145,6 +145,7 @@ impl ServeArgs {
             source,
             data: data_dir,
             token_file,
+            pod: host_name(),
             listen,
             admin_listen,
             write_timeout: Duration::from_secs(write_timeout),
@@ -171,6 +172,12 @@ fn prepare(server: &Server) -> anyhow::Result<()> {
         anyhow::bail!("`{}` is not a folder; give --manifests a folder that holds your manifests", path.display());
     }
     Ok(())
+}
+
+/// The name of the machine, which is the pod's in a cluster.
+fn host_name() -> String {
+    let said = variable("HOSTNAME").filter(|name| !name.is_empty());
+    said.unwrap_or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  thread `admin`      probes, metrics, state; signals; ends the process if nothing else does
-//!  runtime's workers   callers' connections and their runs; discovery
+//!  runtime's workers   callers' connections and their runs; discovery; changes of the state
 //!  a blocking thread   reading and building what is served
 //!  main thread         starts all that, and stops it in order
 //!  thread `logs`       writes what the others log
@@ -18,12 +18,13 @@ mod places;
 mod signals;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_api::ApiState;
+use agent_pod_runtime::attention::Herald;
 use agent_pod_runtime::ending::Ending;
 use agent_pod_runtime::source::WatchError;
 use agent_pod_runtime::source::manifests::Folder;
@@ -61,6 +62,18 @@ pub(crate) enum Source {
     Mounted(Mounted),
 }
 
+impl Source {
+    /// Who tells the operator of this pod; nobody where there is none.
+    fn herald(&self, pod: String, token_file: &Path) -> Option<Herald> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Mounted(mounted) => {
+                Some(Herald { folder: mounted.folder().to_owned(), pod, token_file: token_file.to_owned() })
+            }
+        }
+    }
+}
+
 /// What to serve, and where.
 pub(crate) struct Server {
     pub(crate) source: Source,
@@ -68,6 +81,8 @@ pub(crate) struct Server {
     pub(crate) data: Option<PathBuf>,
     /// File of the token that agents show each other.
     pub(crate) token_file: PathBuf,
+    /// The pod's name, which is its host's.
+    pub(crate) pod: String,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
     /// How long a client may take nothing of what it is sent.
@@ -97,11 +112,12 @@ pub(crate) fn run(server: Server) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(server: Server) -> anyhow::Result<ExitCode> {
-    let Server { source, data, token_file, listen, admin_listen, write_timeout, connections_max, logs } = server;
+    let Server { source, data, token_file, pod, listen, admin_listen, write_timeout, connections_max, logs } = server;
     let runtime = match &source {
         Source::Folder(_) => Runtime::standalone(),
         Source::Mounted(mounted) => Runtime::in_cluster(&mounted.secrets),
     };
+    let herald = source.herald(pod, &token_file);
     let runtime = runtime.identified_by(token_file).rendering_in(crate::render::sandboxes()?);
     let runtime = Arc::new(match data {
         Some(folder) => runtime.keeping_files_in(folder),
@@ -128,7 +144,11 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
     let doors = Doors::new(Arc::clone(&runtime), write_timeout, connections_max);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { pulse.beat().await });
-    if !standalone {
+    let watched = Arc::clone(&runtime);
+    tasks.spawn(async move { watched.follow_state().await });
+    if let Some(herald) = herald {
+        let told = Arc::clone(&runtime);
+        tasks.spawn(async move { herald.follow(told).await });
         // Only an operator reads what the servers say of themselves.
         let registry = Arc::clone(&runtime.registry);
         tasks.spawn(async move { discovery::follow(&registry).await });
@@ -155,6 +175,7 @@ async fn serve(server: Server) -> anyhow::Result<ExitCode> {
     doors.close(serving, delay, drain).await;
     closed.cancel();
     drop(timeout(THREADS_WITHIN, following.join_next()).await);
+    tasks.shutdown().await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -191,7 +212,7 @@ impl Doors {
     /// outlive `drain` are ended, and their callers are told.
     async fn close(&self, mut serving: JoinSet<()>, delay: Duration, drain: Duration) {
         tracing::info!(?delay, ?drain, "stopping");
-        self.runtime.registry.drain();
+        self.runtime.drain();
         sleep(delay).await;
         self.draining.cancel();
         self.port.stop.cancel();

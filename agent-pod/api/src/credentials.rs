@@ -23,6 +23,7 @@ pub(crate) struct Admitted {
 }
 
 /// The peer and the bearer token of a call.
+#[derive(Clone)]
 pub(crate) struct Credentials {
     /// How the call arrived.
     pub(crate) arrival: Arrival,

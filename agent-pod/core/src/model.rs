@@ -10,6 +10,7 @@ pub mod retry;
 pub mod estimate;
 
 mod attempt;
+mod call;
 mod candidate;
 pub(crate) mod failures;
 
@@ -135,6 +136,17 @@ pub trait Model: Send + Sync {
     /// Changes whenever the credential does, so that a refusal of an earlier one is forgotten.
     fn credential_version(&self) -> u64 {
         0
+    }
+
+    /// Whether the credential is refused that was accepted before, so that another one may be on its way.
+    fn awaits_credential(&self) -> bool {
+        false
+    }
+
+    /// Waits for that, within bounds of its own; whether another try makes sense, because the credential is not that of the
+    /// version `refused` any more, or is accepted again.
+    async fn credential_renewed(&self, refused: u64) -> bool {
+        self.credential_version() != refused
     }
 }
 

@@ -6,6 +6,7 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 use crate::access::{AccessPolicy, Caller, TokenVerifier};
 use crate::agent::{Executed, ToolRequest};
@@ -186,6 +187,15 @@ pub trait AgentService: Send + Sync {
     fn verifier(&self) -> Arc<dyn TokenVerifier>;
 }
 
+/// The state of a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaggedState {
+    /// A hash of what an operator acts on, in characters that an HTTP header takes.
+    pub tag: String,
+    /// All of it.
+    pub body: serde_json::Value,
+}
+
 /// What the admin port may ask of the runtime.
 pub trait AdminService: Send + Sync {
     /// Whether the threads that serve callers do anything at all. Nothing outside of the process may decide this: a
@@ -195,8 +205,10 @@ pub trait AdminService: Send + Sync {
     }
     /// Whether calls may come: a document is loaded and the pod is not stopping.
     fn ready(&self) -> bool;
-    /// The body of `/internal/state`.
-    fn state(&self) -> serde_json::Value;
+    /// What `/internal/state` answers.
+    fn state(&self) -> TaggedState;
+    /// Sees when the tag of the state changes, from now on.
+    fn state_changes(&self) -> watch::Receiver<String>;
     /// The metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
     /// Whether a call from elsewhere may read the state: `Err` for all but the operator.

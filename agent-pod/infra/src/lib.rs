@@ -10,6 +10,7 @@
 //!  access::TokenVerifier ◄── JwksVerifier ◄──── the cluster's public keys
 //!  ports::Environment ◄───── SystemEnvironment
 //!  sandbox::Sandbox ◄─────── ChildSandbox ────► pipes ─► this program once more, confined
+//!                            Teller ────────► HTTP ─► the operator's replicas
 //!                            SecretStore ◄───── mounted files, or values set in memory
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod secret;
 pub mod tool;
 
 pub mod access;
+pub mod attention;
 pub mod memory;
 
 pub mod child;

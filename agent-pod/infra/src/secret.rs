@@ -8,6 +8,7 @@
 //! A key is known as long as a handle of it lives. Whoever rebuilds models builds the new ones before the old ones are
 //! dropped; so the last good value of a key that has gone from the source passes on to the new ones.
 
+pub mod credential;
 mod source;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use arc_swap::ArcSwapOption;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
+use credential::Standing;
 pub use source::LookUp;
-use source::{Memory, Source};
+use source::{Memory, Source, SourceError};
 
 /// One key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,32 @@ pub struct SecretState {
     pub id: SecretId,
     /// What the last look found.
     pub presence: Presence,
+    /// Why what is there is of no use.
+    pub problem: Option<Problem>,
+    /// Whether a value from before is in use in place of a missing one.
+    pub former: bool,
+    /// Whether a server refuses the value in use.
+    pub refused: bool,
+}
+
+/// Why a value that is there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// There is nothing but white space.
+    Empty,
+    /// It is not UTF-8.
+    NotText,
+}
+
+impl Problem {
+    /// `empty` or `not_text`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::NotText => "not_text",
+        }
+    }
 }
 
 /// The keys in use and where they come from. Clones share one state.
@@ -55,6 +84,7 @@ pub struct SecretState {
 pub struct SecretStore {
     source: Arc<Source>,
     entries: Arc<Mutex<BTreeMap<SecretId, Weak<Entry>>>>,
+    changes: watch::Sender<()>,
 }
 
 /// The value of one key, for whoever sends it.
@@ -66,7 +96,17 @@ struct Entry {
     source: Arc<Source>,
     value: ArcSwapOption<Value>,
     // Held while the source is read, so that an older read never replaces a newer one. `None`: not yet read.
-    presence: Mutex<Option<Presence>>,
+    found: Mutex<Option<Found>>,
+    /// What the servers that it is sent to say of it.
+    standings: Mutex<Vec<Weak<Mutex<Standing>>>>,
+    changes: watch::Sender<()>,
+}
+
+/// What the last look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Present,
+    Missing(Option<Problem>),
 }
 
 /// A value, and a number that only the same value has.
@@ -106,7 +146,13 @@ impl SecretStore {
     }
 
     fn new(source: Source) -> Self {
-        Self { source: Arc::new(source), entries: Arc::default() }
+        Self { source: Arc::new(source), entries: Arc::default(), changes: watch::Sender::new(()) }
+    }
+
+    /// Sees every change of a state or a value from now on.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Sets what the source holds for a key; `None`: it is gone, and the last good value stays in use. Without effect
@@ -128,7 +174,9 @@ impl SecretStore {
             id: id.clone(),
             source: Arc::clone(&self.source),
             value: ArcSwapOption::empty(),
-            presence: Mutex::new(None),
+            found: Mutex::new(None),
+            standings: Mutex::default(),
+            changes: self.changes.clone(),
         });
         entries.insert(id.clone(), Arc::downgrade(&entry));
         drop(entries);
@@ -155,7 +203,7 @@ impl SecretStore {
     /// Every known key in order, and what the last look found.
     #[must_use]
     pub fn states(&self) -> Vec<SecretState> {
-        self.all().iter().map(|entry| entry.state(*lock(&entry.presence))).collect()
+        self.all().iter().map(|entry| entry.state(*lock(&entry.found))).collect()
     }
 
     fn known(&self, id: &SecretId) -> Option<Arc<Entry>> {
@@ -183,7 +231,31 @@ impl SecretHandle {
     /// Changes whenever the value in use does; 0 while there is none.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.0.value.load().as_deref().map_or(0, |value| value.version)
+        self.0.version()
+    }
+
+    fn versioned(&self) -> Option<(SecretString, u64)> {
+        self.0.value.load().as_deref().map(|value| (value.text.clone(), value.version))
+    }
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
+    }
+
+    fn tell_change(&self) {
+        self.0.changes.send_replace(());
+    }
+
+    /// Whether its source may hold an older value than the Secret does: the kubelet refreshes files when it comes to it.
+    fn comes_late(&self) -> bool {
+        matches!(*self.0.source, Source::Directory(_))
+    }
+
+    /// Says what one server thinks of the value, as long as it lives.
+    fn used_as(&self, standing: &Arc<Mutex<Standing>>) {
+        let mut standings = lock(&self.0.standings);
+        standings.retain(|standing| standing.strong_count() > 0);
+        standings.push(Arc::downgrade(standing));
     }
 
     /// Looks at the source again, and at what that comes from; whether the value in use has changed. Reads files, and may
@@ -215,44 +287,69 @@ impl Entry {
         self.value.load().as_deref().map(|value| value.text.clone())
     }
 
-    fn state(&self, presence: Option<Presence>) -> SecretState {
-        SecretState { id: self.id.clone(), presence: presence.unwrap_or(Presence::Missing) }
+    fn version(&self) -> u64 {
+        self.value.load().as_deref().map_or(0, |value| value.version)
+    }
+
+    fn state(&self, found: Option<Found>) -> SecretState {
+        let (presence, problem) = match found {
+            Some(Found::Present) => (Presence::Present, None),
+            Some(Found::Missing(problem)) => (Presence::Missing, problem),
+            None => (Presence::Missing, None),
+        };
+        let version = self.version();
+        let standings: Vec<_> = lock(&self.standings).iter().filter_map(Weak::upgrade).collect();
+        let refused = version != 0 && standings.iter().any(|standing| lock(standing).refuses(version));
+        let former = version != 0 && presence == Presence::Missing;
+        SecretState { id: self.id.clone(), presence, problem, former, refused }
     }
 
     fn read(&self) -> bool {
-        self.read_into(&mut lock(&self.presence))
+        self.read_into(&mut lock(&self.found))
     }
 
     fn read_state(&self) -> SecretState {
-        let mut presence = lock(&self.presence);
-        self.read_into(&mut presence);
-        self.state(*presence)
+        let mut found = lock(&self.found);
+        self.read_into(&mut found);
+        self.state(*found)
     }
 
-    fn read_into(&self, presence: &mut Option<Presence>) -> bool {
+    fn read_into(&self, found: &mut Option<Found>) -> bool {
         let SecretId { name, key } = &self.id;
+        let before = *found;
+        let mut changed = false;
         match self.source.read(&self.id) {
             Ok(value) => {
-                let changed =
+                changed =
                     self.value.load().as_deref().map(|old| old.text.expose_secret()) != Some(value.expose_secret());
                 if changed {
                     info!(secret = %name, key = %key, "secret key read");
                     self.value.store(Some(Arc::new(Value::new(value))));
-                } else if *presence == Some(Presence::Missing) {
+                } else if matches!(before, Some(Found::Missing(_))) {
                     info!(secret = %name, key = %key, "secret key is back, unchanged");
                 }
-                *presence = Some(Presence::Present);
-                changed
+                *found = Some(Found::Present);
             }
             Err(error) => {
-                if *presence != Some(Presence::Missing) {
+                *found = Some(Found::Missing(match error {
+                    SourceError::Empty => Some(Problem::Empty),
+                    SourceError::NotText => Some(Problem::NotText),
+                    SourceError::Name
+                    | SourceError::Read(_)
+                    | SourceError::NotAFile
+                    | SourceError::TooLarge
+                    | SourceError::Unset => None,
+                }));
+                if *found != before {
                     let last_good = self.value.load().is_some();
                     warn!(secret = %name, key = %key, last_good, %error, "secret key missing");
                 }
-                *presence = Some(Presence::Missing);
-                false
             }
         }
+        if changed || *found != before {
+            self.changes.send_replace(());
+        }
+        changed
     }
 }
 

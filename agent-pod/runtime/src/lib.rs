@@ -13,6 +13,7 @@
 //! - Conversations, secrets, health and run counts outlive a reload; agents do not.
 
 mod afterwork;
+pub mod attention;
 pub mod build;
 pub mod desks;
 pub mod discovery;
@@ -25,6 +26,7 @@ pub mod runtime;
 pub mod sandbox;
 mod sessions;
 pub mod source;
+mod state;
 pub mod validate;
 
 pub use agent_pod_core::byte_pool::{BytePool, ByteReservation, PoolError, Priority};

@@ -4,25 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use agent_pod_config::{
-    AgentState, Document, EndpointState, PodState, ProviderState, Rejected, RejectedProblem, SecretKey, SecretPresence,
-    SecretState, ToolState, Trust, revision_of,
-};
+use agent_pod_config::{Document, Rejected, RejectedProblem, SecretKey, Trust, revision_of};
 use agent_pod_core::error::{ErrorCode, RunError};
 use agent_pod_core::ports::RunObserver;
-use agent_pod_core::service::{AdminService, AgentService};
+use agent_pod_core::service::{AdminService, AgentService, TaggedState};
 use agent_pod_infra::access::{JwksVerifier, NoVerifier};
 use agent_pod_infra::environment::SystemEnvironment;
 use agent_pod_infra::memory::in_process::InProcessStore;
-use agent_pod_infra::secret::{Presence, SecretId, SecretStore};
-
+use agent_pod_infra::secret::{SecretId, SecretStore};
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::build::{Builder, Ports};
-use crate::discovery::Endpoint;
 use crate::metrics::{Metrics, Process};
 use crate::registry::Registry;
+use crate::state;
 
 /// Where the runtime runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +34,14 @@ pub struct Runtime {
     /// The agents that serve.
     pub registry: Arc<Registry>,
     metrics: Arc<Metrics>,
-    secrets: SecretStore,
+    pub(crate) secrets: SecretStore,
     loader: Mutex<Loader>,
     /// Beside the loader, so that whoever asks for the state waits for no load.
-    shown: ArcSwap<Shown>,
+    pub(crate) shown: ArcSwap<Shown>,
+    /// Told of each change of what is shown.
+    pub(crate) stirred: watch::Sender<()>,
+    /// The tag of the state, as it was last looked at.
+    pub(crate) tag: watch::Sender<String>,
 }
 
 /// What only a reload touches.
@@ -53,12 +53,12 @@ struct Loader {
 
 /// What the last loads have come to.
 #[derive(Clone, Default)]
-struct Shown {
+pub(crate) struct Shown {
     /// The Secret keys of the document that serves.
-    secrets: Arc<BTreeSet<SecretKey>>,
-    rejected: Option<Rejected>,
+    pub(crate) secrets: Arc<BTreeSet<SecretKey>>,
+    pub(crate) rejected: Option<Rejected>,
     /// Hash and operator of the trust in use.
-    trust: Option<(String, String)>,
+    pub(crate) trust: Option<(String, String)>,
 }
 
 impl Runtime {
@@ -106,7 +106,8 @@ impl Runtime {
             agents: Arc::downgrade(&(Arc::clone(&registry) as Arc<dyn AgentService>)),
         };
         let loader = Loader { builder: Builder::new(mode, ports), served: Document::empty() };
-        Self { registry, metrics, secrets, loader: Mutex::new(loader), shown: ArcSwap::default() }
+        let (stirred, tag) = (watch::Sender::new(()), watch::Sender::new(String::new()));
+        Self { registry, metrics, secrets, loader: Mutex::new(loader), shown: ArcSwap::default(), stirred, tag }
     }
 
     fn loader(&self) -> MutexGuard<'_, Loader> {
@@ -118,6 +119,13 @@ impl Runtime {
         let mut shown = Shown::clone(&self.shown.load());
         change(&mut shown);
         self.shown.store(Arc::new(shown));
+        self.stirred.send_replace(());
+    }
+
+    /// No longer ready; see [`Registry::drain`].
+    pub fn drain(&self) {
+        self.registry.drain();
+        self.stirred.send_replace(());
     }
 
     /// What the process itself is doing, for its metrics.
@@ -287,43 +295,6 @@ impl Runtime {
         let serving = self.registry.snapshot().map(|snapshot| snapshot.revision.clone());
         (serving, self.shown.load().rejected.as_ref().map(|rejected| rejected.revision.clone()))
     }
-
-    /// The state as the operator reads it. Waits for no load.
-    #[must_use]
-    pub fn pod_state(&self) -> PodState {
-        let snapshot = self.registry.snapshot();
-        let shown = self.shown.load();
-        let named = &shown.secrets;
-        PodState {
-            revision: snapshot.as_ref().map(|snapshot| snapshot.revision.clone()),
-            loaded_at: snapshot.as_ref().map(|snapshot| snapshot.loaded_at.clone()),
-            trust: shown.trust.as_ref().map(|(hash, _)| hash.clone()),
-            rejected: shown.rejected.clone(),
-            agents: snapshot.iter().flat_map(|s| s.entries.values()).map(agent_state).collect(),
-            providers: snapshot.iter().flat_map(|s| &s.models).map(provider_state).collect(),
-            endpoints: snapshot.iter().flat_map(|s| &s.endpoints).map(endpoint_state).collect(),
-            secrets: self
-                .secrets
-                .states()
-                .into_iter()
-                .filter(|state| named.iter().any(|key| key.name == state.id.name && key.key == state.id.key))
-                .map(|state| SecretState {
-                    secret: state.id.name,
-                    key: state.id.key,
-                    state: match state.presence {
-                        Presence::Present => SecretPresence::Present,
-                        Presence::Missing => SecretPresence::Missing,
-                    },
-                    problem: None,
-                    former: false,
-                    refused: false,
-                })
-                .collect(),
-            in_flight: self.registry.in_flight(),
-            queued: self.registry.queued(),
-            draining: self.registry.draining(),
-        }
-    }
 }
 
 /// What a folder still declares.
@@ -357,57 +328,18 @@ fn agent_of(path: &str) -> Option<&str> {
     path.strip_prefix("agents.")?.split('.').next()
 }
 
-fn agent_state(entry: &crate::registry::Entry) -> AgentState {
-    AgentState {
-        name: entry.agent.name.clone(),
-        namespace: entry.agent.namespace.clone(),
-        status: entry.handle.details.summary.status.to_owned(),
-        tools: entry
-            .agent
-            .tools
-            .permitted()
-            .map(|tool| ToolState {
-                name: tool.spec.name.clone(),
-                state: if tool.is_down() { "unavailable" } else { "ready" }.to_owned(),
-            })
-            .collect(),
-        budget: crate::build::budget::state(&entry.agent),
-    }
-}
-
-fn provider_state(model: &crate::registry::ModelEntry) -> ProviderState {
-    let report = model.state.report();
-    let until = |wait: Duration| Timestamp::now().checked_add(wait).ok().map(|time| format!("{time:.0}"));
-    ProviderState {
-        name: model.provider.clone(),
-        namespace: model.namespace.clone(),
-        model: model.model.clone(),
-        circuit: report.circuit.as_str().to_owned(),
-        cooling_until: report.cooling.and_then(until),
-        last_error: report.last_error.map(|kind| kind.as_str().to_owned()),
-        latency_ms: report.latency.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-    }
-}
-
-fn endpoint_state(endpoint: &Endpoint) -> EndpointState {
-    let report = endpoint.health.report();
-    EndpointState {
-        name: endpoint.name.clone(),
-        namespace: endpoint.namespace.clone(),
-        reachable: report.reachable,
-        error: report.error.as_ref().map(|error| error.kind.as_str().to_owned()),
-        message: report.error.map(|error| error.message),
-        models: report.models,
-    }
-}
-
 impl AdminService for Runtime {
     fn ready(&self) -> bool {
         !self.registry.draining() && self.registry.snapshot().is_some()
     }
 
-    fn state(&self) -> serde_json::Value {
-        serde_json::to_value(self.pod_state()).unwrap_or_default()
+    fn state(&self) -> TaggedState {
+        let state = self.pod_state();
+        TaggedState { tag: state::tag(&state), body: serde_json::to_value(state).unwrap_or_default() }
+    }
+
+    fn state_changes(&self) -> watch::Receiver<String> {
+        self.tag.subscribe()
     }
 
     fn metrics(&self) -> String {

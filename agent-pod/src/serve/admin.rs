@@ -8,10 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use agent_pod_core::error::RunError;
-use agent_pod_core::service::AdminService;
+use agent_pod_core::service::{AdminService, TaggedState};
 use agent_pod_runtime::Runtime;
 use anyhow::Context as _;
 use astromesh_logs::Logs;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -91,8 +92,12 @@ impl AdminService for Service {
         self.runtime.ready()
     }
 
-    fn state(&self) -> serde_json::Value {
+    fn state(&self) -> TaggedState {
         self.runtime.state()
+    }
+
+    fn state_changes(&self) -> watch::Receiver<String> {
+        self.runtime.state_changes()
     }
 
     fn metrics(&self) -> String {

@@ -1,6 +1,8 @@
 //! The binary as users run it: on a folder of manifests, and on mounted files as in a pod.
 
 #[cfg(test)]
+mod attention;
+#[cfg(test)]
 mod budgets;
 #[cfg(test)]
 mod bytes;
@@ -17,6 +19,8 @@ mod hosts;
 #[cfg(test)]
 mod import;
 #[cfg(test)]
+mod keyed_server;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod memory;
@@ -31,7 +35,11 @@ mod pod;
 #[cfg(test)]
 mod mounted;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod standalone;
+#[cfg(test)]
+mod start_up;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]

@@ -12,13 +12,13 @@ use crate::harness::Pod;
 use crate::model_server::ModelServer;
 
 /// A volume: files are links into `..data`, which is a link to the folder of the moment.
-struct Volume {
+pub(crate) struct Volume {
     root: PathBuf,
     version: std::cell::Cell<u32>,
 }
 
 impl Volume {
-    fn new(root: &Path, files: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn new(root: &Path, files: &[(&str, &[u8])]) -> Self {
         fs::create_dir(root).unwrap();
         let volume = Self { root: root.to_owned(), version: 0.into() };
         volume.swap(files);
@@ -28,7 +28,7 @@ impl Volume {
         volume
     }
 
-    fn swap(&self, files: &[(&str, &[u8])]) {
+    pub(crate) fn swap(&self, files: &[(&str, &[u8])]) {
         self.version.set(self.version.get() + 1);
         let folder = format!("..v{}", self.version.get());
         fs::create_dir(self.root.join(&folder)).unwrap();
@@ -40,7 +40,7 @@ impl Volume {
         fs::rename(draft, self.root.join("..data")).unwrap();
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.root.join(name).to_str().unwrap().to_owned()
     }
 }

@@ -52,12 +52,22 @@ impl<'a> Failures<'a> {
         Self { skipped, failed: Vec::new() }
     }
 
+    /// It was not called. Where it has failed before, that is told.
     pub(super) fn skipped(&mut self, candidate: &'a Candidate, why: Unavailable) {
-        self.skipped.push((candidate, why));
+        if self.of(candidate).is_none() {
+            self.skipped.push((candidate, why));
+        }
     }
 
+    /// Its last try ended so.
     pub(super) fn failed(&mut self, candidate: &'a Candidate, error: ModelError) {
+        self.failed.retain(|(known, _)| !std::ptr::eq(*known, candidate));
         self.failed.push((candidate, error));
+    }
+
+    /// How it has failed.
+    pub(super) fn of(&self, candidate: &Candidate) -> Option<ModelErrorKind> {
+        self.failed.iter().find(|(known, _)| std::ptr::eq(*known, candidate)).map(|(_, error)| error.kind)
     }
 
     /// The error of a run for which there was no reply.
@@ -104,6 +114,18 @@ impl<'a> Failures<'a> {
 fn again(wait: Duration) -> String {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     format!("Try again in {seconds} s.")
+}
+
+/// Nobody can tell when consent is given again: a minute is a polite pace to ask.
+const CONSENT_WAIT: Duration = Duration::from_secs(60);
+
+/// Every provider that the role named has withdrawn its consent.
+pub(super) fn forsaken(role: &str) -> RunError {
+    let message = format!(
+        "no provider of this agent may be used any more for the role `{role}`; let the Providers' spec.allowedNamespaces \
+         name the agent's namespace again, or name other candidates"
+    );
+    RunError::new(ErrorCode::Suspended, message).retry_after(CONSENT_WAIT)
 }
 
 /// No candidate can serve the request.

@@ -88,4 +88,12 @@ impl Model for ChatCompletions {
     fn credential_version(&self) -> u64 {
         self.server.credential_version()
     }
+
+    fn awaits_credential(&self) -> bool {
+        self.server.awaits_credential()
+    }
+
+    async fn credential_renewed(&self, refused: u64) -> bool {
+        self.server.credential_renewed(refused).await
+    }
 }

@@ -6,13 +6,12 @@ mod settings;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use agent_pod_core::cpu::offload;
 use agent_pod_core::model::{ModelError, ModelErrorKind};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::Full;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use tokio::time::timeout;
 use tracing::debug;
 use url::Url;
@@ -20,7 +19,7 @@ use url::Url;
 use super::error::unreachable;
 use super::listing;
 use crate::http::{Client, TlsSettings, USER_AGENT as OUR_NAME};
-use crate::secret::SecretHandle;
+use crate::secret::credential::{Credential, Sent};
 
 pub(super) use answer::Answer;
 pub use answer::{ERROR_BODY_BYTES_MAX, ERROR_BODY_WAIT, OFFLOADED_BYTES, REPLY_BYTES_MAX};
@@ -44,7 +43,7 @@ pub(super) struct Server {
 struct Auth {
     header: HeaderName,
     prefix: &'static str,
-    secret: SecretHandle,
+    credential: Credential,
 }
 
 /// A request that can be sent twice.
@@ -69,13 +68,27 @@ impl Server {
 
     /// Sends a JSON document; whatever comes back with 2xx is the answer.
     pub(super) async fn post(&self, uri: &Uri, accept: &'static str, body: Bytes) -> Result<Answer, ModelError> {
-        self.ask(Template { method: Method::POST, uri, accept, body }).await
+        let sent = self.credential()?;
+        let (answer, sent) = self.ask(&Template { method: Method::POST, uri, accept, body }, sent).await?;
+        // Only here: lists of models are often open to everybody, or closed to keys that may call one.
+        if let (Some(auth), Some(sent)) = (&self.auth, &sent) {
+            let status = answer.status();
+            if is_refusal(status) {
+                auth.credential.refused(sent, status);
+            } else if status.is_success() {
+                auth.credential.accepted(sent);
+            }
+        }
+        answer.successful().await
     }
 
     /// The names of the models at `uri`.
     pub(super) async fn models(&self, uri: &Uri) -> Result<Vec<String>, ModelError> {
         let template = Template { method: Method::GET, uri, accept: "application/json", body: Bytes::new() };
-        let listing = async { listing::names(&self.ask(template).await?.bounded(LISTING_BYTES_MAX).await?) };
+        let listing = async {
+            let (answer, _sent) = self.ask(&template, self.credential()?).await?;
+            listing::names(&answer.successful().await?.bounded(LISTING_BYTES_MAX).await?)
+        };
         timeout(LISTING_WAIT, listing)
             .await
             .unwrap_or_else(|_| Err(ModelError::new(ModelErrorKind::Timeout, "list of models too slow")))
@@ -84,30 +97,43 @@ impl Server {
     /// Changes whenever the credential does, or whom we believe.
     pub(super) fn credential_version(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.auth.as_ref().map(|auth| auth.secret.version()).hash(&mut hasher);
+        self.auth.as_ref().map(|auth| auth.credential.version()).hash(&mut hasher);
         self.client.ca_version().hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Sends the request; once more if the credential is refused and has changed at its source since.
-    async fn ask(&self, template: Template<'_>) -> Result<Answer, ModelError> {
-        let mut credential = self.credential()?;
-        let mut response = self.send(&template, credential.as_ref()).await?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.fresh_credential(credential.as_ref()).await
+    /// Whether the credential is refused that was accepted before, so that another one may be on its way.
+    pub(super) fn awaits_credential(&self) -> bool {
+        self.auth.as_ref().is_some_and(|auth| auth.credential.is_awaited())
+    }
+
+    /// Waits for that; whether there is another one than that of the version `refused`, or it is accepted again.
+    pub(super) async fn credential_renewed(&self, refused: u64) -> bool {
+        let Some(auth) = &self.auth else { return false };
+        auth.credential.renewed().await || self.credential_version() != refused
+    }
+
+    /// Sends the request; once more if the credential is refused and has changed at its source since. With the answer comes
+    /// the credential that it is to.
+    async fn ask(&self, template: &Template<'_>, sent: Option<Sent>) -> Result<(Answer, Option<Sent>), ModelError> {
+        let mut sent = sent;
+        let mut response = self.send(template, sent.as_ref()).await?;
+        if is_refusal(response.status())
+            && let (Some(auth), Some(refused)) = (&self.auth, &sent)
+            && let Some(fresh) = auth.credential.fresh(refused).await
         {
             debug!(url = %template.uri, "credential refused, trying the one that has replaced it");
-            response = self.send(&template, Some(&fresh)).await?;
-            credential = Some(fresh);
+            response = self.send(template, Some(&fresh)).await?;
+            sent = Some(fresh);
         }
         debug!(url = %template.uri, status = response.status().as_u16(), "model server answered");
-        Answer::new(response, credential).successful().await
+        Ok((Answer::new(response, sent.as_ref().map(|sent| sent.value.clone())), sent))
     }
 
     async fn send(
         &self,
         template: &Template<'_>,
-        credential: Option<&SecretString>,
+        sent: Option<&Sent>,
     ) -> Result<http::Response<hyper::body::Incoming>, ModelError> {
         let mut request = Request::new(Full::new(template.body.clone()));
         *request.method_mut() = template.method.clone();
@@ -118,29 +144,25 @@ impl Server {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        if let (Some(auth), Some(credential)) = (&self.auth, credential) {
-            headers.insert(auth.header.clone(), auth.value(credential)?);
+        if let (Some(auth), Some(sent)) = (&self.auth, sent) {
+            headers.insert(auth.header.clone(), auth.value(sent)?);
         }
         self.client.send(request).await.map_err(|error| unreachable(&error))
     }
 
     /// The credential in use; `None` where none is to be sent.
-    fn credential(&self) -> Result<Option<SecretString>, ModelError> {
+    fn credential(&self) -> Result<Option<Sent>, ModelError> {
         let Some(auth) = &self.auth else { return Ok(None) };
-        match auth.secret.get() {
+        match auth.credential.to_send() {
             Some(credential) => Ok(Some(credential)),
             None => Err(ModelError::new(ModelErrorKind::Unauthorized, "credential missing")),
         }
     }
+}
 
-    /// The credential after another look at its source, if it is not the one that was `refused`.
-    async fn fresh_credential(&self, refused: Option<&SecretString>) -> Option<SecretString> {
-        let auth = self.auth.as_ref()?;
-        let secret = auth.secret.clone();
-        // What it says is not enough: somebody else may have looked since the refused one was sent.
-        let _changed: bool = offload(move || secret.reread()).await;
-        auth.secret.get().filter(|fresh| Some(fresh.expose_secret()) != refused.map(|old| old.expose_secret()))
-    }
+/// Whether an answer may mean that the credential is not the right one.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 impl Auth {
@@ -149,11 +171,11 @@ impl Auth {
             AuthScheme::Bearer => (AUTHORIZATION, "Bearer "),
             AuthScheme::Header(name) => (settings::auth_header(name)?, ""),
         };
-        Ok(Self { header, prefix, secret: settings.secret.clone() })
+        Ok(Self { header, prefix, credential: Credential::new(settings.secret.clone()) })
     }
 
-    fn value(&self, credential: &SecretString) -> Result<HeaderValue, ModelError> {
-        let mut value = HeaderValue::try_from(format!("{}{}", self.prefix, credential.expose_secret()))
+    fn value(&self, sent: &Sent) -> Result<HeaderValue, ModelError> {
+        let mut value = HeaderValue::try_from(format!("{}{}", self.prefix, sent.value.expose_secret()))
             .map_err(|_| ModelError::new(ModelErrorKind::Unauthorized, "credential is no header value"))?;
         value.set_sensitive(true);
         Ok(value)

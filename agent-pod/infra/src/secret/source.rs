@@ -28,7 +28,7 @@ pub(super) enum SourceError {
     TooLarge,
     #[error("not UTF-8 text")]
     NotText,
-    #[error("empty")]
+    #[error("empty, or nothing but white space")]
     Empty,
     #[error("not set")]
     Unset,
@@ -161,5 +161,5 @@ fn read_file(path: &Path) -> Result<SecretString, SourceError> {
 
 fn trimmed(text: &str) -> Result<SecretString, SourceError> {
     let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    if text.is_empty() { Err(SourceError::Empty) } else { Ok(SecretString::from(text)) }
+    if text.trim().is_empty() { Err(SourceError::Empty) } else { Ok(SecretString::from(text)) }
 }

@@ -31,6 +31,11 @@ fn text(value: Option<SecretString>) -> Option<String> {
     value.map(|value| value.expose_secret().to_owned())
 }
 
+/// Of a key that had a value once.
+fn state(presence: Presence) -> SecretState {
+    SecretState { id: openai(), presence, problem: None, former: presence == Presence::Missing, refused: false }
+}
+
 fn presence(store: &SecretStore) -> Presence {
     let states = store.states();
     assert_eq!(states.len(), 1);
@@ -45,6 +50,7 @@ fn presence(store: &SecretStore) -> Presence {
 #[case::spaces_stay(b" sk-1 ", Some(" sk-1 "))]
 #[case::empty(b"", None)]
 #[case::only_a_line_end(b"\n", None)]
+#[case::only_white_space(b" \t\n", None)]
 #[case::not_text(b"\xff\xfe", None)]
 fn a_file_gives_its_text(#[case] content: &[u8], #[case] expected: Option<&str>) {
     let root = directory_with(content);
@@ -124,7 +130,7 @@ fn a_value_that_goes_stays_in_use_and_is_reported() {
     let handle = store.handle(&openai());
 
     fs::remove_dir_all(root.path().join("openai")).unwrap();
-    assert_eq!(store.refresh(), [SecretState { id: openai(), presence: Presence::Missing }]);
+    assert_eq!(store.refresh(), [state(Presence::Missing)]);
     assert_eq!(text(handle.get()).as_deref(), Some("sk-1"));
 
     write(&root, b"");
@@ -133,7 +139,7 @@ fn a_value_that_goes_stays_in_use_and_is_reported() {
     assert_eq!(text(handle.get()).as_deref(), Some("sk-1"));
 
     write(&root, b"sk-2");
-    assert_eq!(store.refresh(), [SecretState { id: openai(), presence: Presence::Present }]);
+    assert_eq!(store.refresh(), [state(Presence::Present)]);
     assert_eq!(text(handle.get()).as_deref(), Some("sk-2"));
 }
 

@@ -8,16 +8,18 @@ use agent_pod_core::tool::{Tool, ToolError, ToolSpec};
 use astromesh_egress::Reach;
 use async_trait::async_trait;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT as USER_AGENT_HEADER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
+use tokio::time::timeout;
 use url::Url;
 
 use super::ToolSetupError;
-use super::call::{checked_url, run_headers, send, success};
+use super::call::{Answer, checked_url, run_headers, send, success};
 use crate::http::{Client, TlsSettings, USER_AGENT};
 use crate::secret::SecretHandle;
+use crate::secret::credential::{Credential, Sent};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +37,8 @@ pub struct WebhookSettings {
     pub headers: BTreeMap<String, String>,
     /// The credential, and the header that it is sent in as it is; absent: `Authorization`, after `Bearer `.
     pub auth: Option<(SecretHandle, Option<String>)>,
+    /// How long a call may take; whoever calls ends it. No more than half of it is spent on waiting for a new credential.
+    pub timeout: Duration,
 }
 
 /// A tool that is a web service.
@@ -44,7 +48,8 @@ pub struct Webhook {
     url: Url,
     method: Method,
     headers: HeaderMap,
-    auth: Option<(SecretHandle, Option<HeaderName>)>,
+    auth: Option<(Credential, Option<HeaderName>)>,
+    timeout: Duration,
     client: Client,
 }
 
@@ -54,7 +59,7 @@ impl Webhook {
     /// # Errors
     /// When it could never be called.
     pub fn new(settings: WebhookSettings) -> Result<Self, ToolSetupError> {
-        let WebhookSettings { spec, url, method, headers, auth } = settings;
+        let WebhookSettings { spec, url, method, headers, auth, timeout } = settings;
         let url = checked_url(&url)?;
         // Names are checked with each connection.
         Reach::NoMetadata.check_url(&url).map_err(|_reason| ToolSetupError::Address)?;
@@ -65,16 +70,21 @@ impl Webhook {
             fixed.insert(name(header)?, value);
         }
         let auth = match auth {
-            Some((secret, header)) => Some((secret, header.as_deref().map(name).transpose()?)),
+            Some((secret, header)) => Some((Credential::new(secret), header.as_deref().map(name).transpose()?)),
             None => None,
         };
         let client =
             Client::reaching(url.scheme() == "https", TlsSettings::default(), CONNECT_TIMEOUT, Reach::NoMetadata)
                 .map_err(|error| ToolSetupError::Tls(error.to_string()))?;
-        Ok(Self { spec, url, method, headers: fixed, auth, client })
+        Ok(Self { spec, url, method, headers: fixed, auth, timeout, client })
     }
 
-    fn request(&self, arguments: &Value, turn: &Turn<'_>) -> Result<Request<Full<bytes::Bytes>>, ToolError> {
+    fn request(
+        &self,
+        arguments: &Value,
+        turn: &Turn<'_>,
+        sent: Option<&Sent>,
+    ) -> Result<Request<Full<bytes::Bytes>>, ToolError> {
         let mut url = self.url.clone();
         let by_query = matches!(self.method, Method::GET | Method::DELETE);
         let body = if by_query {
@@ -93,20 +103,54 @@ impl Webhook {
         if !by_query {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if let Some((secret, header)) = &self.auth {
-            let missing = || ToolError::broken("the credential of the service is missing");
-            let value = secret.get().ok_or_else(missing)?;
-            let value = value.expose_secret().trim();
+        if let (Some((_, header)), Some(sent)) = (&self.auth, sent) {
+            let value = sent.value.expose_secret().trim();
             let (header, value) = match header {
                 Some(header) => (header.clone(), value.to_owned()),
                 None => (AUTHORIZATION, format!("Bearer {value}")),
             };
-            let mut value = HeaderValue::from_str(&value).map_err(|_| missing())?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| no_credential())?;
             value.set_sensitive(true);
             headers.insert(header, value);
         }
         request.map_err(unsendable)
     }
+
+    /// Sends the call with the credential of now; once more with the one that has replaced it, if it is refused. Nothing has
+    /// been carried out then. Only 401 says so: 403 may be the service's answer to these arguments.
+    async fn answer(&self, arguments: &Value, turn: &Turn<'_>) -> Result<Answer, ToolError> {
+        let Some((credential, _)) = &self.auth else {
+            return send(&self.client, self.request(arguments, turn, None)?).await;
+        };
+        let sent = credential.to_send().ok_or_else(no_credential)?;
+        let answer = send(&self.client, self.request(arguments, turn, Some(&sent))?).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            note(credential, &sent, answer.status);
+            return Ok(answer);
+        }
+        let mut fresh = credential.fresh(&sent).await;
+        if fresh.is_none() {
+            credential.refused(&sent, answer.status);
+            let renewed = timeout(self.timeout / 2, credential.renewed()).await;
+            fresh = credential.to_send().filter(|_| renewed.unwrap_or_default());
+        }
+        let Some(fresh) = fresh else { return Ok(answer) };
+        let answer = send(&self.client, self.request(arguments, turn, Some(&fresh))?).await?;
+        note(credential, &fresh, answer.status);
+        Ok(answer)
+    }
+}
+
+fn note(credential: &Credential, sent: &Sent, status: StatusCode) {
+    if status.is_success() {
+        credential.accepted(sent);
+    } else if status == StatusCode::UNAUTHORIZED {
+        credential.refused(sent, status);
+    }
+}
+
+fn no_credential() -> ToolError {
+    ToolError::broken("the credential of the service is missing")
 }
 
 #[async_trait]
@@ -116,7 +160,7 @@ impl Tool for Webhook {
     }
 
     async fn call(&self, arguments: &Value, turn: &Turn<'_>) -> Result<String, ToolError> {
-        success(send(&self.client, self.request(arguments, turn)?).await?)
+        success(self.answer(arguments, turn).await?)
     }
 }
 

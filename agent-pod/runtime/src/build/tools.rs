@@ -117,6 +117,7 @@ impl Tools {
             },
             headers: headers.clone(),
             auth: auth.as_ref().map(secret),
+            timeout: Duration::from_millis(tool.timeout_ms),
         };
         Ok(Arc::new(Webhook::new(settings).map_err(|error| ("webhook", error.to_string()))?))
     }

@@ -49,36 +49,52 @@ impl Mounted {
     /// # Errors
     /// When a folder cannot be watched.
     pub async fn follow(self, runtime: Arc<Runtime>) -> Result<(), WatchError> {
-        let folder = self.document.parent().unwrap_or_else(|| Path::new("."));
-        let mut document = Watch::new(folder, RecursiveMode::Recursive, SETTLE)?;
+        let mut document = Watch::new(self.folder(), RecursiveMode::Recursive, SETTLE)?;
         // Without a Secret to mount there is no such folder.
-        let mut secrets = if self.secrets.is_dir() {
+        let secrets = if self.secrets.is_dir() {
             Some(Watch::new(&self.secrets, RecursiveMode::Recursive, SETTLE)?)
         } else {
             None
         };
-        loop {
-            let (files, runtime) = (self.clone(), Arc::clone(&runtime));
-            // On a thread of its own: the doors go on while a document loads.
-            let reading = tokio::task::spawn_blocking(move || {
-                files.read(&runtime);
-                runtime.secrets().refresh();
-            });
-            if let Err(error) = reading.await {
-                tracing::error!(cause = %error, "the document could not be loaded");
+        // Beside the document: a run may wait for a key, and a document may take long to load.
+        let keys = follow_secrets(secrets, Arc::clone(&runtime));
+        let documents = async {
+            loop {
+                let (files, runtime) = (self.clone(), Arc::clone(&runtime));
+                // On a thread of its own: the doors go on while a document loads.
+                aside(move || {
+                    files.read(&runtime);
+                    runtime.secrets().refresh();
+                })
+                .await;
+                document.changed().await;
             }
-            tokio::select! {
-                () = document.changed() => {}
-                () = changed(&mut secrets) => {}
-            }
-        }
+        };
+        tokio::join!(keys, documents);
+        Ok(())
+    }
+
+    /// The folder of the operator's files.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.document.parent().unwrap_or_else(|| Path::new("."))
     }
 }
 
-async fn changed(watch: &mut Option<Watch>) {
-    match watch {
-        Some(watch) => watch.changed().await,
-        None => std::future::pending().await,
+/// Reads the Secrets whenever their files change, for ever.
+async fn follow_secrets(watch: Option<Watch>, runtime: Arc<Runtime>) {
+    let Some(mut watch) = watch else { return };
+    loop {
+        watch.changed().await;
+        let runtime = Arc::clone(&runtime);
+        aside(move || drop(runtime.secrets().refresh())).await;
+    }
+}
+
+/// Reads on a thread that may be kept waiting.
+async fn aside(read: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(read).await {
+        tracing::error!(cause = %error, "the mounted files could not be read");
     }
 }
 

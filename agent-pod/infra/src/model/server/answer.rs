@@ -53,6 +53,10 @@ impl Answer {
         Self { response, redaction: Redaction(credential) }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
     /// The answer if it is one, else the error with what its body says as far as it comes.
     pub(super) async fn successful(self) -> Result<Self, ModelError> {
         if self.response.status().is_success() {
