@@ -21,6 +21,8 @@ mod edits;
 #[cfg(test)]
 mod fallback;
 #[cfg(test)]
+mod healing;
+#[cfg(test)]
 mod operator_failures;
 #[cfg(test)]
 mod permissions;
@@ -44,5 +46,7 @@ mod standalone;
 mod statuses;
 #[cfg(test)]
 mod teams;
+#[cfg(test)]
+mod truth;
 #[cfg(test)]
 mod validation;

@@ -95,7 +95,7 @@ async fn a_suspended_agent_keeps_everything_but_its_pods() -> anyhow::Result<()>
         let uids = async || anyhow::Ok(children::all(ns).await?.iter().map(kube::ResourceExt::uid).collect::<Vec<_>>());
         let before = uids().await?;
         ns.merge::<Agent>("support", json!({"spec": {"suspend": true}})).await?;
-        ns.await_status::<Agent>("support", &["Ready=False/Suspended", "!Stalled"], PATIENCE).await?;
+        ns.await_status::<Agent>("support", &["Ready=True/Suspended", "!Stalled"], PATIENCE).await?;
         eventually("there is no pod", PATIENCE, async || Ok(ns.pods("support").await?.is_empty().then_some(())))
             .await?;
         assert_eq!(uids().await?, before, "{KINDS:?} are kept");

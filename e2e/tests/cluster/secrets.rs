@@ -10,6 +10,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 
+use tokio::time::Instant;
+
 use crate::support::{echoing, support};
 
 /// The kubelet refreshes Secrets at its own pace: about a minute with its defaults.
@@ -60,6 +62,23 @@ async fn a_changed_key_is_used_and_a_deleted_one_is_kept_without_a_restart() -> 
         ns.await_status::<Provider>("scripted", &["CredentialsResolved=True"], REFRESHED_WITHIN).await?;
         assert_eq!(ns.pod_uids("support").await?, pods, "a Secret's value restarts nothing");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_rotated_and_revoked_at_once_costs_no_failed_call() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (llm, caller) = with_key(ns, "first-key").await?;
+        llm.set_script(Script::EchoSystemFor("first-key"));
+        await_key(&llm, &caller, "first-key").await?;
+        let load = Load::start(&caller, 10);
+        ns.apply(secret("llm", "api-key", "second-key")).await?;
+        llm.set_script(Script::EchoSystemFor("second-key"));
+        let began = Instant::now();
+        await_key(&llm, &caller, "second-key").await?;
+        println!("served with the new key after {:?}", began.elapsed());
+        load.stop().await?.expect_no_failure()
     })
     .await
 }
