@@ -2,6 +2,7 @@
 
 pub(crate) mod fake_api;
 pub(crate) mod known;
+pub(crate) mod memory_api;
 
 use std::sync::Arc;
 
@@ -72,6 +73,18 @@ pub(crate) fn validated(spec: Value) -> Validated {
     validate(&inputs(agent(spec), &[provider()]), "astromesh/agent-pod:1.0.0").unwrap()
 }
 
+/// Merges JSON as an apply does, roughly: lists are replaced.
+pub(crate) fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
 /// What a pod of a test says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Says {
@@ -111,7 +124,9 @@ pub(crate) fn observation(target: &Target, pods: &[(bool, Says)]) -> Observation
 }
 
 fn state(target: &Target, says: Says) -> Option<PodState> {
-    let secret = |state| vec![SecretState { secret: "openai".into(), key: "api-key".into(), state, problem: None, refused: false }];
+    let secret = |state| {
+        vec![SecretState { secret: "openai".into(), key: "api-key".into(), state, problem: None, refused: false }]
+    };
     let loaded = PodState {
         revision: Some(target.revision.clone()),
         trust: Some(target.trust.clone()),

@@ -12,6 +12,8 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::merge;
+
 /// The objects by path, and what has been written.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
@@ -73,17 +75,6 @@ async fn handle(State(cluster): State<Arc<Mutex<Cluster>>>, method: Method, uri:
     cluster.objects.insert(path.clone(), object.clone());
     cluster.writes.push(path.rsplit('/').nth(1).unwrap_or_default().to_owned());
     axum::Json(object).into_response()
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }
 
 fn failure(code: StatusCode, message: &str) -> Response {
