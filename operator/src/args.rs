@@ -32,6 +32,16 @@ pub struct Args {
     /// File with the operator's own token of audience `astromesh`; read at each use, may be absent.
     #[arg(long, env = "ASTROMESH_TOKEN_FILE", default_value = "/var/run/secrets/astromesh/token")]
     token_file: PathBuf,
+    /// File with the operator's own token for the API server: the lease goes with the account that it names.
+    #[arg(
+        long,
+        env = "ASTROMESH_API_TOKEN_FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    )]
+    api_token_file: PathBuf,
+    /// Where pods ask for attention: `http://<host>:<port>/internal/attention`. Without it they do not ask.
+    #[arg(long, env = "ASTROMESH_ATTENTION_URL", value_parser = attention_url)]
+    attention_url: Option<String>,
     /// Whether replicas elect a leader; without it there must be one replica only.
     #[arg(long, env = "ASTROMESH_LEADER_ELECT", default_value_t = true, action = ArgAction::Set)]
     leader_elect: bool,
@@ -62,6 +72,8 @@ impl Args {
             pod_name,
             watch_namespaces,
             token_file,
+            api_token_file,
+            attention_url,
             leader_elect,
             concurrency,
             listen,
@@ -76,6 +88,8 @@ impl Args {
             identity: pod_name,
             watch_namespaces,
             token_file,
+            api_token_file,
+            attention_url,
             leader_elect,
             concurrency,
             listen,
@@ -95,6 +109,15 @@ impl Args {
     }
 }
 
+/// An address that pods can post to.
+fn attention_url(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    match (url.scheme_str(), url.host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("it has to be `http://<host>:<port>/internal/attention`".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -111,5 +134,15 @@ mod tests {
         let args =
             Args::parse_from(["x", "--agent-image", "i", "--watch-namespaces", "a,b", "--leader-elect", "false"]);
         assert_eq!((args.watch_namespaces, args.leader_elect), (vec!["a".to_owned(), "b".to_owned()], false));
+    }
+    #[test]
+    fn pods_are_told_a_whole_url_or_none() {
+        let parsed = |url: &str| Args::try_parse_from(["x", "--agent-image", "i", "--attention-url", url]);
+        let url = "http://astromesh-operator.astromesh-system.svc:8080/internal/attention";
+        assert_eq!(parsed(url).unwrap().attention_url.as_deref(), Some(url));
+        for wrong in ["", "astromesh-operator:8080", "/internal/attention", "https://x/internal/attention", "http://"] {
+            let refusal = parsed(wrong).unwrap_err().to_string();
+            assert!(refusal.contains("--attention-url"), "{wrong}: {refusal}");
+        }
     }
 }

@@ -1,15 +1,21 @@
-//! Probes and metrics.
+//! The operator's port: probes, metrics, and pods that ask for attention.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+mod attention;
+mod listener;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+
+pub use attention::{ATTENTION_MAX, AttentionSink, attention};
+pub use listener::Bounds;
 
 use crate::conditions::find;
 use crate::metrics::Metrics;
@@ -17,24 +23,47 @@ use crate::stores::Stores;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What the probes say.
-#[derive(Clone, Default)]
+/// What the port says, and where it puts what it is told.
+#[derive(Clone)]
 pub struct Health {
-    ready: Arc<AtomicBool>,
+    /// Why not; `None`: ready.
+    unready: Arc<Mutex<Option<String>>>,
     stores: Arc<Mutex<Vec<Stores>>>,
     metrics: Arc<Metrics>,
+    attention: AttentionSink,
 }
 
 impl Health {
     /// Not ready yet.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..Self::default() }
+    pub fn new(metrics: Arc<Metrics>, attention: AttentionSink) -> Self {
+        let unready = Arc::new(Mutex::new(Some("the operator is starting".to_owned())));
+        Self { unready, stores: Arc::default(), metrics, attention }
     }
 
-    /// From now on ready, or not.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+    /// From now on ready.
+    pub fn ready(&self) {
+        self.set(None);
+    }
+
+    /// From now on not ready, until all of this is there.
+    pub fn waits_for(&self, missing: &[String]) {
+        self.set((!missing.is_empty()).then(|| format!("waiting for {}", missing.join(", and for "))));
+    }
+
+    /// From now on not ready, for this reason.
+    pub fn unready(&self, reason: impl Into<String>) {
+        self.set(Some(reason.into()));
+    }
+
+    fn set(&self, unready: Option<String>) {
+        *self.unready.lock().unwrap_or_else(PoisonError::into_inner) = unready;
+    }
+
+    /// From now on this replica is the leader, or it is it no more.
+    pub fn leads(&self, leads: bool) {
+        self.metrics.leads(leads);
+        self.attention.accept(leads);
     }
 
     /// The stores that the gauges are counted from.
@@ -56,25 +85,25 @@ impl Health {
     }
 }
 
-/// Serves until told to stop.
-///
-/// # Errors
-/// When the socket breaks.
-pub async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) -> std::io::Result<()> {
-    let router = Router::new()
+/// Serves for as long as it is polled, within `bounds`.
+pub async fn serve(listener: TcpListener, health: Health, bounds: Bounds) {
+    listener::serve(listener, router(health), bounds).await;
+}
+
+fn router(health: Health) -> Router {
+    Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(health);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        .route(attention::PATH, post(attention::ask))
+        .with_state(health)
 }
 
 /// A standby is ready too: it has nothing to do but to wait.
-async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the watches are not filled yet")
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    match health.unready.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+        None => (StatusCode::OK, "ok".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
     }
 }
 

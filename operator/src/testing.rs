@@ -2,6 +2,7 @@
 
 pub(crate) mod fake_api;
 pub(crate) mod known;
+pub(crate) mod memory_api;
 
 use std::sync::Arc;
 
@@ -78,6 +79,29 @@ pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
 
 pub(crate) fn validated(spec: Value) -> Validated {
     validate(&inputs(agent(spec), &[provider()]), "astromesh/agent-pod:1.0.0").unwrap()
+}
+
+/// A merge patch (RFC 7386), or an apply as far as children need it: maps that are one value are replaced, and lists of
+/// ports keep what others have added.
+pub(crate) fn merge(into: &mut Value, from: &Value, applied: bool) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                let whole = applied && ["selector", "nodeSelector"].contains(&key.as_str());
+                match into.get_mut(key) {
+                    _ if value.is_null() => {
+                        into.remove(key);
+                    }
+                    Some(Value::Array(live)) if applied && key == "ports" && live.len() > 1 => {}
+                    Some(found) if !whole => merge(found, value, applied),
+                    Some(_) | None => {
+                        into.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
 }
 
 /// What a pod of a test says.

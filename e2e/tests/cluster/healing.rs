@@ -24,11 +24,13 @@ const ENDED_WITHIN: Duration = Duration::from_secs(2);
 async fn what_is_added_where_nobody_may_is_taken_away() -> anyhow::Result<()> {
     with_temp_ns(async |ns| {
         let (_llm, caller) = echoing(ns, support("Be kind.")).await?;
-        ns.merge::<Service>(NAME, json!({"spec": {"selector": {"evil": "true"}, "externalIPs": ["192.0.2.77"]}})).await?;
+        ns.merge::<Service>(NAME, json!({"spec": {"selector": {"evil": "true"}, "externalIPs": ["192.0.2.77"]}}))
+            .await?;
         await_object(ns.api::<Service>(), NAME, "the Service is as it was", RESTORED_WITHIN, |service| {
             let spec = service.and_then(|service| service.spec.as_ref());
             spec.is_some_and(|spec| {
-                spec.selector.as_ref().is_some_and(|selector| !selector.contains_key("evil")) && spec.external_ips.is_none()
+                spec.selector.as_ref().is_some_and(|selector| !selector.contains_key("evil"))
+                    && spec.external_ips.is_none()
             })
         })
         .await?;
@@ -75,7 +77,8 @@ async fn an_immutable_config_map_is_told_with_the_remedy() -> anyhow::Result<()>
         // The remedy, word for word.
         ns.api::<ConfigMap>().delete(NAME, &DeleteParams::default()).await?;
         ns.merge::<Agent>("support", json!({"spec": {"suspend": true}})).await?;
-        eventually("there is no pod", PATIENCE, async || Ok(ns.pods("support").await?.is_empty().then_some(()))).await?;
+        eventually("there is no pod", PATIENCE, async || Ok(ns.pods("support").await?.is_empty().then_some(())))
+            .await?;
         ns.merge::<Agent>("support", json!({"spec": {"suspend": null}})).await?;
         ns.agent_ready("support").await?;
         assert_eq!(caller.ask("Hello").await?.text()?, "After.");
@@ -133,7 +136,8 @@ async fn when_consent_ends_access_ends() -> anyhow::Result<()> {
     with_temp_ns(async |owner| {
         with_temp_ns(async |ns| {
             let llm = ScriptedLlm::start(Script::EchoSystem).await?;
-            let shared = |from| with(provider("scripted", &llm.endpoint()), "/spec/allowedNamespaces", json!({"from": from}));
+            let shared =
+                |from| with(provider("scripted", &llm.endpoint()), "/spec/allowedNamespaces", json!({"from": from}));
             owner.apply(shared("All")).await?;
             let reference = json!({"name": "scripted", "namespace": owner.name});
             ns.apply(with(support("Be kind."), "/spec/model/candidates/0/providerRef", reference)).await?;

@@ -40,7 +40,11 @@ async fn why_pods_do_not_come_is_told() -> anyhow::Result<()> {
         scripted(ns, Script::EchoSystem).await?;
         let unavailable = "Ready=False/PodsUnavailable";
         let table: [(&str, Value, &[&str]); 4] = [
-            ("/spec/runtime/image", json!("localhost/astromesh/missing:1"), &["ImagePullBackOff", "localhost/astromesh/missing:1"]),
+            (
+                "/spec/runtime/image",
+                json!("localhost/astromesh/missing:1"),
+                &["ImagePullBackOff", "localhost/astromesh/missing:1"],
+            ),
             ("/spec/runtime/nodeSelector", json!({"no": "node"}), &["Unschedulable", "0/1 nodes are available"]),
             ("/spec/runtime/resources", json!({"requests": {"cpu": "500"}}), &["Unschedulable", "Insufficient cpu"]),
             ("/spec/runtime/image", json!("UPPER CASE"), &["InvalidImageName"]),

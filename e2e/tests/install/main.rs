@@ -4,6 +4,8 @@
 //! `astromesh-system`. Nothing may run beside them: run one test at a time.
 
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod namespaces;

@@ -31,16 +31,16 @@ impl Seen {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// There is none: make it.
+    /// There is none, and nobody can think that he holds one: make it.
     Create,
     /// Nobody holds it any more: take it.
     Take,
     /// It is held by this replica: renew it.
     Renew,
-    /// Somebody else holds it: look again later.
-    Wait,
+    /// Somebody else, of this name, holds it: look again later.
+    Wait(String),
 }
 
 /// Remembers when a Lease was last seen to change.
@@ -58,31 +58,30 @@ impl Elector {
         Self { identity: identity.to_owned(), duration, last: None }
     }
 
-    /// Decides on what was seen `now`.
+    /// Decides on what is known `now`, that is after the answer that showed it.
     pub fn decide(&mut self, lease: Option<&Seen>, now: Instant) -> Decision {
-        let Some(lease) = lease else {
-            self.last = None;
-            return Decision::Create;
-        };
-        let since = match &self.last {
-            Some((seen, since)) if seen == lease => *since,
-            Some(_) | None => {
-                self.last = Some((lease.clone(), now));
-                now
-            }
-        };
-        match &lease.holder {
-            None => Decision::Take,
-            Some(holder) if *holder == self.identity => Decision::Renew,
-            Some(_) if now.duration_since(since) >= lease.duration.unwrap_or(self.duration) => Decision::Take,
-            Some(_) => Decision::Wait,
+        if let Some(lease) = lease
+            && self.last.as_ref().is_none_or(|(seen, _)| seen != lease)
+        {
+            self.last = Some((lease.clone(), now));
+        }
+        // Whoever held a Lease that somebody has deleted does not know it yet.
+        let held = self.last.as_ref().and_then(|(seen, since)| {
+            let expiry = *since + seen.duration.unwrap_or(self.duration);
+            seen.holder.clone().filter(|holder| *holder != self.identity && now < expiry)
+        });
+        match (held, lease) {
+            (Some(holder), _) => Decision::Wait(holder),
+            (None, None) => Decision::Create,
+            (None, Some(lease)) if lease.holder.as_ref() == Some(&self.identity) => Decision::Renew,
+            (None, Some(_)) => Decision::Take,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DURATION, RENEW_DEADLINE, RENEW_EVERY, RETRY_EVERY};
+    use super::super::{DURATION, RENEW_EVERY, RETRY_EVERY};
     use super::*;
 
     fn lease(version: &str, holder: &str) -> Seen {
@@ -105,7 +104,8 @@ mod tests {
     async fn a_lease_that_is_renewed_is_never_taken() {
         let mut elector = Elector::new("me", DURATION);
         for version in 0..100 {
-            assert_eq!(elector.decide(Some(&lease(&version.to_string(), "other")), Instant::now()), Decision::Wait);
+            let decision = elector.decide(Some(&lease(&version.to_string(), "other")), Instant::now());
+            assert_eq!(decision, Decision::Wait("other".into()));
             tokio::time::advance(RENEW_EVERY).await;
         }
     }
@@ -114,16 +114,25 @@ mod tests {
     async fn a_dead_leader_is_followed_within_fifteen_seconds() {
         let mut elector = Elector::new("me", DURATION);
         let killed = Instant::now();
-        while elector.decide(Some(&lease("7", "other")), Instant::now()) == Decision::Wait {
+        while elector.decide(Some(&lease("7", "other")), Instant::now()) == Decision::Wait("other".into()) {
             tokio::time::advance(RETRY_EVERY).await;
         }
         let took = killed.elapsed() + RETRY_EVERY;
         assert!(took >= DURATION && took <= Duration::from_secs(15), "{took:?}");
     }
 
-    #[test]
-    fn a_leader_gives_up_before_another_one_may_take_over() {
-        let last_call = Duration::from_secs(2);
-        assert!(RENEW_DEADLINE + last_call < DURATION);
+    #[tokio::test(start_paused = true)]
+    async fn whoever_held_a_lease_that_is_deleted_may_go_on_for_its_duration() {
+        let mut elector = Elector::new("me", DURATION);
+        elector.decide(Some(&lease("7", "other")), Instant::now());
+        tokio::time::advance(DURATION - Duration::from_millis(1)).await;
+        assert_eq!(elector.decide(None, Instant::now()), Decision::Wait("other".into()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(elector.decide(None, Instant::now()), Decision::Create);
+        // What was released, or is our own, is waited for by nobody.
+        for holder in ["", "me"] {
+            elector.decide(Some(&lease("8", holder)), Instant::now());
+            assert_eq!(elector.decide(None, Instant::now()), Decision::Create, "held by `{holder}`");
+        }
     }
 }

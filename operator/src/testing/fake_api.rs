@@ -13,6 +13,8 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::merge;
+
 /// The objects by path, and what has been written.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
@@ -86,29 +88,6 @@ async fn handle(
     cluster.objects.insert(path.clone(), object.clone());
     cluster.writes.push(path.rsplit('/').nth(1).unwrap_or_default().to_owned());
     axum::Json(object).into_response()
-}
-
-/// A merge patch (RFC 7386), or an apply as far as children need it: maps that are one value are replaced, and lists of
-/// ports keep what others have added.
-fn merge(into: &mut Value, from: &Value, applied: bool) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                let whole = applied && ["selector", "nodeSelector"].contains(&key.as_str());
-                match into.get_mut(key) {
-                    _ if value.is_null() => {
-                        into.remove(key);
-                    }
-                    Some(Value::Array(live)) if applied && key == "ports" && live.len() > 1 => {}
-                    Some(found) if !whole => merge(found, value, applied),
-                    Some(_) | None => {
-                        into.insert(key.clone(), value.clone());
-                    }
-                }
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }
 
 fn failure(code: StatusCode, message: &str) -> Response {
