@@ -60,11 +60,11 @@ spec:
   validationActions: [Deny]
 {{- end -}}
 
-{{- /* Fields that the operator never sets. What somebody else has set on the live object stays, unchanged: (list "variables.pod" "variables.was" "spec.template.spec" (list "hostPID")). */}}
+{{- /* Fields that the operator never sets. What somebody else has set on the live object stays, unchanged: (list "variables.pod" "variables.podBefore" "spec.template.spec" (list "hostPID")); the second is a list of one or none. */}}
 {{- define "astromesh.neverSet" -}}
 {{- $new := index . 0 }}{{ $old := index . 1 }}{{ $path := index . 2 }}
 {{- range index . 3 }}
-- expression: "!has({{ $new }}.{{ . }}) || {{ $new }}.?{{ . }} == {{ $old }}.?{{ . }}"
+- expression: "!has({{ $new }}.{{ . }}) || {{ $old }}.exists(before, has(before.{{ . }}) && before.{{ . }} == {{ $new }}.{{ . }})"
   message: {{ printf "%s.%s is set or changed, which the operator never does" $path . | quote }}
   reason: Forbidden
 {{- end }}
