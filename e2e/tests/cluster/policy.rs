@@ -25,7 +25,7 @@ async fn what_the_operator_never_does_is_denied() -> anyhow::Result<()> {
         attempts::foreign_objects(ns).await?;
         let operator = as_operator(ns).await?;
         let new = new_children(ns).await?;
-        for child in &new {
+        for child in new.iter().chain([&attempts::claim(&new[0])]) {
             Attempt::Apply(child.clone()).succeeds(&operator, &ns.name).await?;
         }
         let pod = attempts::first_pod(ns).await?;

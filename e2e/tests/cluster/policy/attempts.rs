@@ -46,6 +46,12 @@ pub(super) async fn first_pod(ns: &TempNs) -> anyhow::Result<String> {
     Ok(ns.pods("support").await?.first().context("the agent has a pod")?.name_any())
 }
 
+/// The volume of the agent whose ConfigMap this is.
+pub(super) fn claim(config_map: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": config_map["metadata"],
+           "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+}
+
 /// A Lease.
 pub(super) fn lease(namespace: &str, name: &str) -> Value {
     json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name, "namespace": namespace}})
@@ -70,8 +76,7 @@ pub(super) fn attempts_on_children(new: &[Value]) -> Vec<Row> {
     };
     let place = "/metadata/namespace";
     let owners = "/metadata/ownerReferences";
-    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": config_map["metadata"],
-                       "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let claim = claim(config_map);
     let theirs = json!({"data": {"a": "c"}});
     let no_owner = "must have the agent of that name as its controller";
     vec![
@@ -352,7 +357,8 @@ pub(super) fn attempts_on_the_rest(namespace: &str) -> Vec<Row> {
                 "astromesh-operator".into(),
                 kube::api::Patch::Merge(json!({"spec": {"replicas": 2}})),
             ),
-            "nothing in its own namespace",
+            // Two policies deny it; which one answers is left to the API server.
+            "denied request",
         ),
         ("the end of an Agent", Attempt::delete(("astromesh.io/v1alpha1", "Agent"), "support"), "DELETE agents"),
     ]
