@@ -29,6 +29,7 @@ fn each_denies_the_operators_account_and_nobody_else() {
         let names = |kind: &str, pointer: &str| -> Vec<Value> {
             of_kind(&rendered, kind).iter().map(|object| object.pointer(pointer).unwrap().clone()).collect()
         };
+        assert!(!names(POLICY, "/metadata/name").is_empty());
         assert_eq!(names(POLICY, "/metadata/name"), names(BINDING, "/spec/policyName"));
         for binding in of_kind(&rendered, BINDING) {
             assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));

@@ -66,6 +66,7 @@ pub(super) fn event(namespace: &str, version: &str, kind: &str) -> Value {
 }
 
 /// On the objects themselves: whose they are, where they are, what they do.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn attempts_on_children(new: &[Value]) -> Vec<Row> {
     let [config_map, account, service, deployment] = new else { return Vec::new() };
     let set = |object: &Value, pointer: &str, value: Value| Attempt::Apply(with(object.clone(), pointer, value));
@@ -165,6 +166,7 @@ pub(super) fn attempts_on_children(new: &[Value]) -> Vec<Row> {
 }
 
 /// On the template of pods.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn attempts_on_templates(deployment: &Value) -> Vec<Row> {
     let set = |pointer: String, value: Value| Attempt::Apply(with(deployment.clone(), &pointer, value));
     let pod = |field: &str, value: Value| set(format!("{POD_SPEC}/{field}"), value);
