@@ -16,7 +16,7 @@ fn repository() -> PathBuf {
 /// What `helm template` makes of a chart.
 fn render(chart: &str, values: &[&str]) -> Vec<Value> {
     let args: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
-    template(chart, "astromesh", &args).unwrap_or_else(|refusal| panic!("{refusal}"))
+    template(chart, "astromesh", &args).expect("helm renders it")
 }
 
 /// The same of a release of any name, with any arguments; or why it makes nothing.

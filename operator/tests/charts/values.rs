@@ -80,6 +80,6 @@ fn a_value_that_makes_sense_is_taken() {
         "leaderElection=false,replicas=1",
         "policy.enabled=false",
     ] {
-        template("astromesh", "astromesh", &["--set", value]).unwrap_or_else(|refusal| panic!("{value}: {refusal}"));
+        template("astromesh", "astromesh", &["--set", value]).expect(value);
     }
 }
