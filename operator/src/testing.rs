@@ -111,9 +111,7 @@ pub(crate) fn observation(target: &Target, pods: &[(bool, Says)]) -> Observation
 }
 
 fn state(target: &Target, says: Says) -> Option<PodState> {
-    let secret = |state| {
-        vec![SecretState { secret: "openai".into(), key: "api-key".into(), state, problem: None, refused: false }]
-    };
+    let secret = |state| vec![SecretState { secret: "openai".into(), key: "api-key".into(), state, problem: None, refused: false }];
     let loaded = PodState {
         revision: Some(target.revision.clone()),
         trust: Some(target.trust.clone()),
