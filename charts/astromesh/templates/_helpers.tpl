@@ -11,6 +11,12 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* The name of the Service: a release may be named with dots or begin with a digit, and a Service may not. */}}
+{{- define "astromesh.service" -}}
+{{- $name := include "astromesh.fullname" . | replace "." "-" -}}
+{{- if regexMatch "^[a-z]" $name }}{{ $name }}{{ else }}{{ printf "s-%s" $name }}{{ end -}}
+{{- end -}}
+
 {{- define "astromesh.serviceAccount" -}}
 {{- default (include "astromesh.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}

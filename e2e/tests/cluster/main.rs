@@ -29,6 +29,8 @@ mod permissions;
 #[cfg(test)]
 mod pods;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod references;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use crate::releases::{CRDS, OPERATOR, definitions, former_definitions, operator, restoring, support, uninstall};
 
-const EVERYTHING: &str =
-    "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods";
+const EVERYTHING: &str = "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,pods,\
+                          validatingadmissionpolicies,validatingadmissionpolicybindings";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_of_the_operator_leaves_agents_alone() -> anyhow::Result<()> {

@@ -49,5 +49,14 @@ async fn may_act_in_its_namespace_only(ns: &TempNs, other: &TempNs) -> anyhow::R
         let args = ["auth", "can-i", verb, resource, "--as", &user, "--namespace", namespace];
         assert_eq!(kubectl(&args).await?.stdout.trim(), expected, "{verb} {resource} in {namespace}");
     }
+    // Nor may it if a role were to grant it: the policies know the namespaces, too.
+    let create =
+        ["create", "configmap", "new-agent", "--dry-run=server", "--as-group", "system:masters", "--as", &user];
+    for (namespace, expected) in [(&ns.name, "metadata.labels must have"), (&other.name, "outside of watchNamespaces")]
+    {
+        let args: Vec<_> = create.into_iter().chain(["--namespace", namespace]).collect();
+        let denial = kubectl(&args).await?.refusal()?;
+        assert!(denial.contains(expected), "{namespace}: {denial}");
+    }
     Ok(())
 }

@@ -6,7 +6,13 @@ use crate::releases::{CRDS, OPERATOR};
 
 #[tokio::test]
 async fn unknown_and_wrong_values_are_refused() -> anyhow::Result<()> {
-    for (name, value) in [(OPERATOR, "replicaz=2"), (OPERATOR, "replicas=many"), (CRDS, "kept=true")] {
+    for (name, value) in [
+        (OPERATOR, "replicaz=2"),
+        (OPERATOR, "replicas=many"),
+        (OPERATOR, "log.level=verbose"),
+        (OPERATOR, "resources.limits.memory=5"),
+        (CRDS, "kept=true"),
+    ] {
         let chart = settings::chart(name)?.display().to_string();
         let refusal = helm(&["template", "any", &chart, "--set", value]).await?.refusal()?;
         let key = value.split('=').next().unwrap();

@@ -1,10 +1,13 @@
 //! The charts: their definitions are the generated ones, and what they grant is no more than needed.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod policies;
+mod values;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -12,15 +15,25 @@ fn repository() -> PathBuf {
 
 /// What `helm template` makes of a chart.
 fn render(chart: &str, values: &[&str]) -> Vec<Value> {
+    let args: Vec<_> = values.iter().flat_map(|value| ["--set", value]).collect();
+    template(chart, "astromesh", &args).expect("helm renders it")
+}
+
+/// The same of a release of any name, with any arguments; or why it makes nothing.
+fn template(chart: &str, release: &str, args: &[&str]) -> Result<Vec<Value>, String> {
     let mut helm = Command::new("helm");
-    helm.args(["template", "astromesh", "--namespace", "astromesh-system"])
-        .arg(repository().join("charts").join(chart));
-    for value in values {
-        helm.args(["--set", value]);
-    }
+    helm.args(["template", release, "--namespace", "astromesh-system"]);
+    helm.arg(repository().join("charts").join(chart)).args(args);
     let output = helm.output().expect("helm is needed; get it with PATH=$(e2e/tools/ensure helm):$PATH");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    documents(&String::from_utf8(output.stdout).unwrap())
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(documents(&String::from_utf8(output.stdout).unwrap()))
+}
+
+/// The objects of one kind.
+fn of_kind<'a>(rendered: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    rendered.iter().filter(|object| object["kind"] == kind).collect()
 }
 
 fn documents(text: &str) -> Vec<Value> {
@@ -79,7 +92,10 @@ fn no_role_of_the_operator_has_a_wildcard_or_a_verb_on_secrets() {
             rendered.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Role")).collect();
         assert!(!roles.is_empty());
         for rule in roles.iter().flat_map(|role| role["rules"].as_array().unwrap()) {
-            for field in ["apiGroups", "resources", "verbs"] {
+            let path = !strings(rule, "nonResourceURLs").is_empty();
+            let fields =
+                if path { &["nonResourceURLs", "verbs"][..] } else { &["apiGroups", "resources", "verbs"][..] };
+            for field in fields {
                 let words = strings(rule, field);
                 assert!(!words.is_empty() && words.iter().all(|word| !word.contains('*')), "{rule}");
             }
@@ -108,4 +124,34 @@ fn with_named_namespaces_nothing_is_granted_in_the_whole_cluster() {
     let kinds: Vec<_> = rendered.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert!(!kinds.iter().any(|kind| kind.starts_with("Cluster")), "{kinds:?}");
     assert_eq!(kinds.iter().filter(|kind| **kind == "Role").count(), 3, "one per namespace, and the lease's");
+}
+
+#[test]
+fn the_token_keys_may_be_read_where_the_cluster_does_not_let_every_account_read_them() {
+    let rendered = render("astromesh", &[]);
+    let rules = rendered.iter().flat_map(|object| object["rules"].as_array().into_iter().flatten());
+    let paths: Vec<_> = rules
+        .filter(|rule| rule["verbs"] == json!(["get"]))
+        .flat_map(|rule| strings(rule, "nonResourceURLs"))
+        .collect();
+    assert_eq!(paths, ["/openid/v1/jwks", "/.well-known/openid-configuration"]);
+}
+
+#[test]
+fn pods_find_every_replica_of_the_operator() {
+    for (release, name) in [("astromesh", "astromesh-operator"), ("9.test", "s-9-test-astromesh-operator")] {
+        let rendered = template("astromesh", release, &["--set", "metrics.service.enabled=true"]).unwrap();
+        let services = of_kind(&rendered, "Service");
+        let names: Vec<_> = services.iter().map(|service| service["metadata"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, [&format!("{name}-metrics"), name], "{release}");
+        let spec = &services[1]["spec"];
+        assert_eq!((&spec["clusterIP"], &spec["publishNotReadyAddresses"]), (&json!("None"), &json!(true)));
+        let template = &of_kind(&rendered, "Deployment")[0]["spec"]["template"];
+        for (key, value) in spec["selector"].as_object().unwrap() {
+            assert_eq!(&template["metadata"]["labels"][key], value, "{key}");
+        }
+        let env = template["spec"]["containers"][0]["env"].as_array().unwrap();
+        let url = env.iter().find(|variable| variable["name"] == "ASTROMESH_ATTENTION_URL").unwrap();
+        assert_eq!(url["value"], format!("http://{name}.astromesh-system.svc:8080/internal/attention"));
+    }
 }
