@@ -91,7 +91,7 @@ pub(crate) fn header_values(field: &str) -> Rule {
 pub(crate) fn url(field: &str, example: &str) -> Rule {
     let told = format!("'{field} ' + (self.contains('@') ? '' : {} + ' ')", quoted("self"));
     rule(
-        "isURL(self) && url(self).getScheme() in ['http', 'https']",
+        "isURL(self) && self.matches('^https?://')",
         format!("{told} + 'must be an absolute http or https URL, for example {example}'"),
     )
 }
