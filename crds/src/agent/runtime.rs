@@ -16,7 +16,7 @@ use crate::rules;
 pub use resources::*;
 
 /// CEL that is true of a reference to an image: a registry if need be, a repository, a tag or a digest.
-const IS_IMAGE: &str = "self.matches('^([A-Za-z0-9.-]+(:[0-9]{1,5})?/)?[a-z0-9]+(([._/]|__|-+)[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$')";
+const IS_IMAGE: &str = "self.matches('^(([A-Za-z0-9-]+([.][A-Za-z0-9-]+)+(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5}|localhost)/)?[a-z0-9]+(([._/]|__|-+)[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$')";
 
 /// How the agent's pods run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]

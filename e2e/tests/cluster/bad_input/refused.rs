@@ -15,14 +15,18 @@ pub(crate) fn agents() -> Vec<Refused> {
         ("/spec/prompts/sytem", json!("Be kind."), "spec.prompts.sytem"),
         ("/spec/modell", json!({}), "spec.modell"),
         ("/spec", json!({}), "spec.model: Required value"),
-        ("/spec", json!("none"), "must be of type object"),
+        ("/spec", json!("none"), ".spec: expected map"),
         ("/spec/model", json!({}), "spec.model.candidates: Required value"),
-        ("/spec/model", json!([]), "spec.model: Invalid value: \"array\""),
+        ("/spec/model", json!([]), ".spec.model: expected map"),
         ("/spec/model/candidates", json!([]), "spec.model.candidates"),
         ("/spec/model/candidates", json!([{}]), "spec.model.candidates[0].providerRef: Required value"),
-        ("/spec/runtime/replicas", json!("three"), "spec.runtime.replicas: Invalid value: \"string\""),
-        ("/spec/suspend", json!("yes"), "spec.suspend: Invalid value: \"string\""),
-        ("/spec/budget", json!({"maxCost": 5}), "spec.budget.maxCost: Invalid value: \"integer\""),
+        (
+            "/spec/runtime/replicas",
+            json!("three"),
+            ".spec.runtime.replicas: expected numeric (int or float), got string",
+        ),
+        ("/spec/suspend", json!("yes"), ".spec.suspend: expected boolean, got &{yes}"),
+        ("/spec/budget", json!({"maxCost": 5}), ".spec.budget.maxCost: expected string"),
         // Numbers out of range.
         ("/spec/runtime/replicas", json!(-1), "spec.runtime.replicas in body should be greater than or equal to 0"),
         ("/spec/runtime/replicas", json!(100_000), "should be less than or equal to 1000"),
@@ -72,7 +76,7 @@ pub(crate) fn agents() -> Vec<Refused> {
         (
             "/spec/tools",
             json!([{"name": "a", "type": "client"}, {"name": "a", "type": "client"}]),
-            "spec.tools[1]: Duplicate value",
+            ".spec.tools: duplicate entries for key [name=\"a\"]",
         ),
         ("/spec/tools", json!([{"name": "a", "type": "agent"}]), "tools: `agent` is required with type agent"),
         (
@@ -92,7 +96,7 @@ pub(crate) fn agents() -> Vec<Refused> {
             "orchestration.timeout \"soon\" is not a duration between 100ms and 1h",
         ),
         ("/spec/orchestration", json!({"timeout": "2h"}), "orchestration.timeout \"2h\" is not a duration between"),
-        ("/spec/orchestration", json!({"timeout": 30}), "spec.orchestration.timeout: Invalid value: \"integer\""),
+        ("/spec/orchestration", json!({"timeout": 30}), ".spec.orchestration.timeout: expected string"),
         ("/spec/runtime/drainTimeout", json!("-5s"), "runtime.drainTimeout \"-5s\" is not a duration"),
         ("/spec/runtime/queueTimeout", json!("1 minute"), "runtime.queueTimeout \"1 minute\" is not a duration"),
         // What is sent on to the API server's own objects.
@@ -223,8 +227,8 @@ pub(crate) fn providers() -> Vec<Refused> {
         ("/spec/headers", json!({"X Y": "1"}), "headers: \"X Y\" is not a header"),
         ("/spec/headers", json!({"authorization": "Bearer x"}), "headers must not hold Authorization"),
         ("/spec/models", price(json!("cheap")), "price.inputPerMillion \"cheap\" is not an amount"),
-        ("/spec/models", price(json!(0.15)), "inputPerMillion: Invalid value: \"number\""),
-        ("/spec/models", json!([{"name": "m"}, {"name": "m"}]), "spec.models[1]: Duplicate value"),
+        ("/spec/models", price(json!(0.15)), ".spec.models[name=\"m\"].price.inputPerMillion: expected string"),
+        ("/spec/models", json!([{"name": "m"}, {"name": "m"}]), ".spec.models: duplicate entries for key [name=\"m\"]"),
         ("/spec/models", json!([{"name": "m", "quality": 101}]), "quality in body should be less than or equal to 100"),
         ("/spec/timeouts", json!({"connect": "5"}), "timeouts.connect \"5\" is not a duration between 10ms and 10m"),
         (
@@ -245,11 +249,11 @@ pub(crate) fn providers() -> Vec<Refused> {
 /// What is no object of ours: a text, and words of `kubectl`'s refusal.
 pub(crate) fn texts() -> Vec<(&'static str, &'static str)> {
     vec![
-        ("- just\n- a list\n", "cannot unmarshal array"),
-        ("just a text", "cannot unmarshal string"),
+        ("- just\n- a list\n", "invalid object to validate"),
+        ("just a text", "invalid object to validate"),
         ("a: [unclosed", "yaml"),
         ("kind: Agent\nmetadata: {name: a}\n", "apiVersion"),
-        ("apiVersion: astromesh.io/v1alpha1\nmetadata: {name: a}\n", "'Kind' is missing"),
+        ("apiVersion: astromesh.io/v1alpha1\nmetadata: {name: a}\n", "kind not set"),
         (
             "apiVersion: astromesh.io/v9\nkind: Agent\nmetadata: {name: a}\n",
             "no matches for kind \"Agent\" in version \"astromesh.io/v9\"",
