@@ -29,7 +29,7 @@ pub struct Prompts {
     pub context: Option<String>,
     /// Templates by name, which the others can include: `{% include 'greeting' %}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32), inner(length(max = 65_536)))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 65_536})))]
     #[x_kube(validation = Rule::new("self.all(name, name.matches('^[a-z][a-z0-9_-]{0,62}$') && name != 'system' && name != 'context')").message("prompts.templates: names begin with a letter and hold lower-case letters, digits, `-` and `_`; `system` and `context` are taken"))]
     pub templates: BTreeMap<String, String>,
 }

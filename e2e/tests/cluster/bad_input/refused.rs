@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 pub(crate) type Refused = (&'static str, Value, &'static str);
 
 /// Of Agents.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn agents() -> Vec<Refused> {
     let candidate = json!([{"providerRef": {"name": "scripted"}}]);
     let webhook = |fields: Value| json!([{"name": "order", "type": "webhook", "webhook": fields}]);
