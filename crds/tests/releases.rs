@@ -2,6 +2,8 @@
 //!
 //! At a release, copy `yaml/*.yaml` and the samples of `config/samples` into a folder of its version.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
