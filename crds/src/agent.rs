@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::free_form_schema;
+use crate::rules;
 
 pub use budget::*;
 pub use guardrail::*;
@@ -45,11 +46,12 @@ pub use tools::*;
     doc = "An agent: a prompt, the models that serve it, and how it runs.",
     scale(spec_replicas_path = ".spec.runtime.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether the agent serves this generation."),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.summary.status", description = "Ready, Degraded, Rollout, Stalled or Suspended."),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", priority = 1, description = "Why it is ready, or not."),
     printcolumn(name = "Model", type_ = "string", json_path = ".status.models[0]", description = "Its first model."),
     printcolumn(name = "Pattern", type_ = "string", json_path = ".spec.orchestration.pattern", description = "Its orchestration pattern."),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", description = "Pods that can serve."),
-    printcolumn(name = "Revision", type_ = "string", json_path = ".status.revision.loaded", priority = 1, description = "The revision that every ready pod serves."),
+    printcolumn(name = "Replicas", type_ = "string", json_path = ".status.summary.replicas", description = "Pods that can serve, of those that there shall be."),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.summary.revision", priority = 1, description = "The revision that every ready pod serves, its first 12 digits."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation."),
     validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters, because children carry it with a suffix"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("metadata.name must begin with a letter and hold only lower-case letters, digits and `-`, because a Service carries it"),
@@ -157,10 +159,12 @@ pub struct AllowedCaller {
     /// Name of the service account; absent: all of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name("access.allowed: serviceAccount"))]
     pub service_account: Option<String>,
     /// Its namespace; absent: the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace("access.allowed: namespace"))]
     pub namespace: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! What several kinds share: references, conditions and their closed set of reasons.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+use crate::rules;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use schemars::{Schema, SchemaGenerator};
@@ -14,9 +15,11 @@ use serde::{Deserialize, Serialize};
 pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name("secretKeyRef.name"))]
     pub name: String,
     /// Key within the Secret.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::key("secretKeyRef.key"))]
     pub key: String,
 }
 

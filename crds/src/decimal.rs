@@ -41,7 +41,7 @@ impl JsonSchema for DecimalString {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": 17, "pattern": "^[0-9]{1,7}(\\.[0-9]{1,9})?$"})
+        json_schema!({"type": "string", "maxLength": 17})
     }
 }
 

@@ -19,6 +19,7 @@ mod decimal;
 mod duration;
 pub mod manifest;
 mod provider;
+mod rules;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

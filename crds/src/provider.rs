@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::SecretKeyRef;
+use crate::rules;
 
 pub use model::*;
 pub use sharing::*;
@@ -36,6 +37,7 @@ pub use traffic::*;
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type", description = "Protocol of the server."),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.endpoint", description = "Base URL."),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status", description = "Whether agents can use it."),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason", description = "Why they can, or cannot."),
     printcolumn(name = "Agents", type_ = "integer", json_path = ".status.agents", description = "How many agents use it."),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since creation."),
     validation = Rule::new("size(self.metadata.name) <= 50").message("metadata.name must have at most 50 characters"),
@@ -49,16 +51,17 @@ pub struct ProviderSpec {
     /// Base URL, the part before `/chat/completions` (for `ollama`: before `/api`); without a path, `/v1` is added (not for `ollama`). Absent: `https://api.openai.com/v1` for `openai_compat`, `http://localhost:11434` for `ollama`; the other types need one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && self.matches('^https?://')").message("endpoint must be an absolute http or https URL, for example https://api.openai.com/v1"))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message("endpoint must not hold credentials; use spec.auth"))]
+    #[x_kube(validation = rules::url("endpoint", "https://api.openai.com/v1"))]
+    #[x_kube(validation = rules::no_credentials("endpoint", "spec.auth"))]
     pub endpoint: Option<String>,
     /// How to log in; absent: no credentials are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<ProviderAuth>,
     /// Headers of every request, for example `OpenAI-Organization`; credentials belong in `auth`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 1024, "pattern": "^[ -~]*$"})))]
-    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[A-Za-z0-9_-]{1,128}$'))").message("headers must have names of 1 to 128 letters, digits, `-` and `_`"))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 1024})))]
+    #[x_kube(validation = rules::each("headers", "item.matches('^[A-Za-z0-9_-]{1,128}$')", "is not a header: use 1 to 128 letters, digits, `-` and `_`"))]
+    #[x_kube(validation = rules::header_values("headers"))]
     #[x_kube(validation = Rule::new("!self.exists(name, name.matches('(?i)^(authorization|proxy-authorization)$'))").message("headers must not hold Authorization; credentials belong in spec.auth"))]
     #[x_kube(validation = Rule::new("!self.exists(name, name.matches('(?i)^(host|connection|content-type|content-length|transfer-encoding)$'))").message("headers must not hold Host, Connection, Content-Type, Content-Length or Transfer-Encoding; each request has its own"))]
     pub headers: BTreeMap<String, String>,
@@ -143,7 +146,8 @@ pub struct ProviderAuth {
     pub scheme: AuthScheme,
     /// Name of the header for the scheme `header`, for example `api-key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules::header("auth.header"))]
     pub header: Option<String>,
 }
 

@@ -52,7 +52,7 @@ fn the_first_problems_do_not_depend_on_where_they_are_found() {
 #[rstest]
 #[case::of_a_type("/spec/prompts", "context", json!(["v".repeat(1_000_000)]), "is not of type \"string\"")]
 #[case::of_a_choice("/spec/model", "strategy", json!("v".repeat(1_000_000)), "… is not one of")]
-#[case::of_a_duration("/spec/orchestration", "timeout", json!("v".repeat(1_000_000)), "… is not a duration")]
+#[case::of_a_duration("/spec/orchestration", "timeout", json!("v".repeat(1_000_000)), "… is longer than 20 characters")]
 #[case::of_a_pattern("/metadata", "name", json!("V".repeat(1_000_000)), "…` is not a valid name")]
 #[case::of_a_namespace("/metadata", "namespace", json!("v".repeat(1_000_000)), "…` is not a valid namespace")]
 #[case::of_a_kind("", "kind", json!("v".repeat(1_000_000)), "…` is not a kind")]

@@ -38,7 +38,7 @@ fn all_problems_of_all_files_are_reported_with_their_fields() {
     let (code, out) = validate(&[folder.path()]);
     assert_eq!(code, Some(1));
     for expected in [
-        "provider.yaml: Provider/echo: spec.endpoint: endpoint must be an absolute http or https URL",
+        "provider.yaml: Provider/echo: spec.endpoint: endpoint \"not a url\" must be an absolute http or https URL",
         "typo.yaml: Agent/typo: spec.promts: unknown field",
         "orphan.yaml: Agent/orphan: spec.model.candidates[0].providerRef.name: there is no Provider `echo`",
         "orphan.yaml: Agent/orphan: spec.prompts.system: line 1:",

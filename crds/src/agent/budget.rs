@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decimal::DecimalString;
 use crate::duration::DurationString;
+use crate::rules;
 
 /// What the agent may use in a window of time: tokens, money, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -15,7 +16,7 @@ use crate::duration::DurationString;
 pub struct Budget {
     /// The length of a window; windows are aligned to the epoch (24h: midnight UTC).
     #[serde(default = "Budget::default_window")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('744h')").message("budget.window must be between 1m and 744h"))]
+    #[x_kube(validation = rules::duration("budget.window", "1m", "744h"))]
     pub window: DurationString,
     /// The most tokens, of prompts and replies together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,7 +24,7 @@ pub struct Budget {
     pub max_tokens: Option<u64>,
     /// The most US dollars, by the prices of the Providers; models without a price cost nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('[1-9]') && self.matches('^0*[0-9]{1,6}([.][0-9]+)?$')").message("budget.maxCost must be more than 0 and less than 1000000 US dollars"))]
+    #[x_kube(validation = rules::text("budget.maxCost", "self.matches('[1-9]') && self.matches('^0*[0-9]{1,6}([.][0-9]{1,9})?$')", "must be more than 0 and less than 1000000 US dollars, as a decimal number in quotes, such as \"2.50\""))]
     pub max_cost: Option<DecimalString>,
     /// What happens when it is used up.
     #[serde(default)]

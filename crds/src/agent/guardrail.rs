@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rules;
+
 /// The rules of both directions; each list is gone through in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -50,7 +52,8 @@ pub struct Guardrail {
     pub entities: Vec<PiiEntity>,
     /// Words and phrases of `topic_filter`: whole words, in any case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = r"\S")))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 128)))]
+    #[x_kube(validation = rules::each("guardrails: topics", "item.trim() != ''", "is blank; write a word or phrase, or remove it"))]
     pub topics: Vec<String>,
     /// The most characters that `max_length` lets through. Absent: 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +61,8 @@ pub struct Guardrail {
     pub max_chars: Option<u32>,
     /// Words and phrases of `content_filter`: whole words, in any case.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = r"\S")))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 128)))]
+    #[x_kube(validation = rules::each("guardrails: keywords", "item.trim() != ''", "is blank; write a word or phrase, or remove it"))]
     pub keywords: Vec<String>,
     /// Regular expressions of `content_filter`, in any case; a match has at most 256 characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

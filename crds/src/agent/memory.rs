@@ -5,11 +5,13 @@ mod episodic;
 mod semantic;
 
 use kube::KubeSchema;
+use kube::core::Rule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::SecretKeyRef;
 use crate::duration::DurationString;
+use crate::rules;
 
 pub use episodic::*;
 pub use semantic::*;
@@ -57,7 +59,7 @@ pub struct ConversationalMemory {
     pub max_tokens: u32,
     /// How long a session is kept after its last turn.
     #[serde(default = "ConversationalMemory::default_ttl")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("memory.conversational.ttl must be between 1s and 8760h"))]
+    #[x_kube(validation = rules::duration("memory.conversational.ttl", "1s", "8760h"))]
     pub ttl: DurationString,
 }
 
@@ -110,16 +112,44 @@ pub struct StoreConnection {
     pub secret_key_ref: SecretKeyRef,
 }
 
+/// CEL that is true of a volume's size.
+const IS_SIZE: &str = "self.matches('^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti|k|M|G|T)?$')";
+
 /// A volume for files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = same_class())]
+#[x_kube(validation = no_smaller())]
 pub struct Persistence {
     /// Its size, for example `1Gi`; it may grow later where the storage class allows it.
-    #[schemars(length(max = 32), regex(pattern = r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$"))]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules::text("memory.persistence.size", IS_SIZE, "is not a size: use a number over 0 with Mi, Gi or Ti, such as 1Gi"))]
     pub size: String,
     /// Its storage class; absent: the cluster's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("memory.persistence.storageClassName cannot change; a volume stays where it is"))]
+    #[x_kube(validation = rules::object_name("memory.persistence.storageClassName"))]
     pub storage_class_name: Option<String>,
+}
+
+/// A rule on the class as a part of the volume: one on the field itself would let it be removed, and then set anew.
+fn same_class() -> Rule {
+    let told =
+        |class: &str| format!("(has({class}.storageClassName) ? strings.quote({class}.storageClassName) : 'absent')");
+    rules::rule(
+        "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
+        format!(
+            "'memory.persistence.storageClassName ' + {} + ' was ' + {} + ', and cannot change: a volume stays where it is; write it as it was, or delete the agent with what it remembers and create it anew'",
+            told("self"),
+            told("oldSelf")
+        ),
+    )
+}
+
+fn no_smaller() -> Rule {
+    let comparable = IS_SIZE.replace("self", "self.size") + " && " + &IS_SIZE.replace("self", "oldSelf.size");
+    rules::rule(
+        &format!("!({comparable}) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0"),
+        "'memory.persistence.size ' + self.size + ' was ' + oldSelf.size + ', and a volume cannot shrink; write at least that'".to_owned(),
+    )
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::free_form_schema;
 use crate::provider::Capability;
+use crate::rules;
 
 /// The models of a role.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -62,10 +63,12 @@ pub struct Candidate {
 pub struct ProviderRef {
     /// Name of the Provider.
     #[schemars(length(min = 1, max = 50))]
+    #[x_kube(validation = rules::object_name("providerRef.name"))]
     pub name: String,
     /// Its namespace, if that Provider lets the agent's use it (`allowedNamespaces`); absent: the agent's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace("providerRef.namespace"))]
     pub namespace: Option<String>,
 }
 

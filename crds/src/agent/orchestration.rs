@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::prompts::PromptSource;
 use crate::duration::DurationString;
+use crate::rules;
 
 /// What the model is told. Every text is a Jinja template; a missing variable renders empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -28,7 +29,7 @@ pub struct Prompts {
     pub context: Option<String>,
     /// Templates by name, which the others can include: `{% include 'greeting' %}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32), inner(length(max = 65_536)))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 65_536})))]
     #[x_kube(validation = Rule::new("self.all(name, name.matches('^[a-z][a-z0-9_-]{0,62}$') && name != 'system' && name != 'context')").message("prompts.templates: names begin with a letter and hold lower-case letters, digits, `-` and `_`; `system` and `context` are taken"))]
     pub templates: BTreeMap<String, String>,
 }
@@ -50,7 +51,7 @@ pub struct Orchestration {
     pub max_iterations: u32,
     /// The whole run, with everything that it calls.
     #[serde(default = "Orchestration::default_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')").message("orchestration.timeout must be between 100ms and 1h"))]
+    #[x_kube(validation = rules::duration("orchestration.timeout", "100ms", "1h"))]
     pub timeout: DurationString,
     /// Whether the tool calls of one reply go on at the same time, at most 16 of them; else one after the other.
     #[serde(default = "Orchestration::default_parallel_tool_calls")]
@@ -139,7 +140,8 @@ pub enum Pattern {
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
     /// Its name; its models are those of the role `stage:<name>`, if there are any.
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules::text("orchestration.stages: name", "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')", "is not a name: begin with a letter and use lower-case letters, digits and `-`"))]
     pub name: String,
     /// What its model is told after the system prompt, a Jinja template; `{{ input }}` is what the stage before has said.
     #[schemars(length(min = 1, max = 65_536))]

@@ -1,6 +1,7 @@
 //! Where a prompt comes from that is not written into the Agent.
 #![expect(unreachable_pub, reason = "deriving KubeSchema repeats each struct inside a function")]
 
+use crate::rules;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,10 @@ pub struct PromptSource {
 pub struct ConfigMapKeyRef {
     /// Name of the ConfigMap.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name("configMapKeyRef.name"))]
     pub name: String,
     /// Key within its `data`.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::key("configMapKeyRef.key"))]
     pub key: String,
 }

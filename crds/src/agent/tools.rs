@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::{SecretKeyRef, free_form_schema};
 use crate::duration::DurationString;
+use crate::rules;
 
 /// Something that the model may ask for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -22,7 +23,8 @@ use crate::duration::DurationString;
 #[x_kube(validation = Rule::new("self.type != 'internal' || !has(self.parameters)").message("tools: an internal tool has parameters of its own; remove `parameters`"))]
 pub struct Tool {
     /// The name under which the model asks for it; an internal tool's own name.
-    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::text("tools: name", "self.matches('^[A-Za-z0-9_-]+$')", "is not a name: use letters, digits, `-` and `_`"))]
     pub name: String,
     /// What it is for; the model decides by it. Absent: an internal tool has a description of its own, and an agent that of its `identity`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,14 +51,14 @@ pub struct Tool {
     pub rate_limit: Option<ToolRateLimit>,
     /// How long one call may take.
     #[serde(default = "Tool::default_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("tools: timeout must be between 10ms and 1h"))]
+    #[x_kube(validation = rules::duration("tools: timeout", "10ms", "1h"))]
     pub timeout: DurationString,
     /// Whether a person has to agree to each call, over the WebSocket or by REST.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_approval: bool,
     /// How long a call waits to be agreed to; then it is denied.
     #[serde(default = "Tool::default_approval_timeout")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('1h')").message("tools: approvalTimeout must be between 100ms and 1h"))]
+    #[x_kube(validation = rules::duration("tools: approvalTimeout", "100ms", "1h"))]
     pub approval_timeout: DurationString,
 }
 
@@ -90,7 +92,8 @@ pub enum ToolType {
 pub struct InternalTool {
     /// The hosts that `http_request` may call, as `host` or `*.domain`; those named may have private addresses. Absent or empty: every host with a public address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[A-Za-z0-9_.:-]+$")))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
+    #[x_kube(validation = rules::each("tools: internal.allow", "item.matches('^([*][.])?[A-Za-z0-9_.:-]+$')", "is not a host: use its name or address, such as shop.example.com, or *.example.com for those of a domain"))]
     pub allow: Vec<String>,
 }
 
@@ -108,10 +111,12 @@ pub struct AgentTool {
 pub struct AgentRef {
     /// Its name.
     #[schemars(length(min = 1, max = 50))]
+    #[x_kube(validation = rules::object_name("agentRef.name"))]
     pub name: String,
     /// Its namespace; absent: the agent's own. An agent of another namespace has to let this one in by its `access`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace("agentRef.namespace"))]
     pub namespace: Option<String>,
 }
 
@@ -121,22 +126,23 @@ pub struct AgentRef {
 pub struct WebhookTool {
     /// The URL that is called. Redirects are not followed, and link-local and metadata addresses are never called.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && self.matches('^https?://')").message("tools: webhook.url must be an absolute http or https URL"))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message("tools: webhook.url must not hold credentials; use webhook.auth"))]
+    #[x_kube(validation = rules::url("tools: webhook.url", "https://shop.example.com/orders"))]
+    #[x_kube(validation = rules::no_credentials("tools: webhook.url", "webhook.auth"))]
     pub url: String,
     /// The method: POST, PUT and PATCH send the arguments as JSON, GET and DELETE as query.
     #[serde(default)]
     pub method: WebhookMethod,
     /// Headers of every call: letters, digits, `-` and `_`; neither credentials nor what each request has of its own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32), inner(length(max = 4096), regex(pattern = r"^[\x20-\x7e]*$")))]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 4096})))]
+    #[x_kube(validation = rules::header_values("tools: webhook.headers"))]
     pub headers: BTreeMap<String, String>,
     /// The credential that is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<WebhookAuth>,
     /// How long one call may take; absent: `timeout` of the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("tools: webhook.timeout must be between 10ms and 1h"))]
+    #[x_kube(validation = rules::duration("tools: webhook.timeout", "10ms", "1h"))]
     pub timeout: Option<DurationString>,
 }
 
@@ -165,7 +171,8 @@ pub struct WebhookAuth {
     pub secret_key_ref: SecretKeyRef,
     /// The header that it is sent in as it is; absent: `Authorization`, after `Bearer `.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules::header("tools: webhook.auth.header"))]
     pub header: Option<String>,
 }
 
@@ -193,16 +200,21 @@ impl ToolRateLimit {
     }
 }
 
+/// CEL that is true of a name of tools.
+const IS_GLOB: &str = "item.matches('^[A-Za-z0-9_*?-]+$')";
+
 /// Which tools an agent may use, by globs over their names: `*` stands for any characters, `?` for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Permissions {
     /// The tools that may be used; absent or empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_*?-]+$")))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(validation = rules::each("permissions.allow", IS_GLOB, "is not a name of tools: use letters, digits, `-` and `_`, with `*` for any characters and `?` for one"))]
     pub allow: Vec<String>,
     /// The tools that may not be used, whatever `allow` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_*?-]+$")))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(validation = rules::each("permissions.deny", IS_GLOB, "is not a name of tools: use letters, digits, `-` and `_`, with `*` for any characters and `?` for one"))]
     pub deny: Vec<String>,
 }

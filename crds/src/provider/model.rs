@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decimal::DecimalString;
+use crate::rules;
 
 /// A model that the server offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -48,10 +49,13 @@ pub enum Capability {
 #[serde(rename_all = "camelCase")]
 pub struct Price {
     /// Tokens of the prompt, for example `0.15`.
+    #[x_kube(validation = rules::dollars("price.inputPerMillion"))]
     pub input_per_million: DecimalString,
     /// Tokens of the reply.
+    #[x_kube(validation = rules::dollars("price.outputPerMillion"))]
     pub output_per_million: DecimalString,
     /// Tokens of the prompt that the server had cached; absent: as others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::dollars("price.cachedInputPerMillion"))]
     pub cached_input_per_million: Option<DecimalString>,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::rules;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,5 +39,7 @@ pub enum AllowedFrom {
 pub struct NamespaceSelector {
     /// Every one of these labels, for example `kubernetes.io/metadata.name: shop`.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 16, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 63})))]
+    #[x_kube(validation = rules::label_keys("allowedNamespaces.selector.matchLabels"))]
+    #[x_kube(validation = rules::label_values("allowedNamespaces.selector.matchLabels"))]
     pub match_labels: BTreeMap<String, String>,
 }

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::DurationString;
+use crate::rules;
 
 /// Bounds of the waits of one model call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -12,19 +13,19 @@ use crate::duration::DurationString;
 pub struct ProviderTimeouts {
     /// Until the connection stands, TLS included (default 5s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('10m')").message("timeouts.connect must be between 10ms and 10m"))]
+    #[x_kube(validation = rules::duration("timeouts.connect", "10ms", "10m"))]
     pub connect: Option<DurationString>,
     /// Until the first content arrives, before the next candidate is tried (default 30s); the last candidate has `total`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("timeouts.firstToken must be between 10ms and 1h"))]
+    #[x_kube(validation = rules::duration("timeouts.firstToken", "10ms", "1h"))]
     pub first_token: Option<DurationString>,
     /// Between two pieces of a stream (default 30s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("timeouts.stall must be between 10ms and 1h"))]
+    #[x_kube(validation = rules::duration("timeouts.stall", "10ms", "1h"))]
     pub stall: Option<DurationString>,
     /// The whole call (default 120s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('1h')").message("timeouts.total must be between 10ms and 1h"))]
+    #[x_kube(validation = rules::duration("timeouts.total", "10ms", "1h"))]
     pub total: Option<DurationString>,
 }
 
@@ -38,7 +39,7 @@ pub struct CircuitBreaker {
     pub failure_threshold: u32,
     /// How long no call goes out then; after it, one call tries whether the model is back.
     #[serde(default = "CircuitBreaker::default_cooldown")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')").message("circuitBreaker.cooldown must be between 1s and 1h"))]
+    #[x_kube(validation = rules::duration("circuitBreaker.cooldown", "1s", "1h"))]
     pub cooldown: DurationString,
 }
 

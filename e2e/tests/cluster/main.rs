@@ -11,6 +11,8 @@ mod access;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod children;
 #[cfg(test)]
 mod deletion;

@@ -45,18 +45,22 @@ async fn kubectl_get_shows_what_matters() -> anyhow::Result<()> {
         };
         for name in ["agents", "agent", "ag"] {
             let rows = table(&["get", name]).await?;
-            assert_eq!(rows[0], ["NAME", "READY", "MODEL", "PATTERN", "REPLICAS", "AGE"]);
-            assert_eq!(rows[1][..5], ["support", "True", "scripted/scripted", "react", "1"]);
+            assert_eq!(rows[0], ["NAME", "READY", "STATUS", "MODEL", "PATTERN", "REPLICAS", "AGE"]);
+            assert_eq!(rows[1][..6], ["support", "True", "Ready", "scripted/scripted", "react", "1/1"]);
         }
         let wide = table(&["get", "agents", "-o", "wide"]).await?;
-        assert_eq!(wide[0], ["NAME", "READY", "REASON", "MODEL", "PATTERN", "REPLICAS", "REVISION", "AGE"]);
-        assert_eq!(wide[1][2], "Succeeded");
+        assert_eq!(wide[0], ["NAME", "READY", "STATUS", "REASON", "MODEL", "PATTERN", "REPLICAS", "REVISION", "AGE"]);
+        assert_eq!(wide[1][3], "Succeeded");
         let agent = ns.api::<Agent>().get("support").await?;
-        assert_eq!(Some(&wide[1][6]), agent.status.unwrap().revision.unwrap().loaded.as_ref());
+        let revision = agent.status.unwrap().revision.unwrap().loaded.unwrap();
+        assert!(wide[1][7].len() == 12 && revision.starts_with(&wide[1][7]), "{wide:?}");
 
         let rows = table(&["get", "providers"]).await?;
-        assert_eq!(rows[0], ["NAME", "TYPE", "ENDPOINT", "READY", "AGENTS", "AGE"]);
-        assert_eq!((rows[1][0].as_str(), rows[1][3].as_str(), rows[1][4].as_str()), ("scripted", "True", "1"));
+        assert_eq!(rows[0], ["NAME", "TYPE", "ENDPOINT", "READY", "REASON", "AGENTS", "AGE"]);
+        assert_eq!(
+            (rows[1][0].as_str(), &rows[1][3..6]),
+            ("scripted", &["True", "Succeeded", "1"].map(str::to_owned)[..])
+        );
         let both = ns.kubectl(&["get", "astromesh", "-o", "name"]).await?.text()?;
         assert_eq!(both.lines().collect::<Vec<_>>(), ["agent.astromesh.io/support", "provider.astromesh.io/scripted"]);
         Ok(())

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreConnection;
 use crate::provider::ProviderAuth;
+use crate::rules;
 
 /// What was said in any session of the agent, found again by its meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -60,8 +61,8 @@ pub struct Embeddings {
     pub model: String,
     /// Base URL, the part before `/embeddings` (for `ollama`: before `/api`); without a path, `/v1` is added (not for `ollama`).
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() in ['http', 'https']").message("embeddings.endpoint must be an absolute http or https URL, for example https://api.openai.com/v1"))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-z]+://[^/?#]*@')").message("embeddings.endpoint must not hold credentials; use embeddings.auth"))]
+    #[x_kube(validation = rules::url("embeddings.endpoint", "https://api.openai.com/v1"))]
+    #[x_kube(validation = rules::no_credentials("embeddings.endpoint", "embeddings.auth"))]
     pub endpoint: String,
     /// How to log in; absent: no credentials are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

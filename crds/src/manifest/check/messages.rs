@@ -4,7 +4,6 @@ use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
-use crate::duration::DURATION_PATTERN;
 use crate::manifest::excerpt;
 
 /// What is wrong with a value, with what would be right.
@@ -12,11 +11,6 @@ pub(super) fn of(error: &ValidationError<'_>) -> String {
     let value = excerpt(error.instance());
     if let ValidationErrorKind::Enum { options } = error.kind() {
         return format!("{value} is not one of {}", listed(options));
-    }
-    if let ValidationErrorKind::Pattern { pattern } = error.kind()
-        && pattern == DURATION_PATTERN
-    {
-        return format!("{value} is not a duration: use a number with ms, s, m or h, such as 30s, 5m or 1h30m");
     }
     error.masked_with(value).to_string()
 }
