@@ -3,6 +3,7 @@
 //! Which pod is asked follows from the address that the connection came to. What it answers follows from two watches: the
 //! pods that kwok plays, and the ConfigMaps that their kubelets would mount.
 
+mod herald;
 pub(crate) mod state;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::herald::News;
 use self::state::Served;
 use crate::fleet::{MANAGED, NODE_PREFIX};
 use crate::view::{Key, survived};
@@ -50,6 +52,7 @@ struct World {
 
 struct FakePod {
     uid: String,
+    name: String,
     mount: Key,
     nudge: Option<String>,
     served: watch::Sender<Option<Arc<Served>>>,
@@ -61,6 +64,7 @@ struct Kubelets {
     /// A pod has started.
     started: watch::Sender<()>,
     refreshes: mpsc::UnboundedSender<Refresh>,
+    news: mpsc::UnboundedSender<News>,
     load: Duration,
 }
 
@@ -75,7 +79,8 @@ struct Refresh {
 /// Serves until a watch or the socket breaks.
 pub(crate) async fn serve(client: Client, listen: SocketAddr, load: Duration) -> anyhow::Result<()> {
     let (refreshes, queue) = mpsc::unbounded_channel();
-    let kubelets = Kubelets { world: Arc::default(), started: watch::Sender::new(()), refreshes, load };
+    let (news, told) = mpsc::unbounded_channel();
+    let kubelets = Kubelets { world: Arc::default(), started: watch::Sender::new(()), refreshes, news, load };
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let router = Router::new()
         .route("/internal/state", get(state))
@@ -86,7 +91,8 @@ pub(crate) async fn serve(client: Client, listen: SocketAddr, load: Duration) ->
     tokio::select! {
         served = axum::serve(listener, router) => served.context("the socket broke"),
         watched = kubelets.watch_config_maps(client.clone()) => watched,
-        watched = kubelets.watch_pods(client) => watched,
+        watched = kubelets.watch_pods(client.clone()) => watched,
+        () = herald::tell(client.clone(), told) => anyhow::bail!("nobody tells of changes any more"),
         () = kubelets.build(queue) => anyhow::bail!("nobody refreshes volumes any more"),
     }
 }
@@ -154,7 +160,9 @@ impl Kubelets {
                 let mount = Key { namespace: pod.namespace().unwrap_or_default(), name: format!("{agent}-agent") };
                 // kwok says that it is ready, so it has loaded.
                 let served = watch::Sender::new(mounts.get(&mount).cloned());
-                pods.insert(address, FakePod { uid, mount, nudge, served });
+                let fake = FakePod { uid, name: pod.name_any(), mount, nudge, served };
+                self.announce(&fake);
+                pods.insert(address, fake);
                 drop(world);
                 self.started.send_replace(());
             }
@@ -166,6 +174,7 @@ impl Kubelets {
         let world = self.world();
         for pod in world.pods.values().filter(|pod| pod.mount == *mount && pod.served.borrow().is_none()) {
             pod.served.send_replace(world.mounts.get(mount).cloned());
+            self.announce(pod);
         }
     }
 
@@ -175,7 +184,17 @@ impl Kubelets {
             tokio::time::sleep_until(built).await;
             if let Some(pod) = self.world().pods.get(&address).filter(|pod| pod.uid == uid) {
                 pod.served.send_replace(served);
+                self.announce(pod);
             }
+        }
+    }
+
+    /// Tells the operator that the state of a pod has changed.
+    fn announce(&self, pod: &FakePod) {
+        let operator = pod.served.borrow().as_ref().and_then(|served| served.operator.clone());
+        if let Some(operator) = operator {
+            let (namespace, pod) = (pod.mount.namespace.clone(), pod.name.clone());
+            drop(self.news.send(News { operator, namespace, pod }));
         }
     }
 

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 const DOCUMENT: &str = "document.json";
 const TRUST: &str = "trust.json";
+const OPERATOR: &str = "operator.json";
 
 /// A loaded ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(super) struct Served {
     pub(super) body: String,
     /// Its entity tag.
     pub(super) etag: String,
+    /// Where to tell of a change, if anywhere.
+    pub(super) operator: Option<String>,
 }
 
 impl Served {
@@ -36,7 +39,7 @@ impl Served {
         })
         .to_string();
         let etag = format!("\"{}\"", sha256(&body));
-        Some(Self { body, etag })
+        Some(Self { body, etag, operator: data.get(OPERATOR).cloned() })
     }
 }
 
