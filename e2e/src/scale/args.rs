@@ -104,7 +104,7 @@ impl MeasureArgs {
         let mut report = Report::default();
         for size in agents {
             report.add(measure::size(&fleet, size, &settings).await?);
-            // After each size, so that a run that breaks off has told what it knows.
+            // After each size: a run that breaks off later has told what it knows.
             report::print(&report, json.as_deref())?;
         }
         Ok(if gate && report.missed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })

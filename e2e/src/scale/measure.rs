@@ -34,24 +34,17 @@ pub(crate) struct Settings {
     pub(crate) restart: bool,
 }
 
-/// Measures one size, from an empty cluster to an empty cluster.
+/// Measures one size. What it makes is deleted by the next one, and by `e2e/scale` at the end.
 pub(crate) async fn size(fleet: &Fleet, agents: u32, settings: &Settings) -> anyhow::Result<Size> {
     say(&format!("==> {agents} agents"));
     fleet.clean().await?;
     let mut tasks = JoinSet::new();
     let view = View::start(&fleet.client, &mut tasks);
     let run = Run { fleet, view, agents, settings: *settings };
-    let measured = async {
-        tokio::select! {
-            measured = Box::pin(run.steps()) => measured,
-            Some(ended) = tasks.join_next() => { ended.context("a watch failed")??; anyhow::bail!("a watch has ended") }
-        }
+    tokio::select! {
+        measured = Box::pin(run.steps()) => measured,
+        Some(ended) = tasks.join_next() => { ended.context("a watch failed")??; anyhow::bail!("a watch has ended") }
     }
-    .await;
-    // Also after a failure: nothing stays behind.
-    let cleaned = fleet.clean().await;
-    let size = measured?;
-    cleaned.map(|()| size)
 }
 
 struct Run<'a> {
