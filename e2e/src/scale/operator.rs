@@ -110,7 +110,8 @@ pub(crate) fn sum(text: &str, name: &str, label: &str) -> f64 {
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
     });
-    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    // Not `sum()`, which makes -0 of none.
+    series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
 }
 
 #[cfg(test)]
@@ -124,6 +125,7 @@ mod tests {
         for (name, label, expected) in [("a_total", "kind=\"Agent\"", 5.0), ("a_total", "", 10.0), ("b", "", 11.0)] {
             assert!((sum(text, name, label) - expected).abs() < f64::EPSILON, "{name} {label}");
         }
+        assert!(sum(text, "absent", "").is_sign_positive(), "none is 0, which a table does not show as -0");
     }
 
     #[test]
