@@ -15,6 +15,13 @@ die() {
     exit 1
 }
 
+# Says every 30 s that the work goes on, until this script ends: builds can be silent for minutes.
+heartbeat() {
+    local parent=$$
+    while sleep 30 && kill -0 "$parent" 2>/dev/null; do say "still at work, $SECONDS s after the start"; done &
+    beat=$!
+}
+
 need() { command -v "$1" >/dev/null || die "$1 is not installed" "$2"; }
 
 # The cluster: what CLUSTER says, else kind where it can run, else the local one.

@@ -117,7 +117,7 @@ async fn while_a_spec_is_refused_its_last_good_children_are_healed() -> anyhow::
             await_object(api, NAME, &what, RESTORED_WITHIN, is_new).await?;
         }
         eventually("what served before serves again", PATIENCE, async || {
-            let answer = caller.ask("Hello").await.ok().and_then(|answer| answer.text().ok());
+            let answer = caller.ask("Hello").await.ok().and_then(|answer| answer.text().ok().map(str::to_owned));
             Ok((answer.as_deref() == Some("Before.")).then_some(()))
         })
         .await?;

@@ -19,7 +19,7 @@ use crate::rules;
 #[x_kube(validation = within_limit("memory", "32Mi", Some("256Mi")))]
 #[x_kube(validation = devices())]
 pub struct Resources {
-    /// What the scheduler reserves (default 50m CPU and 32Mi of memory).
+    /// What the scheduler reserves (default 10m CPU and 32Mi of memory).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, Amount>", extend("maxProperties" = 8))]
     #[x_kube(validation = names("runtime.resources.requests"))]
