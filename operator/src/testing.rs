@@ -133,6 +133,7 @@ pub(crate) fn observation(target: &Target, pods: &[(bool, Says)]) -> Observation
             uid: format!("uid-{index}"),
             address: Some("10.0.0.1".into()),
             ready: *ready,
+            set_up_since: None,
             restarts: 0,
             nudged: None,
             trouble: None,

@@ -47,6 +47,8 @@ mod sharing;
 #[cfg(test)]
 mod standalone;
 #[cfg(test)]
+mod starts;
+#[cfg(test)]
 mod statuses;
 #[cfg(test)]
 mod teams;

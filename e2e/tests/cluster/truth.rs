@@ -7,8 +7,9 @@ use astromesh_e2e::conditions::{Kstatus, Reported as _};
 use astromesh_e2e::manifests::{provider_with_key, secret, with};
 use astromesh_e2e::namespace::PATIENCE;
 use astromesh_e2e::scripted_llm::Script;
-use astromesh_e2e::{ScriptedLlm, TempNs, await_object, with_temp_ns};
+use astromesh_e2e::{Operator, ScriptedLlm, TempNs, await_object, operator, with_temp_ns};
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 use serde_json::{Value, json};
 
 use crate::children::NAME;
@@ -66,15 +67,27 @@ async fn why_pods_do_not_come_is_told() -> anyhow::Result<()> {
 async fn a_pod_that_crashes_is_told_with_its_last_words() -> anyhow::Result<()> {
     with_temp_ns(async |ns| {
         scripted(ns, Script::EchoSystem).await?;
+        // An image that is there and takes other arguments.
+        let operator = Operator::find(&ns.cluster.client).await?;
+        let deployments: Api<Deployment> = Api::namespaced(ns.cluster.client.clone(), operator::NAMESPACE);
+        let template = deployments.get(&operator.deployment).await?.spec.unwrap().template.spec.unwrap();
+        let image = template.containers[0].image.clone().unwrap();
+        ns.apply(with(support("Be kind."), "/spec/runtime/image", json!(image))).await?;
+        let parts = ["CrashLoopBackOff", "it said last: ", "--help"];
+        let agent = await_message(ns, "Ready=False/PodsUnavailable", &parts).await?;
+        println!("{}", agent.condition("Ready").unwrap().message);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_its_node_cannot_set_up_is_told() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        scripted(ns, Script::EchoSystem).await?;
         let limits = json!({"requests": {"memory": "2Mi"}, "limits": {"memory": "2Mi"}});
         ns.apply(with(support("Be kind."), "/spec/runtime/resources", limits)).await?;
-        let agent: Agent = ns.await_status("support", &["Ready=False/PodsUnavailable"], PATIENCE).await?;
-        assert_eq!(agent.kstatus(), Kstatus::InProgress);
-        await_object(ns.api::<Agent>(), "support", "a cause is told", PATIENCE, |agent| {
-            let message = agent.and_then(|agent| agent.condition("Ready")).map(|ready| ready.message.as_str());
-            message.is_some_and(|message| message.contains(": ") && message.contains("no pod is ready"))
-        })
-        .await?;
+        await_message(ns, "Ready=False/PodsUnavailable", &["memory"]).await?;
         Ok(())
     })
     .await

@@ -233,7 +233,8 @@ async fn run(
             Ok(Outcome::Refused { requeue_after: DENIED_AGAIN })
         }
         None if refusal.is_some() => Ok(Outcome::Invalid),
-        None => Ok(Outcome::Settled { again: None }),
+        // That a pod is still not there is no event.
+        None => Ok(Outcome::Settled { again: inputs.is_being_set_up().then_some(dereference::SET_UP_WITHIN) }),
     }
 }
 

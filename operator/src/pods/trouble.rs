@@ -109,6 +109,16 @@ fn without_clock(line: &str) -> String {
     }
 }
 
+/// A pod that its node cannot set up. What the node says of it is in the pod's Events only, which the operator may not read.
+#[must_use]
+pub fn not_set_up(pod: &str) -> Trouble {
+    let message = format!(
+        "its node has not been able to set pod `{pod}` up for a while; `kubectl describe pod` says why: a volume, the network, or a memory limit \
+         that is too small to start anything"
+    );
+    Trouble::new("ContainerCreating", &message)
+}
+
 /// Why a Deployment's pods are not made, from its condition `ReplicaFailure`: without the name that each try has of its own.
 #[must_use]
 pub fn not_made(message: &str) -> Trouble {

@@ -1,6 +1,7 @@
 //! A pod as the operator needs it.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::trouble::{self, Trouble};
@@ -18,6 +19,8 @@ pub struct PodView {
     pub address: Option<String>,
     /// Whether it is in the endpoints of the Service.
     pub ready: bool,
+    /// Since when it is there, while its node is still setting it up: volumes, network, sandbox.
+    pub set_up_since: Option<Timestamp>,
     /// How often its container has been started anew.
     pub restarts: i32,
     /// The last nudge.
@@ -40,13 +43,27 @@ impl PodView {
         Some(Self {
             key: ObjectKey::of(pod),
             uid: pod.uid().unwrap_or_default(),
-            address: status.and_then(|status| status.pod_ip.clone()).filter(|_| phase == "Running"),
+            address: address_of(pod),
             ready,
+            set_up_since: if address_of(pod).is_none() && is_scheduled(conditions) {
+                pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
+            } else {
+                None
+            },
             restarts: containers(pod).iter().map(|container| container.restart_count).sum(),
             nudged: pod.annotations().get(REVISION_ANNOTATION).cloned(),
             trouble: if ready { None } else { trouble::of_pod(conditions, containers(pod)) },
         })
     }
+}
+
+fn address_of(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    status.pod_ip.clone().filter(|_| status.phase.as_deref() == Some("Running"))
+}
+
+fn is_scheduled(conditions: &[PodCondition]) -> bool {
+    conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
 }
 
 fn containers(pod: &Pod) -> &[ContainerStatus] {
@@ -65,7 +82,6 @@ pub fn agent_of(pod: &Pod) -> Option<ObjectKey> {
 pub fn prune(pod: &mut Pod) {
     let meta = &mut pod.metadata;
     (meta.managed_fields, meta.owner_references, meta.finalizers, meta.generate_name) = (None, None, None, None);
-    meta.creation_timestamp = None;
     if let Some(annotations) = &mut meta.annotations {
         annotations.retain(|key, _| key == REVISION_ANNOTATION);
     }

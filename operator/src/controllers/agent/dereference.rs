@@ -1,13 +1,15 @@
 //! Everything that an agent refers to, from the stores. A call goes out for a text that has changed, and for nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_pod_config::{ConfigMaps, NamespaceLabels};
 use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
+use k8s_openapi::jiff::Timestamp;
 
 use super::Context;
 use crate::names::{ObjectKey, config_map_of, providers_of};
-use crate::pods::{PodReport, Trouble};
+use crate::pods::{PodReport, Trouble, not_set_up};
 use crate::texts::TextError;
 use crate::trust::TrustState;
 
@@ -40,6 +42,31 @@ pub struct Inputs {
     pub unwatched: Option<String>,
 }
 
+/// How long a node may take to set a pod up before it is told.
+pub const SET_UP_WITHIN: Duration = Duration::from_secs(10);
+
+impl Inputs {
+    /// Whether a node is setting a pod up, which may turn out to take too long.
+    #[must_use]
+    pub fn is_being_set_up(&self) -> bool {
+        self.pods.iter().any(|report| report.pod.set_up_since.is_some() && report.pod.trouble.is_none())
+    }
+}
+
+/// An agent's pods; those that their node cannot set up have that as their trouble.
+fn pods(ctx: &Context, agent: &ObjectKey) -> Vec<PodReport> {
+    let mut pods = ctx.pods.of(agent);
+    for PodReport { pod, .. } in &mut pods {
+        let waited = pod.set_up_since.map(|since| Timestamp::now().duration_since(since));
+        if waited.is_some_and(|waited| waited.as_secs() >= SET_UP_WITHIN.as_secs().cast_signed())
+            && pod.trouble.is_none()
+        {
+            pod.trouble = Some(not_set_up(&pod.key.name));
+        }
+    }
+    pods
+}
+
 /// Looks everything up.
 ///
 /// # Errors
@@ -59,7 +86,7 @@ pub async fn dereference(agent: Arc<Agent>, ctx: &Context) -> Result<Inputs, Tex
         trust: ctx.trust.borrow().clone(),
         peers: ctx.stores.called_by(&agent),
         namespaces: ctx.stores.labels(&key.namespace),
-        pods: ctx.pods.of(&key),
+        pods: pods(ctx, &key),
         volume: ctx.stores.volume(&key),
         unreadable: permissions.to_read(config_map_of(&agent).is_some()),
         unwatched: permissions.to_watch(persistent),
