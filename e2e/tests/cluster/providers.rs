@@ -85,12 +85,12 @@ async fn a_credential_that_is_refused_shows_until_it_is_corrected() -> anyhow::R
         ns.apply(secret("llm", "api-key", "wrong-key")).await?;
         ns.apply(provider_with_key("scripted", &llm.endpoint(), "llm", "api-key")).await?;
         ns.apply(support("Be kind.")).await?;
-        ns.agent_ready("support").await?;
+        ns.await_status::<Agent>("support", &["Ready=False/CredentialsRejected"], SHOWN_WITHIN).await?;
         let caller = ns.caller("support").await?;
         assert_eq!(caller.ask("Hello").await?.status, 502);
         let refused = ["CredentialsResolved=False/CredentialsRejected", "Ready=False/CredentialsRejected"];
         ns.await_status::<Provider>("scripted", &refused, SHOWN_WITHIN).await?;
-        let degraded = ["Degraded=True/ProviderUnavailable", "Ready=True"];
+        let degraded = ["Degraded=True/ProviderUnavailable", "Ready=False/CredentialsRejected"];
         ns.await_status::<Agent>("support", &degraded, SHOWN_WITHIN).await?;
 
         ns.apply(secret("llm", "api-key", "right-key")).await?;
@@ -112,7 +112,7 @@ async fn a_model_that_the_server_does_not_list_is_named() -> anyhow::Result<()> 
         llm.set_models(&["other"]);
         ns.apply(provider("scripted", &llm.endpoint())).await?;
         ns.apply(support("Be kind.")).await?;
-        ns.agent_ready("support").await?;
+        ns.await_status::<Agent>("support", &["Ready=False/ModelNotFound"], SHOWN_WITHIN).await?;
         let lacking = ["ModelsAvailable=False/ModelNotFound", "EndpointReachable=True", "Ready=True"];
         let seen: Provider = ns.await_status("scripted", &lacking, SHOWN_WITHIN).await?;
         let message = &seen.condition("ModelsAvailable").unwrap().message;
@@ -122,7 +122,7 @@ async fn a_model_that_the_server_does_not_list_is_named() -> anyhow::Result<()> 
         llm.set_models(&["other", "scripted"]);
         let seen: Provider = ns.await_status("scripted", &["ModelsAvailable=True"], SHOWN_WITHIN).await?;
         assert_eq!(seen.status.unwrap().models, ["other", "scripted"]);
-        ns.await_status::<Agent>("support", &["!Degraded"], SHOWN_WITHIN).await?;
+        ns.await_status::<Agent>("support", &["!Degraded", "Ready=True"], SHOWN_WITHIN).await?;
         Ok(())
     })
     .await
