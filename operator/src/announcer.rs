@@ -1,6 +1,6 @@
 //! Events on flips of conditions, and on nothing else.
 
-use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use astromesh_crds::v1alpha1::{Reason, condition};
@@ -27,14 +27,25 @@ const TOLD: [&str; 10] = [
     condition::DEGRADED,
     condition::READY,
 ];
+/// What was told last of each of them, if anything.
+type Told = [Option<bool>; TOLD.len()];
 const NOTE_CHARS_MAX: usize = 1_000;
+const EVENTS_REMEMBERED: u32 = 1_000;
 /// Events are a courtesy: they must not hold a reconciliation up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A recorder, and how many Events it has published.
+struct Remembering {
+    recorder: Recorder,
+    events: u32,
+}
+
 /// Publishes Events.
 pub struct Announcer {
-    recorder: Recorder,
-    told: DashMap<String, BTreeMap<&'static str, bool>>,
+    client: Client,
+    reporter: Reporter,
+    recorder: Mutex<Remembering>,
+    told: DashMap<String, Told>,
 }
 
 impl Announcer {
@@ -42,7 +53,20 @@ impl Announcer {
     #[must_use]
     pub fn new(client: Client, instance: &str) -> Self {
         let reporter = Reporter { controller: MANAGER.into(), instance: Some(instance.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter), told: DashMap::new() }
+        let recorder = Mutex::new(Remembering { recorder: Recorder::new(client.clone(), reporter.clone()), events: 0 });
+        Self { client, reporter, recorder, told: DashMap::new() }
+    }
+
+    /// What makes one Event of equal ones. It remembers each for six minutes, and looks at all of them for each: after a thousand
+    /// another one takes its place.
+    fn recorder(&self) -> Recorder {
+        let mut now = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.events >= EVENTS_REMEMBERED {
+            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            *now = Remembering { recorder, events: 0 };
+        }
+        now.events += 1;
+        now.recorder.clone()
     }
 
     /// Tells what has flipped between `before` and `after`.
@@ -53,7 +77,7 @@ impl Announcer {
             flips(&mut told, after)
         };
         for event in flips {
-            let published = tokio::time::timeout(PUBLISH_TIMEOUT, self.recorder.publish(&event, object)).await;
+            let published = tokio::time::timeout(PUBLISH_TIMEOUT, self.recorder().publish(&event, object)).await;
             match published {
                 Ok(Ok(())) => {}
                 Ok(Err(kube::Error::Api(status))) if is_ending(&status) => return,
@@ -72,12 +96,10 @@ impl Announcer {
 }
 
 /// What was told before, read from the status that an earlier process left behind.
-fn seed(before: &[Condition]) -> BTreeMap<&'static str, bool> {
-    let settled = |type_: &'static str| {
-        let condition = find(before, type_)?;
-        (!passing(condition)).then(|| (type_, condition.status == "True"))
-    };
-    TOLD.into_iter().filter_map(settled).collect()
+fn seed(before: &[Condition]) -> Told {
+    TOLD.map(|type_| {
+        find(before, type_).filter(|condition| !passing(condition)).map(|condition| condition.status == "True")
+    })
 }
 
 /// A state on the way to another one is not worth telling.
@@ -86,13 +108,13 @@ fn passing(condition: &Condition) -> bool {
     condition.status == "Unknown" || (condition.status == "False" && passing.contains(&condition.reason.as_str()))
 }
 
-fn flips(told: &mut BTreeMap<&'static str, bool>, after: &[Condition]) -> Vec<Event> {
+fn flips(told: &mut Told, after: &[Condition]) -> Vec<Event> {
     let mut events = Vec::new();
-    for type_ in TOLD {
+    for (type_, told) in TOLD.into_iter().zip(told) {
         // A new object is taken to be well, but not to serve yet; abnormal states are absent when false.
         let normal = type_ != condition::DEGRADED;
         let baseline = normal && ![condition::LOADED, condition::READY].contains(&type_);
-        let known = told.get(type_).copied().unwrap_or(baseline);
+        let known = told.unwrap_or(baseline);
         let found = find(after, type_);
         let now = match found {
             Some(condition) if passing(condition) => continue,
@@ -100,7 +122,7 @@ fn flips(told: &mut BTreeMap<&'static str, bool>, after: &[Condition]) -> Vec<Ev
             None if normal => continue,
             None => false,
         };
-        told.insert(type_, now);
+        *told = Some(now);
         if now == known {
             continue;
         }
@@ -137,13 +159,13 @@ mod tests {
         Conditions::new(&[], Some(1), Timestamp::UNIX_EPOCH).with("Ready", verdict).finish()
     }
 
-    fn reasons(told: &mut BTreeMap<&'static str, bool>, verdict: &Verdict) -> Vec<String> {
+    fn reasons(told: &mut Told, verdict: &Verdict) -> Vec<String> {
         flips(told, &ready(verdict)).into_iter().map(|event| event.reason).collect()
     }
 
     #[test]
     fn a_flip_is_told_once() {
-        let mut told = BTreeMap::new();
+        let mut told = Told::default();
         let down = Verdict::fails(Reason::PodsUnavailable, "no pod is ready");
         assert!(reasons(&mut told, &down).is_empty(), "a new object is not ready, and nobody is surprised");
         assert_eq!(reasons(&mut told, &Verdict::holds("")), ["Ready"]);
@@ -177,7 +199,7 @@ mod tests {
 
     #[test]
     fn degraded_is_told_when_it_comes_and_when_it_goes() {
-        let mut told = BTreeMap::new();
+        let mut told = Told::default();
         let missing = Verdict::present(Reason::CredentialsMissing, "Secret `a` has no key `b`");
         let degraded = Conditions::new(&[], None, Timestamp::UNIX_EPOCH).with("Degraded", &missing).finish();
         let first = flips(&mut told, &degraded);

@@ -128,7 +128,8 @@ pub enum ApplyError {
 /// The last look at a child: as long as neither side has changed, there is no need for another one.
 #[derive(Clone, Debug)]
 struct Checked {
-    hash: String,
+    kind: ChildKind,
+    hash: [u8; 32],
     version: String,
     generation: i64,
 }
@@ -136,7 +137,8 @@ struct Checked {
 /// Applies children.
 pub struct Applier {
     client: Client,
-    checked: DashMap<(ChildKind, ObjectKey), Checked>,
+    /// Of the children of each name; there are a few kinds.
+    checked: DashMap<ObjectKey, Vec<Checked>>,
 }
 
 impl Applier {
@@ -154,9 +156,7 @@ impl Applier {
     /// # Errors
     /// See [`ApplyError`]. Nothing is written on a conflict.
     pub async fn apply(&self, desired: &Desired, owner: &Owner, seen: Option<&str>) -> Result<Live, ApplyError> {
-        let id = (desired.kind, desired.key.clone());
-        let checked =
-            self.checked.get(&id).filter(|checked| seen == Some(checked.version.as_str())).map(|last| last.clone());
+        let checked = self.checked(desired).filter(|checked| seen == Some(checked.version.as_str()));
         if let Some(last) = checked.as_ref().filter(|last| last.hash == desired.hash) {
             return Ok(Live { generation: last.generation, status: Value::Null });
         }
@@ -184,16 +184,26 @@ impl Applier {
         };
         let generation = live.metadata.generation.unwrap_or_default();
         if let Some(version) = version(desired.kind, &live.metadata) {
-            self.checked.insert(id, Checked { hash: desired.hash.clone(), version, generation });
+            self.check(desired, version, generation);
         }
         Ok(Live { generation, status: live.data.get("status").cloned().unwrap_or_default() })
     }
 
+    fn checked(&self, desired: &Desired) -> Option<Checked> {
+        self.checked.get(&desired.key)?.iter().find(|checked| checked.kind == desired.kind).cloned()
+    }
+
+    fn check(&self, desired: &Desired, version: String, generation: i64) {
+        let Desired { kind, key, hash, .. } = desired;
+        let mut all = self.checked.entry(key.clone()).or_default();
+        all.retain(|checked| checked.kind != *kind);
+        all.reserve_exact(1);
+        all.push(Checked { kind: *kind, hash: *hash, version, generation });
+    }
+
     /// Forgets the children of that name, because their owner is gone.
     pub fn forget(&self, key: &ObjectKey) {
-        for kind in ChildKind::ALL {
-            self.checked.remove(&(kind, key.clone()));
-        }
+        self.checked.remove(key);
     }
 }
 

@@ -12,7 +12,7 @@ use agent_pod_config::OperatorAddress;
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::{Stream, StreamExt as _, stream};
 use kube::Client;
-use kube::runtime::controller::{Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,7 +35,7 @@ use crate::statuses::Statuses;
 use crate::stores::Stores;
 use crate::texts::Texts;
 use crate::trust::TrustState;
-use crate::watching::{Queues, Trigger};
+use crate::watching::{Admission, Queues, Trigger};
 
 /// Events that come together are handled together; an edit must not wait noticeably.
 const DEBOUNCE: Duration = Duration::from_millis(10);
@@ -137,7 +137,8 @@ pub fn start(
     ));
     watches.start(&routes, stop, tasks);
     let config = |debounce| Config::default().concurrency(concurrency).debounce(debounce);
-    tasks.spawn(run_agents(agents, agent_requests, trust, config(DEBOUNCE), stop.clone()));
+    let admission = Arc::new(Admission::new(2 * usize::from(concurrency)));
+    tasks.spawn(run_agents(agents, agent_requests, admission, trust, config(DEBOUNCE), stop.clone()));
     tasks.spawn(run_providers(providers, provider_requests, config(DEBOUNCE_REPORTS), stop.clone()));
     stores
 }
@@ -152,6 +153,7 @@ async fn run_probes(looks: impl Future<Output = ()>, stop: CancellationToken) ->
 async fn run_agents(
     ctx: Arc<agent::Context>,
     requests: Trigger<ObjectRef<Agent>>,
+    admission: Arc<Admission<ObjectRef<Agent>>>,
     mut trust: watch::Receiver<TrustState>,
     config: Config,
     stop: CancellationToken,
@@ -165,17 +167,33 @@ async fn run_agents(
         let permissions = ctx.stores.permissions.clone();
         // The watches feed the store; requests come from them by way of the trigger.
         Controller::for_stream(stream::pending(), ctx.stores.agents.clone())
-            .reconcile_on(requests.requests())
+            .reconcile_on(Arc::clone(&admission).admit(requests))
             .reconcile_all_on(changes(trust))
             .reconcile_all_on(permissions.changes())
             .with_config(config)
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(agent::reconcile, agent::error_policy, ctx)
             // Failures are logged where they happen; an object that is gone is no failure.
-            .for_each(|_result| ready_now(()))
+            .for_each(|result| {
+                if let Some(agent) = worked_on(result) {
+                    admission.done(&agent);
+                }
+                ready_now(())
+            })
             .await;
     }
     "the controller of agents"
+}
+
+/// Which object a controller has looked at, or has not found.
+fn worked_on<E, Q>(result: Result<(ObjectRef<Agent>, Action), controller::Error<E, Q>>) -> Option<ObjectRef<Agent>> {
+    match result {
+        Ok((agent, _action)) => Some(agent),
+        Err(controller::Error::ObjectNotFound(agent) | controller::Error::ReconcilerFailed(_, agent)) => {
+            Some(agent.into_kind_unchecked(()))
+        }
+        Err(controller::Error::QueueError(_) | controller::Error::RunnerError(_)) => None,
+    }
 }
 
 async fn run_providers(

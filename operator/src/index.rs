@@ -10,10 +10,10 @@ use crate::names::{ObjectKey, agents_named_by, config_map_of, providers_of};
 /// What an agent names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
-    /// Providers, in every role.
-    pub providers: BTreeSet<ObjectKey>,
-    /// Agents, as tools.
-    pub agents: BTreeSet<ObjectKey>,
+    /// Providers, in every role, in order.
+    pub providers: Box<[ObjectKey]>,
+    /// Agents, as tools, in order.
+    pub agents: Box<[ObjectKey]>,
     /// The ConfigMap of its prompt.
     pub config_map: Option<ObjectKey>,
 }
@@ -23,8 +23,8 @@ impl References {
     #[must_use]
     pub fn of(agent: &Agent) -> Self {
         Self {
-            providers: providers_of(agent),
-            agents: agents_named_by(agent),
+            providers: providers_of(agent).into_iter().collect(),
+            agents: agents_named_by(agent).into_iter().collect(),
             config_map: config_map_of(agent).map(|(config_map, _)| config_map),
         }
     }

@@ -99,7 +99,7 @@ mod tests {
         assert!(shop.stores.provider(&key).is_none(), "without peers, nobody");
 
         let queues = Queues { peers: peers.clone(), ..Queues::default() };
-        queues.wake_agent(ObjectRef::new("support").within("shop"));
+        queues.agent_seen(ObjectRef::new("support").within("shop"));
         queues.wake_provider(ObjectRef::new("openai").within("models"));
         assert_eq!(shop_agents.take().unwrap().name, "support");
         assert_eq!(model_providers.take().unwrap().name, "openai");

@@ -20,7 +20,7 @@ pub use observed::{Health, Heard, PodReport, Pods, Target};
 pub use poll::{PollError, StateClient};
 pub use poller::{Asker, Poller};
 pub use trouble::{Trouble, not_made, not_set_up};
-pub use view::{PodView, agent_of, prune};
+pub use view::{PodView, agent_of};
 
 use crate::names::{MANAGER, REVISION_ANNOTATION};
 

@@ -63,13 +63,16 @@ impl SecretReport {
     }
 }
 
+/// Reports by provider; boxed, because a node of the map has room for eleven.
+pub type ProviderReports = BTreeMap<ObjectKey, Box<ProviderReport>>;
+
 /// What the pods of an agent say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Of Secret keys; one pod that misses a key suffices for it to be missing.
     pub secrets: BTreeMap<SecretKey, SecretReport>,
     /// Of the providers that they call.
-    pub providers: BTreeMap<ObjectKey, ProviderReport>,
+    pub providers: ProviderReports,
     /// The states of the tools by name; one pod that leaves a tool alone suffices for it not to be `ready`.
     pub tools: BTreeMap<String, String>,
     /// How the budget stands, as the pod says that knows of the most use in the newest window.
@@ -124,7 +127,7 @@ impl Report {
     /// The same without what changes with every call.
     fn coarse(&self) -> Self {
         let mut coarse = self.clone();
-        coarse.providers.values_mut().for_each(ProviderReport::coarsen);
+        coarse.providers.values_mut().for_each(|report| report.coarsen());
         coarse
     }
 }
@@ -180,7 +183,7 @@ impl Reports {
 
     /// What the pods of an agent have last said of providers.
     #[must_use]
-    pub fn last(&self, agent: &ObjectKey) -> BTreeMap<ObjectKey, ProviderReport> {
+    pub fn last(&self, agent: &ObjectKey) -> ProviderReports {
         self.agents.get(agent).map(|report| report.providers.clone()).unwrap_or_default()
     }
 

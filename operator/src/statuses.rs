@@ -30,8 +30,8 @@ pub enum StatusError {
 
 /// Writes the statuses of one kind.
 ///
-/// It remembers what it wrote: the store lags behind by a few milliseconds, and a status that is compared with an
-/// older one could be left unwritten, or be given a wrong transition time.
+/// It remembers what it wrote until the store shows it: the store lags behind by a few milliseconds, and a status that is
+/// compared with an older one could be left unwritten, or be given a wrong transition time.
 pub struct Statuses<K: HasStatus> {
     client: Client,
     written: DashMap<ObjectKey, Written<K::Status>>,
@@ -57,11 +57,15 @@ where
     /// The newest status that is known of `object`.
     #[must_use]
     pub fn live(&self, object: &K, stored: Option<&K::Status>) -> K::Status {
-        let written = self.written.get(&ObjectKey::of(object));
-        match written {
-            Some(written) if written.uid == object.uid() && written.version > version(object) => written.status.clone(),
-            Some(_) | None => stored.cloned().unwrap_or_default(),
-        }
+        self.shown(object);
+        let newer = self.written.get(&ObjectKey::of(object)).map(|written| written.status.clone());
+        newer.or_else(|| stored.cloned()).unwrap_or_default()
+    }
+
+    /// The store shows `object`: what was written of it until then need not be remembered.
+    pub fn shown(&self, object: &K) {
+        let is_old = |_: &_, written: &_| is_shown(written, object);
+        self.written.remove_if(&ObjectKey::of(object), is_old);
     }
 
     /// Writes `status` unless it equals `previous`. Says whether it wrote.
@@ -99,6 +103,10 @@ where
     pub fn forget(&self, key: &ObjectKey) {
         self.written.remove(key);
     }
+}
+
+fn is_shown<K: Resource, S>(written: &Written<S>, object: &K) -> bool {
+    written.uid != object.uid() || written.version <= version(object)
 }
 
 /// Resource versions of the API server are numbers that grow.

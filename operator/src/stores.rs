@@ -1,5 +1,6 @@
 //! What the watches of one scope know.
 
+mod kept;
 mod permissions;
 
 use std::collections::BTreeMap;
@@ -9,13 +10,14 @@ use agent_pod_config::{NamespaceLabels, permits};
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Service, ServiceAccount};
-use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt as _};
 
+pub use kept::{ClaimView, DeploymentView, Kept, OwnedPod, Progress, Version};
 pub use permissions::{AGENTS, CLAIMS, NAMESPACES, PROVIDERS, Permissions, TEXTS};
 
-use crate::applier::{self, ChildKind};
+use crate::applier::ChildKind;
 use crate::index::Index;
 use crate::names::{ObjectKey, agents_named_by, child};
 use crate::peers::Peers;
@@ -32,8 +34,8 @@ pub struct Stores {
     pub namespaces: Option<Store<PartialObjectMeta<Namespace>>>,
     /// Every child, as far as it matters.
     pub children: ChildStores,
-    /// The metadata of every ConfigMap that is no child.
-    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    /// Every ConfigMap that is no child.
+    pub config_maps: Store<Kept<ConfigMap, Version>>,
     /// Who refers to what, in every scope.
     pub index: Arc<Index>,
     /// The other scopes.
@@ -45,39 +47,38 @@ pub struct Stores {
 /// Every child, as far as it matters.
 #[derive(Clone)]
 pub struct ChildStores {
-    /// Metadata of documents.
-    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
-    /// Metadata of accounts.
-    pub service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
-    /// Metadata of services.
-    pub services: Store<PartialObjectMeta<Service>>,
-    /// Volumes: metadata and phase.
-    pub claims: Store<PersistentVolumeClaim>,
-    /// Deployments: metadata and status.
-    pub deployments: Store<Deployment>,
+    /// Documents.
+    pub config_maps: Store<Kept<ConfigMap, Version>>,
+    /// Accounts.
+    pub service_accounts: Store<Kept<ServiceAccount, Version>>,
+    /// Services.
+    pub services: Store<Kept<Service, Version>>,
+    /// Volumes.
+    pub claims: Store<Kept<PersistentVolumeClaim, ClaimView>>,
+    /// Deployments.
+    pub deployments: Store<Kept<Deployment, DeploymentView>>,
 }
 
 impl ChildStores {
-    /// The state of a child as the watch last told it: see [`applier::version`].
+    /// The state of a child as the watch last told it: see [`crate::applier::version`].
     #[must_use]
     pub fn version(&self, kind: ChildKind, key: &ObjectKey) -> Option<String> {
         match kind {
-            ChildKind::ConfigMap => version(kind, &self.config_maps, key),
-            ChildKind::ServiceAccount => version(kind, &self.service_accounts, key),
-            ChildKind::Service => version(kind, &self.services, key),
-            ChildKind::PersistentVolumeClaim => version(kind, &self.claims, key),
-            ChildKind::Deployment => version(kind, &self.deployments, key),
+            ChildKind::ConfigMap => kept(&self.config_maps, key)?.value.clone(),
+            ChildKind::ServiceAccount => kept(&self.service_accounts, key)?.value.clone(),
+            ChildKind::Service => kept(&self.services, key)?.value.clone(),
+            ChildKind::PersistentVolumeClaim => kept(&self.claims, key)?.value.version.clone(),
+            ChildKind::Deployment => kept(&self.deployments, key)?.value.version.clone(),
         }
     }
 }
 
-fn version<K>(kind: ChildKind, store: &Store<K>, key: &ObjectKey) -> Option<String>
+fn kept<R, V>(store: &Store<Kept<R, V>>, key: &ObjectKey) -> Option<Arc<Kept<R, V>>>
 where
-    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+    R: Resource<DynamicType = ()> + 'static,
+    V: Clone + 'static,
 {
-    store
-        .get(&ObjectRef::new(&key.name).within(&key.namespace))
-        .and_then(|object| applier::version(kind, object.meta()))
+    store.get(&ObjectRef::new(&key.name).within(&key.namespace))
 }
 
 impl Stores {
@@ -87,7 +88,7 @@ impl Stores {
         agents: Store<Agent>,
         providers: Store<Provider>,
         children: ChildStores,
-        config_maps: Store<PartialObjectMeta<ConfigMap>>,
+        config_maps: Store<Kept<ConfigMap, Version>>,
         permissions: Permissions,
     ) -> Self {
         let (index, peers) = (Arc::default(), Peers::default());
@@ -120,32 +121,27 @@ impl Stores {
         known.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some())
     }
 
-    /// The live Deployment of an agent, as far as it matters.
+    /// How far the live Deployment of an agent has come.
     #[must_use]
-    pub fn deployment(&self, agent: &ObjectKey) -> Option<Arc<Deployment>> {
-        self.children.deployments.get(&ObjectRef::new(&child(&agent.name)).within(&agent.namespace))
+    pub fn progress(&self, agent: &ObjectKey) -> Option<Progress> {
+        kept(&self.children.deployments, &child_of(agent)).map(|deployment| deployment.value.progress.clone())
     }
 
     /// Why the volume of an agent is not bound yet, if so.
     #[must_use]
     pub fn volume(&self, agent: &ObjectKey) -> Option<Trouble> {
-        let claim = self.children.claims.get(&ObjectRef::new(&child(&agent.name)).within(&agent.namespace))?;
-        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
-        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+        let claim = kept(&self.children.claims, &child_of(agent)).filter(|claim| claim.value.pending)?;
+        let class = claim.value.class.as_deref();
         let class = class.map_or_else(|| "no storage class".to_owned(), |class| format!("storage class `{class}`"));
-        (phase == "Pending").then(|| {
-            let name = claim.name_any();
-            Trouble::new(
-                "VolumePending",
-                &format!("PersistentVolumeClaim `{name}` ({class}) is not bound to a volume yet"),
-            )
-        })
+        let name = &claim.key.name;
+        let message = format!("PersistentVolumeClaim `{name}` ({class}) is not bound to a volume yet");
+        Some(Trouble::new("VolumePending", &message))
     }
 
     /// The `resourceVersion` of a ConfigMap that is no child; `None` when there is none of that name.
     #[must_use]
     pub fn config_map(&self, key: &ObjectKey) -> Option<String> {
-        version(ChildKind::ConfigMap, &self.config_maps, key)
+        kept(&self.config_maps, key)?.value.clone()
     }
 
     /// A provider of this scope or another.
@@ -198,6 +194,10 @@ impl Stores {
             BTreeMap::from([(namespace.to_owned(), labels)])
         })
     }
+}
+
+fn child_of(agent: &ObjectKey) -> ObjectKey {
+    ObjectKey { namespace: agent.namespace.clone(), name: child(&agent.name) }
 }
 
 #[cfg(test)]

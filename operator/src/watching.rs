@@ -9,7 +9,8 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use astromesh_crds::v1alpha1::{Agent, Provider};
-use futures::{Stream, StreamExt as _};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store, store};
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 pub use fill::{Fill, Filling};
-pub use queue::Trigger;
+pub use queue::{Admission, Trigger};
 
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -45,8 +46,10 @@ impl<K> Touched<K> {
 /// Who is to be woken by a change.
 #[derive(Debug, Default)]
 pub struct Wakes {
-    /// These agents.
+    /// These agents: their documents may have to change.
     pub agents: Vec<ObjectRef<Agent>>,
+    /// These agents: what is said of them may have to change. It waits until all documents are written.
+    pub seen: Vec<ObjectRef<Agent>>,
     /// These providers.
     pub providers: Vec<ObjectRef<Provider>>,
 }
@@ -64,15 +67,20 @@ pub struct Queues {
 
 impl Queues {
     fn wake(&self, wakes: Wakes) {
-        let Wakes { agents, providers } = wakes;
-        agents.into_iter().for_each(|agent| self.wake_agent(agent));
+        let Wakes { agents, seen, providers } = wakes;
+        agents.into_iter().for_each(|agent| self.agents_of(&agent).send(agent));
+        seen.into_iter().for_each(|agent| self.agent_seen(agent));
         providers.into_iter().for_each(|provider| self.wake_provider(provider));
     }
 
-    /// Wakes an agent, in whichever scope it is.
-    pub fn wake_agent(&self, agent: ObjectRef<Agent>) {
+    /// Wakes an agent of whose pods or children something is seen, in whichever scope it is.
+    pub fn agent_seen(&self, agent: ObjectRef<Agent>) {
+        self.agents_of(&agent).send_later(agent);
+    }
+
+    fn agents_of(&self, agent: &ObjectRef<Agent>) -> Trigger<ObjectRef<Agent>> {
         let other = agent.namespace.as_deref().and_then(|namespace| self.peers.agent_queue(namespace));
-        other.as_ref().unwrap_or(&self.agents).send(agent);
+        other.unwrap_or_else(|| self.agents.clone())
     }
 
     /// Wakes a provider, in whichever scope it is.
@@ -83,51 +91,51 @@ impl Queues {
 }
 
 /// A store, and the watch that fills it.
-pub struct Watch<K: Lookup + Clone + 'static>
-where
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
+pub struct Watch<K: Lookup<DynamicType = ()> + Clone + 'static> {
     /// What is known.
     pub store: Store<K>,
     /// How far it has come.
     pub filling: Filling,
     fill: watch::Sender<Fill>,
     writer: Writer<K>,
-    api: Api<K>,
-    config: Config,
-    prune: fn(&mut K),
+    events: BoxStream<'static, watcher::Result<Event<K>>>,
 }
+
+/// Objects of one request of a list: a page is in memory several times while it is read.
+const PAGE: u32 = 100;
 
 impl<K> Watch<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Lookup<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    /// A watch that has not started yet. `resource` is the plural; `prune` drops what need not be kept.
+    /// A watch that has not started yet. `resource` is the plural; `keep` takes of an object what is kept.
     #[must_use]
-    pub fn new(resource: &'static str, api: Api<K>, config: Config, prune: fn(&mut K)) -> Self {
+    pub fn new<R>(resource: &'static str, api: Api<R>, config: Config, keep: fn(R) -> K) -> Self
+    where
+        R: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
         let (store, writer) = store();
         let (fill, filling) = Filling::new(resource);
-        Self { store, filling, fill, writer, api, config, prune }
+        let events = watcher(api, config.page_size(PAGE)).default_backoff().map_ok(move |event| match event {
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+            Event::InitApply(object) => Event::InitApply(keep(object)),
+            Event::Apply(object) => Event::Apply(keep(object)),
+            Event::Delete(object) => Event::Delete(keep(object)),
+        });
+        Self { store, filling, fill, writer, events: events.boxed() }
     }
 
     /// Runs the watch for ever, and wakes whom `wakes` names for every object that may have changed.
     pub async fn run(self, metrics: Arc<Metrics>, queues: Queues, wakes: impl FnMut(&Touched<K>) -> Wakes + Send) {
-        let prune = self.prune;
-        let events = watcher(self.api, self.config).default_backoff().modify(move |object| {
-            object.meta_mut().managed_fields = None;
-            prune(object);
-        });
         let sink =
             Sink { resource: self.filling.resource, store: self.store, writer: self.writer, fill: self.fill, metrics };
-        drive(events, sink, queues, wakes).await;
+        drive(self.events, sink, queues, wakes).await;
     }
 }
 
 /// Where the events of a watch go.
-struct Sink<K: Lookup + Clone + 'static>
-where
-    K::DynamicType: Eq + std::hash::Hash + Clone,
-{
+struct Sink<K: Lookup<DynamicType = ()> + Clone + 'static> {
     resource: &'static str,
     store: Store<K>,
     writer: Writer<K>,
@@ -143,7 +151,7 @@ async fn drive<K>(
     queues: Queues,
     mut wakes: impl FnMut(&Touched<K>) -> Wakes + Send,
 ) where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Lookup<DynamicType = ()> + Clone + 'static,
 {
     let mut events = pin!(events);
     let (mut listed, mut before) = (Vec::new(), HashMap::new());
@@ -163,12 +171,14 @@ async fn drive<K>(
         match event {
             Event::Init => {}
             Event::InitApply(object) => {
-                before.remove(&ObjectRef::from_obj(&object));
+                let object = ObjectRef::from_obj(&object);
+                before.remove(&object);
                 listed.push(object);
             }
             Event::InitDone => {
-                for object in std::mem::take(&mut listed) {
-                    queues.wake(wakes(&Touched::Present(object)));
+                // From the store, one by one: thousands are not held twice.
+                for object in std::mem::take(&mut listed).iter().filter_map(|object| sink.store.get(object)) {
+                    queues.wake(wakes(&Touched::Present(K::clone(&object))));
                 }
                 for (_, gone) in std::mem::take(&mut before) {
                     queues.wake(wakes(&Touched::Gone(Arc::unwrap_or_clone(gone))));
@@ -183,7 +193,7 @@ async fn drive<K>(
 
 impl<K> Sink<K>
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Lookup<DynamicType = ()> + Clone + 'static,
 {
     fn filled(&self) {
         self.metrics.watch_denied(self.resource, false);

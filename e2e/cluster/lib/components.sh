@@ -43,7 +43,7 @@ start_controllers() {
         --cluster-cidr="$pod_cidr" --service-cluster-ip-range="$service_cidr"
     start_daemon kube-scheduler "$bin/node" kube-scheduler \
         --kubeconfig="$pki/scheduler.conf" --leader-elect=false \
-        --bind-address="$node_ip" --secure-port="$scheduler_port"
+        --bind-address="$node_ip" --secure-port="$scheduler_port" --kube-api-qps=200 --kube-api-burst=400
 }
 
 start_proxy() {

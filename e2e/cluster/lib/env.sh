@@ -49,7 +49,7 @@ use_index() {
     block=10.$((100 + index))
     base_port=$((20000 + 200 * index))
     pod_cidr=$block.0.0/24
-    service_cidr=$block.128.0/20
+    service_cidr=$block.128.0/18
     cluster_ip=$block.128.1    # the Service "kubernetes"
     dns_ip=$block.128.10
     node_ip=$block.254.1       # on the loopback device: host processes can listen on it

@@ -92,7 +92,10 @@ pub(crate) async fn serve(client: Client, listen: SocketAddr, load: Duration) ->
         served = axum::serve(listener, router) => served.context("the socket broke"),
         watched = kubelets.watch_config_maps(client.clone()) => watched,
         watched = kubelets.watch_pods(client.clone()) => watched,
-        () = herald::tell(client.clone(), told) => anyhow::bail!("nobody tells of changes any more"),
+        ended = herald::tell(client.clone(), told) => {
+            ended.context("nobody tells of changes any more")?;
+            anyhow::bail!("nobody tells of changes any more")
+        }
         () = kubelets.build(queue) => anyhow::bail!("nobody refreshes volumes any more"),
     }
 }

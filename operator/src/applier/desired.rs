@@ -66,8 +66,8 @@ pub struct Desired {
     pub kind: ChildKind,
     /// Its place.
     pub key: ObjectKey,
-    /// SHA-256 of it, in hexadecimal.
-    pub hash: String,
+    /// SHA-256 of it.
+    pub hash: [u8; 32],
     /// What is applied.
     pub value: Value,
 }
@@ -80,11 +80,11 @@ impl Desired {
     #[must_use]
     pub fn new(kind: ChildKind, child: &(impl Serialize + kube::ResourceExt)) -> Self {
         let mut value = serde_json::to_value(child).expect("a Kubernetes object is JSON");
-        let hash = hex::encode(Sha256::digest(value.to_string()));
+        let hash = Sha256::digest(value.to_string()).into();
         if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
             let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
             if let Value::Object(annotations) = annotations {
-                annotations.insert(APPLIED_ANNOTATION.to_owned(), Value::String(hash.clone()));
+                annotations.insert(APPLIED_ANNOTATION.to_owned(), Value::String(hex::encode(hash)));
             }
         }
         Self { kind, key: ObjectKey::of(child), hash, value }

@@ -13,7 +13,6 @@ pub mod observe;
 pub mod status;
 pub mod validate;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ use crate::metrics::{Kind, Metrics};
 use crate::names::ObjectKey;
 use crate::observing::{Class, Classified, Outcome, observed};
 use crate::pods::{Pods, Target};
-use crate::reports::{ProviderReport, Reports};
+use crate::reports::{ProviderReports, Reports};
 use crate::statuses::{StatusError, Statuses};
 use crate::stores::Stores;
 use crate::texts::{TextError, Texts};
@@ -210,15 +209,18 @@ async fn run(
         }
         Observation::of(inputs.pods.clone())
     });
+    let rollout = applied.deployment.as_ref().map(|live| Rollout::of(live, ctx.stores.progress(&inputs.key)));
     let built = Built {
         agent: validated,
         failure: applied.failure.as_ref().map(Failure::of),
-        rollout: applied
-            .deployment
-            .as_ref()
-            .map(|live| Rollout::of(live, ctx.stores.deployment(&inputs.key).as_deref())),
+        rollout,
         observation: observation.as_ref(),
     };
+    let waited = ctx.pods.aimed(&inputs.key).filter(|_| refusal.is_none()).map(|since| since.elapsed());
+    let busy = ctx.queues.agents.is_busy();
+    if let Some(rest) = waited.and_then(|waited| status::loads_soon(inputs, &built, waited, busy)) {
+        return Ok(Outcome::Settled { again: Some(rest) });
+    }
     report(inputs, &Stage { refusal, built: Some(built) }, ctx).await?;
     if let Some(observation) = &observation {
         share(inputs, observation, &target, ctx);
@@ -245,6 +247,10 @@ async fn report(inputs: &Inputs, stage: &Stage<'_>, ctx: &Context) -> Result<(),
     let status: AgentStatus = status::status(inputs, stage, &verdicts, now);
     let written = ctx.statuses.write(&inputs.agent, &inputs.previous, &status).await.map_err(Error::Status)?;
     if written {
+        // The watch may have been quicker than the answer.
+        if let Some(stored) = ctx.stores.agent(&inputs.key) {
+            ctx.statuses.shown(&stored);
+        }
         ctx.metrics.status_written(Kind::Agent);
         let reference = inputs.agent.object_ref(&());
         ctx.announcer.announce(&reference, &inputs.previous.conditions, &status.conditions).await;
@@ -269,10 +275,7 @@ fn share(inputs: &Inputs, observation: &Observation, target: &Target, ctx: &Cont
 }
 
 /// Notes which generation of each provider the pods speak of.
-fn of_generations(
-    mut reports: BTreeMap<ObjectKey, ProviderReport>,
-    providers: &[Arc<Provider>],
-) -> BTreeMap<ObjectKey, ProviderReport> {
+fn of_generations(mut reports: ProviderReports, providers: &[Arc<Provider>]) -> ProviderReports {
     for provider in providers {
         if let Some(report) = reports.get_mut(&ObjectKey::of(provider.as_ref())) {
             report.generation = provider.metadata.generation;

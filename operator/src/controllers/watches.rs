@@ -7,11 +7,8 @@ use std::sync::Arc;
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus, Pod, Service,
-    ServiceAccount,
-};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Config;
@@ -25,23 +22,23 @@ use super::{agent, provider};
 use crate::labels::{FOREIGN_SELECTOR, MANAGED_SELECTOR, PODS_SELECTOR};
 use crate::metrics::Metrics;
 use crate::names::{ObjectKey, agent_of, providers_of};
-use crate::pods::{self, PodView, Pods};
+use crate::pods::Pods;
 use crate::scope::Scope;
-use crate::stores::{self, ChildStores, Permissions, Stores};
+use crate::stores::{self, ChildStores, ClaimView, DeploymentView, Kept, OwnedPod, Permissions, Stores, Version};
 use crate::watching::{Queues, Touched, Trigger, Wakes, Watch};
 
 /// Every watch of one scope.
 pub(super) struct Watches {
     agents: Watch<Agent>,
     providers: Watch<Provider>,
-    pods: Watch<Pod>,
+    pods: Watch<Kept<Pod, OwnedPod>>,
     namespaces: Option<Watch<PartialObjectMeta<Namespace>>>,
-    config_maps: Watch<PartialObjectMeta<ConfigMap>>,
-    service_accounts: Watch<PartialObjectMeta<ServiceAccount>>,
-    services: Watch<PartialObjectMeta<Service>>,
-    claims: Watch<PersistentVolumeClaim>,
-    deployments: Watch<Deployment>,
-    texts: Watch<PartialObjectMeta<ConfigMap>>,
+    config_maps: Watch<Kept<ConfigMap, Version>>,
+    service_accounts: Watch<Kept<ServiceAccount, Version>>,
+    services: Watch<Kept<Service, Version>>,
+    claims: Watch<Kept<PersistentVolumeClaim, ClaimView>>,
+    deployments: Watch<Kept<Deployment, DeploymentView>>,
+    texts: Watch<Kept<ConfigMap, Version>>,
 }
 
 /// Where the watches' news go.
@@ -56,27 +53,24 @@ pub(super) struct Routes {
 
 impl Watches {
     pub(super) fn new(scope: &Scope, client: &Client) -> Self {
-        // Only what the operator made is watched, and of the children only what tells a change.
+        // Only what the operator made is watched.
         let managed = || Config::default().labels(MANAGED_SELECTOR);
-        let client = || client.clone();
+        // Of users' ConfigMaps only their versions are kept; children are watched beside them.
+        let foreign = Config::default().labels(FOREIGN_SELECTOR);
+        let of_agents = Config::default().labels(PODS_SELECTOR);
+        let (all, client) = (Config::default, || client.clone());
         Self {
-            agents: Watch::new(stores::AGENTS, scope.api(client()), Config::default(), prune_agent),
-            providers: Watch::new(stores::PROVIDERS, scope.api(client()), Config::default(), |_| {}),
-            pods: Watch::new("pods", scope.api(client()), Config::default().labels(PODS_SELECTOR), pods::prune),
+            agents: Watch::new(stores::AGENTS, scope.api(client()), all(), agent),
+            providers: Watch::new(stores::PROVIDERS, scope.api(client()), all(), provider),
+            pods: Watch::new("pods", scope.api(client()), of_agents, Kept::pod),
             namespaces: (*scope == Scope::Cluster)
-                .then(|| Watch::new(stores::NAMESPACES, Api::all(client()), Config::default(), prune_namespace)),
-            config_maps: Watch::new("configmaps", scope.api(client()), managed(), prune_child),
-            service_accounts: Watch::new("serviceaccounts", scope.api(client()), managed(), prune_child),
-            services: Watch::new("services", scope.api(client()), managed(), prune_child),
-            claims: Watch::new(stores::CLAIMS, scope.api(client()), managed(), prune_claim),
-            deployments: Watch::new("deployments.apps", scope.api(client()), managed(), prune_deployment),
-            // Of users' ConfigMaps only their versions are kept; children are watched above.
-            texts: Watch::new(
-                stores::TEXTS,
-                scope.api(client()),
-                Config::default().labels(FOREIGN_SELECTOR),
-                prune_text,
-            ),
+                .then(|| Watch::new(stores::NAMESPACES, Api::all(client()), all(), namespace)),
+            config_maps: Watch::new("configmaps", scope.api(client()), managed(), Kept::version),
+            service_accounts: Watch::new("serviceaccounts", scope.api(client()), managed(), Kept::version),
+            services: Watch::new("services", scope.api(client()), managed(), Kept::version),
+            claims: Watch::new(stores::CLAIMS, scope.api(client()), managed(), Kept::claim),
+            deployments: Watch::new("deployments.apps", scope.api(client()), managed(), Kept::deployment),
+            texts: Watch::new(stores::TEXTS, scope.api(client()), foreign, Kept::version),
         }
     }
 
@@ -131,54 +125,24 @@ impl Watches {
     }
 }
 
-/// Of an agent's annotations only a change matters, and that is seen before: the last applied manifest is as long as the rest.
-fn prune_agent(agent: &mut Agent) {
-    agent.metadata.annotations = agent.metadata.annotations.take().map(|mut annotations| {
+/// Of an agent's annotations only a change matters: the last applied manifest is as long as the rest.
+fn agent(mut agent: Agent) -> Agent {
+    agent.metadata.managed_fields = None;
+    if let Some(annotations) = &mut agent.metadata.annotations {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        annotations
-    });
+    }
+    agent
 }
 
-fn prune_child<K>(child: &mut PartialObjectMeta<K>) {
-    child.metadata.annotations = None;
-    child.metadata.labels = None;
+fn provider(mut provider: Provider) -> Provider {
+    provider.metadata.managed_fields = None;
+    provider
 }
 
-/// Of a Deployment its metadata and the numbers and conditions of its status matter.
-fn prune_deployment(deployment: &mut Deployment) {
-    deployment.spec = None;
-    let Some(status) = deployment.status.take() else { return };
-    deployment.status = Some(DeploymentStatus {
-        observed_generation: status.observed_generation,
-        replicas: status.replicas,
-        updated_replicas: status.updated_replicas,
-        available_replicas: status.available_replicas,
-        conditions: status.conditions.map(|mut all| {
-            all.retain(|condition| ["Progressing", "ReplicaFailure"].contains(&condition.type_.as_str()));
-            all
-        }),
-        ..DeploymentStatus::default()
-    });
-}
-
-/// Of a volume its metadata, its class and whether it is bound matter.
-fn prune_claim(claim: &mut PersistentVolumeClaim) {
-    let class = claim.spec.take().and_then(|spec| spec.storage_class_name);
-    claim.spec = Some(PersistentVolumeClaimSpec { storage_class_name: class, ..PersistentVolumeClaimSpec::default() });
-    let phase = claim.status.take().and_then(|status| status.phase);
-    claim.status = Some(PersistentVolumeClaimStatus { phase, ..PersistentVolumeClaimStatus::default() });
-}
-
-/// Of a ConfigMap only its name and version matter; its text is read by whoever needs it.
-fn prune_text(config_map: &mut PartialObjectMeta<ConfigMap>) {
-    prune_child(config_map);
-    config_map.metadata.owner_references = None;
-    config_map.metadata.finalizers = None;
-}
-
-/// Of a namespace only its labels matter.
-fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
-    namespace.metadata.annotations = None;
+/// Of a namespace only its labels matter, and whether it is being deleted.
+fn namespace(mut namespace: PartialObjectMeta<Namespace>) -> PartialObjectMeta<Namespace> {
+    (namespace.metadata.managed_fields, namespace.metadata.annotations) = (None, None);
+    namespace
 }
 
 /// An agent wakes itself and all that may call it when more than its status has changed, and the providers that it names
@@ -186,8 +150,9 @@ fn prune_namespace(namespace: &mut PartialObjectMeta<Namespace>) {
 fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes + Send {
     let mut news = AgentNews::default();
     move |touched| {
-        if let Touched::Gone(agent) = touched {
-            ctx.forget(agent);
+        match touched {
+            Touched::Present(agent) => ctx.statuses.shown(agent),
+            Touched::Gone(agent) => ctx.forget(agent),
         }
         news.wakes(touched, &ctx.stores.index)
     }
@@ -240,48 +205,41 @@ fn namespace_wakes(stores: Stores) -> impl FnMut(&Touched<PartialObjectMeta<Name
 }
 
 /// A pod wakes its agent when what matters of it has changed, and is asked what it serves when it has come up.
-fn pod_wakes(pods: Arc<Pods>, looks: Trigger<ObjectKey>) -> impl FnMut(&Touched<Pod>) -> Wakes + Send {
+fn pod_wakes(pods: Arc<Pods>, looks: Trigger<ObjectKey>) -> impl FnMut(&Touched<Kept<Pod, OwnedPod>>) -> Wakes + Send {
     move |touched| {
-        let pod = touched.object();
-        let key = ObjectKey::of(pod);
-        let before = pods.get(&key).map(|report| report.pod);
-        let view = match touched {
-            Touched::Present(pod) => PodView::of(pod).zip(pods::agent_of(pod)),
-            Touched::Gone(_) => None,
-        };
-        match &view {
-            Some((view, agent)) => {
+        let Kept { key, value: OwnedPod { agent, view }, .. } = touched.object();
+        let before = pods.get(key).map(|report| report.pod);
+        let view = view.as_ref().filter(|_| agent.is_some() && matches!(touched, Touched::Present(_)));
+        match (view, agent) {
+            (Some(view), Some(agent)) => {
                 if pods.seen(agent, view.clone(), Instant::now()) {
-                    looks.send(key);
+                    looks.send(key.clone());
                 }
             }
-            None => pods.gone(&key),
+            _ => pods.gone(key),
         }
-        if before == view.map(|(view, _)| view) {
+        if before.as_ref() == view {
             return Wakes::default();
         }
-        let agent = pods::agent_of(pod).map(|agent| reference(&agent.name, &agent.namespace));
-        Wakes { agents: agent.into_iter().collect(), providers: Vec::new() }
+        let seen = agent.iter().map(|agent| reference(&agent.name, &agent.namespace)).collect();
+        Wakes { seen, ..Wakes::default() }
     }
 }
 
 /// A ConfigMap wakes the agents that read it.
-fn text_wakes(stores: Stores) -> impl FnMut(&Touched<PartialObjectMeta<ConfigMap>>) -> Wakes + Send {
+fn text_wakes(stores: Stores) -> impl FnMut(&Touched<Kept<ConfigMap, Version>>) -> Wakes + Send {
     move |touched| {
-        let reading = stores.index.reading(&ObjectKey::of(touched.object()));
+        let reading = stores.index.reading(&touched.object().key);
         let agents = reading.iter().map(|agent| reference(&agent.name, &agent.namespace)).collect();
-        Wakes { agents, providers: Vec::new() }
+        Wakes { agents, ..Wakes::default() }
     }
 }
 
 /// A child wakes its agent, whose name is in its own: labels and owner references are what somebody may have removed.
-fn child_wakes<K: Resource>(touched: &Touched<K>) -> Wakes {
-    let meta = touched.object().meta();
-    let agent = meta.name.as_deref().and_then(agent_of).zip(meta.namespace.as_deref());
-    Wakes {
-        agents: agent.map(|(name, namespace)| reference(name, namespace)).into_iter().collect(),
-        providers: Vec::new(),
-    }
+fn child_wakes<R, V>(touched: &Touched<Kept<R, V>>) -> Wakes {
+    let key = &touched.object().key;
+    let seen = agent_of(&key.name).map(|agent| reference(agent, &key.namespace)).into_iter().collect();
+    Wakes { seen, ..Wakes::default() }
 }
 
 fn reference<K: Resource<DynamicType = ()> + Clone + 'static>(name: &str, namespace: &str) -> ObjectRef<K> {
@@ -335,8 +293,8 @@ mod tests {
         known.agent(elsewhere);
         let mut wakes = text_wakes(known.stores.clone());
         let mut woken = |touched| {
-            let Wakes { agents, providers } = wakes(&touched);
-            assert!(providers.is_empty());
+            let Wakes { agents, seen, providers } = wakes(&touched);
+            assert!(seen.is_empty() && providers.is_empty());
             agents.into_iter().map(|agent| agent.name).collect::<Vec<_>>()
         };
         assert_eq!(woken(Touched::Present(config_map("prompts", 1))), ["reader"]);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The kubelet answers a nudge within a third of a second, unless it has read its cache too early.
-const FIRST_WAIT: Duration = Duration::from_millis(300);
+/// The kubelet answers a nudge within a third of a second, unless it has read its cache too early; a busy one takes a little longer.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// After these, about three minutes, the kubelet's own refresh has come by anyway.
 const ATTEMPTS_MAX: u32 = 12;
@@ -35,14 +35,20 @@ impl Nudges {
         if self.made >= ATTEMPTS_MAX || now < self.next {
             return false;
         }
-        self.next = now + FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.made)).min(LONGEST_WAIT);
         self.made += 1;
+        self.wait(now, Duration::ZERO);
         true
+    }
+
+    /// The last nudge has been made at `now`: the wait for its effect begins, and is as long as the API server is slow.
+    pub fn wait(&mut self, now: Instant, took: Duration) {
+        let first = FIRST_WAIT.max(took);
+        self.next = now + first.saturating_mul(2_u32.saturating_pow(self.made.saturating_sub(1))).min(LONGEST_WAIT);
     }
 
     /// The pod has what it was nudged for.
     pub fn settle(&mut self) {
-        self.aim.clear();
+        self.aim = String::new();
     }
 }
 
@@ -82,7 +88,19 @@ mod tests {
             }
             tokio::time::advance(Duration::from_millis(100)).await;
         }
-        assert_eq!(made, [0, 3, 9, 21, 45, 93, 189, 381, 681, 981, 1281, 1581]);
+        assert_eq!(made, [0, 5, 15, 35, 75, 155, 315, 615, 915, 1215, 1515, 1815]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_api_server_is_not_asked_more_often() {
+        let mut nudges = Nudges::new(Instant::now());
+        assert!(nudges.due("abc", Instant::now()));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        nudges.wait(Instant::now(), Duration::from_secs(2));
+        tokio::time::advance(Duration::from_millis(1_900)).await;
+        assert!(!nudges.due("abc", Instant::now()));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        assert!(nudges.due("abc", Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -121,7 +121,8 @@ pub struct Pods {
 struct AgentPods {
     target: Option<Target>,
     since: Instant,
-    pods: BTreeMap<String, PodReport>,
+    // Boxed: a node of the map has room for eleven.
+    pods: BTreeMap<String, Box<PodReport>>,
 }
 
 impl AgentPods {
@@ -153,7 +154,7 @@ impl Pods {
             Some(_) | None => (None, false),
         };
         let ask = view.address.is_some() && (fresh || ready);
-        known.pods.insert(view.key.name.clone(), PodReport { pod: view, state, asked });
+        known.pods.insert(view.key.name.clone(), Box::new(PodReport { pod: view, state, asked }));
         ask
     }
 
@@ -186,17 +187,26 @@ impl Pods {
         known.pods.values().filter(|report| report.pod.address.is_some()).map(|report| report.pod.key.clone()).collect()
     }
 
+    /// Since when an agent's pods shall load what they shall load now.
+    #[must_use]
+    pub fn aimed(&self, agent: &ObjectKey) -> Option<Instant> {
+        self.agents.get(agent).filter(|known| known.target.is_some()).map(|known| known.since)
+    }
+
     /// An agent's pods, by name.
     #[must_use]
     pub fn of(&self, agent: &ObjectKey) -> Vec<PodReport> {
-        self.agents.get(agent).map(|known| known.pods.values().cloned().collect()).unwrap_or_default()
+        self.agents
+            .get(agent)
+            .map(|known| known.pods.values().map(|report| PodReport::clone(report)).collect())
+            .unwrap_or_default()
     }
 
     /// One pod.
     #[must_use]
     pub fn get(&self, pod: &ObjectKey) -> Option<PodReport> {
         let agent = self.owners.get(pod)?.clone();
-        self.agents.get(&agent)?.pods.get(&pod.name).cloned()
+        self.agents.get(&agent)?.pods.get(&pod.name).map(|report| PodReport::clone(report))
     }
 
     /// Keeps what a pod has said. `None` when it has gone meanwhile, or has come up anew.
@@ -212,11 +222,20 @@ impl Pods {
         }
         let told = |state: &PodState| without_clock(state.clone());
         let news = !report.asked || report.state.as_deref().map(told) != state.as_ref().map(told);
-        report.state = state.map(Arc::new);
+        report.state = state.map(tight).map(Arc::new);
         report.asked = true;
-        let report = report.clone();
+        let report = PodReport::clone(report);
         Some(Heard { agent, report, target, since, news })
     }
+}
+
+/// The same without the room that was left for more: lists are read with room for four.
+fn tight(mut state: PodState) -> PodState {
+    state.agents.shrink_to_fit();
+    state.providers.shrink_to_fit();
+    state.endpoints.shrink_to_fit();
+    state.secrets.shrink_to_fit();
+    state
 }
 
 /// What is left of a state without what changes with every call.

@@ -12,8 +12,6 @@ use crate::names::ADMIN_PORT;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// A state is a few kilobytes; a pod that sends more is not believed.
 const BYTES_MAX: usize = 1024 * 1024;
-/// A pod that loads is asked again soon; one that does not is asked seldom, and thousands of idle connections would be dear.
-const IDLE: Duration = Duration::from_secs(2);
 
 /// Why a pod's state is not known.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +54,8 @@ impl StateClient {
             .no_proxy()
             .timeout(TIMEOUT)
             .connect_timeout(TIMEOUT)
-            .pool_idle_timeout(IDLE)
+            // A connection takes 27 KiB, and there are thousands of pods, each asked seldom.
+            .pool_max_idle_per_host(0)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { http, token_file })

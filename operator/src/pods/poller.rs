@@ -10,7 +10,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
@@ -23,6 +23,8 @@ use crate::watching::{Queues, Trigger};
 
 /// How many pods are asked at the same time.
 const AT_ONCE: usize = 64;
+/// How many are nudged at the same time: fewer than documents are written, or the last of thousands would wait for the pods of the first.
+const NUDGES_AT_ONCE: usize = 8;
 /// A pod that asks for attention all the time is not asked more often than this.
 const GAP: Duration = Duration::from_millis(200);
 /// The longest pause while nothing is wrong: of pods that tell by themselves when something is, and of others.
@@ -52,6 +54,7 @@ pub struct Asker {
     pods: Arc<Pods>,
     metrics: Arc<Metrics>,
     repairs: Mutex<Repairs>,
+    nudges: Semaphore,
 }
 
 /// A pod on the poller's list.
@@ -102,7 +105,7 @@ impl Poller {
                     schedule.end(pod, &heard, nudges);
                     if heard.news {
                         let agent: ObjectRef<Agent> = ObjectRef::new(&heard.agent.name).within(&heard.agent.namespace);
-                        self.queues.wake_agent(agent);
+                        self.queues.agent_seen(agent);
                     }
                 }
             }
@@ -171,7 +174,14 @@ impl Asker {
     /// Asks these pods.
     #[must_use]
     pub fn new(client: Client, state_client: StateClient, pods: Arc<Pods>, metrics: Arc<Metrics>) -> Self {
-        Self { client, state_client, pods, metrics, repairs: Mutex::new(Repairs::new(Instant::now())) }
+        Self {
+            client,
+            state_client,
+            pods,
+            metrics,
+            repairs: Mutex::new(Repairs::new(Instant::now())),
+            nudges: Semaphore::new(NUDGES_AT_ONCE),
+        }
     }
 
     /// Asks one pod, and nudges it where a refreshed volume would help.
@@ -195,12 +205,17 @@ impl Asker {
             }
         };
         if let Some(target) = heard.target.as_ref().filter(|_| due) {
-            self.nudge(&heard.report.pod, &target.revision).await;
+            let took = self.nudge(&heard.report.pod, &target.revision).await;
+            nudges.wait(Instant::now(), took);
         }
         Some((heard, nudges))
     }
 
-    async fn nudge(&self, pod: &PodView, revision: &str) {
+    /// Says how long the API server took.
+    async fn nudge(&self, pod: &PodView, revision: &str) -> Duration {
+        // It is never closed.
+        let _place = self.nudges.acquire().await.ok();
+        let started = Instant::now();
         let value = next_value(pod.nudged.as_deref(), revision);
         let nudged = nudge(self.client.clone(), pod, &value).await;
         self.metrics.nudge(nudged.is_ok());
@@ -211,6 +226,7 @@ impl Asker {
                 tracing::warn!(pod = %pod.key.name, error, "pod not nudged; the kubelet refreshes it later");
             }
         }
+        started.elapsed()
     }
 }
 

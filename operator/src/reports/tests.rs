@@ -35,7 +35,7 @@ fn pod(endpoint: EndpointState, models: &[ProviderState]) -> PodState {
 }
 
 fn merged(pods: &[PodState]) -> ProviderReport {
-    Report::of(pods).providers.remove(&key("openai")).unwrap()
+    *Report::of(pods).providers.remove(&key("openai")).unwrap()
 }
 
 #[rstest]

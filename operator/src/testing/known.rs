@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::index::References;
 use crate::names::ObjectKey;
-use crate::stores::{ChildStores, Permissions, Stores};
+use crate::stores::{ChildStores, Kept, Permissions, Stores, Version};
 
 /// The stores, and the writers of those that a test fills.
 pub(crate) struct Known {
@@ -20,7 +20,7 @@ pub(crate) struct Known {
     agents: Writer<Agent>,
     providers: Writer<Provider>,
     namespaces: Writer<PartialObjectMeta<Namespace>>,
-    config_maps: Writer<PartialObjectMeta<ConfigMap>>,
+    config_maps: Writer<Kept<ConfigMap, Version>>,
 }
 
 impl Known {
@@ -84,13 +84,13 @@ impl Known {
     }
 }
 
-/// The metadata of a ConfigMap of `shop`.
-pub(crate) fn config_map(name: &str, version: u64) -> PartialObjectMeta<ConfigMap> {
-    serde_json::from_value(json!({
+/// A ConfigMap of `shop`.
+pub(crate) fn config_map(name: &str, version: u64) -> Kept<ConfigMap, Version> {
+    let metadata = serde_json::from_value(json!({
         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
         "metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": version.to_string()},
-    }))
-    .unwrap()
+    }));
+    Kept::version(metadata.unwrap())
 }
 
 /// A namespace's metadata.

@@ -1,11 +1,11 @@
 //! Requests to reconcile: a set, so that nobody who asks ever waits, and asking twice is asking once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, stream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// Asks for something to be looked at. There are never more requests than things to ask for.
 pub struct Trigger<T> {
@@ -18,9 +18,27 @@ struct Shared<T> {
 }
 
 struct Pending<T> {
-    all: HashSet<T>,
+    /// What is asked for, and whether it can wait.
+    all: HashMap<T, bool>,
     /// The same in the order in which they were first asked for.
-    order: VecDeque<T>,
+    now: VecDeque<T>,
+    /// Those that can wait. One that no longer can stays here, too, and is passed over.
+    later: VecDeque<T>,
+}
+
+impl<T: Eq + Hash> Pending<T> {
+    fn pop(&mut self) -> Option<T> {
+        if let Some(next) = self.now.pop_front() {
+            self.all.remove(&next);
+            return Some(next);
+        }
+        loop {
+            let next = self.later.pop_front()?;
+            if self.all.remove(&next).is_some() {
+                return Some(next);
+            }
+        }
+    }
 }
 
 impl<T> Clone for Trigger<T> {
@@ -31,26 +49,43 @@ impl<T> Clone for Trigger<T> {
 
 impl<T: Clone + Eq + Hash> Default for Trigger<T> {
     fn default() -> Self {
-        let pending = Mutex::new(Pending { all: HashSet::new(), order: VecDeque::new() });
-        Self { shared: Arc::new(Shared { pending, news: Notify::new() }) }
+        let pending = Pending { all: HashMap::new(), now: VecDeque::new(), later: VecDeque::new() };
+        Self { shared: Arc::new(Shared { pending: Mutex::new(pending), news: Notify::new() }) }
     }
 }
 
 impl<T: Clone + Eq + Hash> Trigger<T> {
     /// Asks for `what`, unless it has been asked for already and nobody has taken it up yet.
     pub fn send(&self, what: T) {
-        let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.all.insert(what.clone()) {
-            pending.order.push_back(what);
+        let mut pending = self.pending();
+        if pending.all.insert(what.clone(), false) != Some(false) {
+            pending.now.push_back(what);
             drop(pending);
             self.shared.news.notify_one();
         }
     }
 
+    /// The same, after everything that cannot wait.
+    pub fn send_later(&self, what: T) {
+        let mut pending = self.pending();
+        if !pending.all.contains_key(&what) {
+            pending.all.insert(what.clone(), true);
+            pending.later.push_back(what);
+            drop(pending);
+            self.shared.news.notify_one();
+        }
+    }
+
+    /// Whether something waits that should not wait longer than it must.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.pending().now.is_empty()
+    }
+
     /// How many requests wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).order.len()
+        self.pending().all.len()
     }
 
     /// Whether none waits.
@@ -62,10 +97,11 @@ impl<T: Clone + Eq + Hash> Trigger<T> {
     /// The next request, if one waits.
     #[must_use]
     pub fn take(&self) -> Option<T> {
-        let mut pending = self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = pending.order.pop_front()?;
-        pending.all.remove(&next);
-        Some(next)
+        self.pending().pop()
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending<T>> {
+        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next request. One task only may wait.
@@ -87,9 +123,77 @@ impl<T: Clone + Eq + Hash> Trigger<T> {
     }
 }
 
+/// Lets no more requests out than are worked on: the others wait here, in order. A controller of kube takes whatever it is given and
+/// chooses among it at random, so that the last of two thousand documents would wait for the second looks at all the others.
+#[derive(Debug)]
+pub struct Admission<T> {
+    out: Mutex<HashSet<T>>,
+    room: Semaphore,
+}
+
+impl<T: Clone + Eq + Hash + Send + 'static> Admission<T> {
+    /// So many at a time.
+    #[must_use]
+    pub fn new(at_once: usize) -> Self {
+        Self { out: Mutex::default(), room: Semaphore::new(at_once) }
+    }
+
+    /// The requests of a trigger, as there is room for them.
+    pub fn admit(self: Arc<Self>, trigger: Trigger<T>) -> impl Stream<Item = T> + Send + 'static {
+        stream::unfold((self, trigger), |(admission, trigger)| async move {
+            // It is never closed.
+            admission.room.acquire().await.ok()?.forget();
+            let next = trigger.next().await;
+            if !admission.out().insert(next.clone()) {
+                // It is worked on, and will be once more; one room is enough.
+                admission.room.add_permits(1);
+            }
+            Some((next, (admission, trigger)))
+        })
+    }
+
+    /// A request has been worked on, or was of something that is gone.
+    pub fn done(&self, what: &T) {
+        if self.out().remove(what) {
+            self.room.add_permits(1);
+        }
+    }
+
+    fn out(&self) -> MutexGuard<'_, HashSet<T>> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+
     use super::*;
+
+    #[tokio::test]
+    async fn no_more_is_let_out_than_there_is_room_for_and_the_rest_in_order() {
+        let trigger = Trigger::default();
+        (0..5).for_each(|number| trigger.send(number));
+        let admission = Arc::new(Admission::new(2));
+        let mut admitted = Box::pin(Arc::clone(&admission).admit(trigger.clone()));
+        let mut next = || admitted.next().now_or_never().flatten();
+        assert_eq!([next(), next(), next()], [Some(0), Some(1), None]);
+        admission.done(&1);
+        admission.done(&1);
+        admission.done(&7);
+        assert_eq!([next(), next()], [Some(2), None], "each makes room once, and what was not let out makes none");
+        trigger.send(0);
+        admission.done(&2);
+        assert_eq!([next(), next()], [Some(3), None]);
+        admission.done(&3);
+        assert_eq!([next(), next()], [Some(4), None]);
+        admission.done(&4);
+        assert_eq!([next(), next()], [Some(0), None], "it is worked on: its room serves the second time, too");
+        admission.done(&0);
+        trigger.send(8);
+        trigger.send(9);
+        assert_eq!([next(), next()], [Some(8), Some(9)], "no room is lost");
+    }
 
     #[tokio::test]
     async fn asking_twice_is_asking_once_and_nobody_waits() {
@@ -101,6 +205,24 @@ mod tests {
         assert_eq!((trigger.len(), trigger.next().await, trigger.take(), trigger.take()), (2, "a", Some("b"), None));
         trigger.send("a");
         assert_eq!(trigger.next().await, "a", "what has been taken up can be asked for again");
+    }
+
+    #[tokio::test]
+    async fn what_can_wait_comes_after_what_cannot_and_once() {
+        let trigger = Trigger::default();
+        trigger.send_later("seen");
+        trigger.send_later("both");
+        assert!(!trigger.is_busy());
+        trigger.send("edited");
+        trigger.send("both");
+        trigger.send_later("edited");
+        assert!(trigger.is_busy());
+        assert_eq!(trigger.len(), 3);
+        let taken: Vec<_> = std::iter::from_fn(|| trigger.take()).collect();
+        assert_eq!(taken, ["edited", "both", "seen"]);
+        assert!(trigger.is_empty() && !trigger.is_busy());
+        trigger.send_later("both");
+        assert_eq!(trigger.take(), Some("both"), "what has been taken up can be asked for again");
     }
 
     #[tokio::test]

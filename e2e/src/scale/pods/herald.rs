@@ -7,7 +7,7 @@ use astromesh_e2e::Operator;
 use futures::StreamExt as _;
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 /// After a call that nobody has taken; doubles with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -24,32 +24,52 @@ pub(super) struct News {
 }
 
 /// Tells the operator, each pod for itself. What cannot be told is left out: the operator asks by itself, too.
-pub(super) async fn tell(client: Client, news: mpsc::UnboundedReceiver<News>) {
+///
+/// # Errors
+/// When there is no HTTP client.
+pub(super) async fn tell(client: Client, news: mpsc::UnboundedReceiver<News>) -> anyhow::Result<()> {
+    // Pods share no connection.
+    let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
+    let herald = Herald { client, http, operator: Mutex::default() };
     let news = futures::stream::unfold(news, async |mut news| Some((news.recv().await?, news)));
-    news.for_each_concurrent(None, |news| {
-        let client = client.clone();
-        async move {
-            for attempt in 0..TRIES {
-                if post(&client, &news).await.is_ok() {
-                    return;
-                }
-                tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
+    news.for_each_concurrent(None, async |news| {
+        for attempt in 0..TRIES {
+            if herald.post(&news).await.is_ok() {
+                return;
             }
+            *herald.operator.lock().await = None;
+            tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
         }
     })
     .await;
+    Ok(())
 }
 
-/// The name in the address is one of the cluster's DNS, which this machine does not ask: it is that of the operator's pods.
-async fn post(client: &Client, news: &News) -> anyhow::Result<()> {
-    let address: Value = serde_json::from_str(&news.operator)?;
-    let mut url: reqwest::Url = address["attention"].as_str().context("no `attention`")?.parse()?;
-    let pods = Operator::find(client).await?.pods().await?;
-    let address = pods.iter().find_map(|pod| pod.status.as_ref()?.pod_ip.clone()).context("no pod of the operator")?;
-    url.set_host(Some(&address))?;
-    let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-    let body = json!({"namespace": news.namespace, "pod": news.pod}).to_string();
-    let request = http.post(url).header("content-type", "application/json").body(body);
-    request.send().await?.error_for_status()?;
-    Ok(())
+struct Herald {
+    client: Client,
+    http: reqwest::Client,
+    /// The address of the operator's pod, as far as it is known.
+    operator: Mutex<Option<String>>,
+}
+
+impl Herald {
+    async fn post(&self, news: &News) -> anyhow::Result<()> {
+        let address: Value = serde_json::from_str(&news.operator)?;
+        let mut url: reqwest::Url = address["attention"].as_str().context("no `attention`")?.parse()?;
+        url.set_host(Some(&self.address().await?))?;
+        let body = json!({"namespace": news.namespace, "pod": news.pod}).to_string();
+        let request = self.http.post(url).header("content-type", "application/json").body(body);
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// The name in the address is one of the cluster's DNS, which this machine does not ask: it is that of the operator's pods.
+    async fn address(&self) -> anyhow::Result<String> {
+        let mut known = self.operator.lock().await;
+        if known.is_none() {
+            let pods = Operator::find(&self.client).await?.pods().await?;
+            *known = pods.iter().find_map(|pod| pod.status.as_ref()?.pod_ip.clone());
+        }
+        known.clone().context("no pod of the operator")
+    }
 }

@@ -34,6 +34,12 @@ impl Observation {
         self.ready().any(|report| !report.asked)
     }
 
+    /// Whether a ready pod has not loaded the target yet, and none has refused it.
+    #[must_use]
+    pub fn is_loading(&self, target: &Target) -> bool {
+        !self.all_loaded(target) && self.pods.iter().all(|report| report.refusal(target).is_none())
+    }
+
     /// What ready pods report together.
     #[must_use]
     pub fn report(&self) -> Report {

@@ -4,6 +4,7 @@ mod budget;
 mod degraded;
 mod rollout;
 mod serving;
+mod unsaid;
 mod verdicts;
 
 use astromesh_crds::v1alpha1::{
@@ -13,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 pub use rollout::Rollout;
+pub use unsaid::loads_soon;
 pub use verdicts::{Verdicts, verdicts};
 
 use super::apply;

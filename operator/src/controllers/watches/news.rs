@@ -1,6 +1,6 @@
 //! What is news of an object, and what only a write of its status has changed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use astromesh_crds::v1alpha1::Agent;
@@ -43,8 +43,8 @@ impl AgentNews {
             }
         };
         // Those that it named before have lost a user.
-        let concerned = now.providers.union(&before.providers);
-        wakes.providers.extend(concerned.map(|provider| reference(&provider.name, &provider.namespace)));
+        let concerned: BTreeSet<_> = now.providers.iter().chain(&before.providers).collect();
+        wakes.providers.extend(concerned.into_iter().map(|provider| reference(&provider.name, &provider.namespace)));
         wakes
     }
 }

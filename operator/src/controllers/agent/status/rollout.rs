@@ -1,9 +1,8 @@
 //! How far a Deployment has come.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
-
 use crate::applier::Live;
-use crate::pods::{Trouble, not_made};
+use crate::pods::Trouble;
+use crate::stores::Progress;
 
 /// What a Deployment's status says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,26 +22,19 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// Reads a Deployment as the watch shows it, or as it was read last where nothing is watched.
+    /// A Deployment as the watch shows it, or as it was read last where nothing is watched.
     #[must_use]
-    pub fn of(live: &Live, watched: Option<&Deployment>) -> Self {
-        let read = || serde_json::from_value::<DeploymentStatus>(live.status.clone()).ok();
-        let Some(status) = watched.and_then(|deployment| deployment.status.clone()).or_else(read) else {
-            return Self::default();
-        };
-        let conditions = status.conditions.unwrap_or_default();
-        let condition = |type_: &str, status: &str| {
-            conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status)
-        };
-        let gave_up = condition("Progressing", "False").and_then(|condition| condition.reason.as_deref());
-        let refused = condition("ReplicaFailure", "True").and_then(|condition| condition.message.as_deref());
+    pub fn of(live: &Live, watched: Option<Progress>) -> Self {
+        let read = || serde_json::from_value(live.status.clone()).ok().map(Progress::of);
+        let Some(progress) = watched.or_else(read) else { return Self::default() };
+        let Progress { observed_generation, replicas, updated, available, deadline_exceeded, not_made } = progress;
         Self {
-            observed: status.observed_generation.unwrap_or(0) >= live.generation,
-            replicas: status.replicas.unwrap_or(0),
-            updated: status.updated_replicas.unwrap_or(0),
-            available: status.available_replicas.unwrap_or(0),
-            deadline_exceeded: gave_up == Some("ProgressDeadlineExceeded"),
-            not_made: refused.map(not_made),
+            observed: observed_generation >= live.generation,
+            replicas,
+            updated,
+            available,
+            deadline_exceeded,
+            not_made,
         }
     }
 

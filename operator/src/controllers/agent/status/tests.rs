@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -426,4 +428,38 @@ fn pods_that_count_for_themselves_are_warned_of(#[case] replicas: i32, #[case] m
 fn an_agent_without_a_budget_has_no_condition_of_it() {
     let status = judge(two(), DONE, &[(true, Loaded), (true, Loaded)], None);
     assert_eq!(say(&status.conditions, "BudgetAvailable"), "absent");
+}
+
+#[rstest]
+#[case::new_document(400, false, DONE, (Loaded, Nothing), Some(600))]
+#[case::loaded(400, true, DONE, (Loaded, Loaded), None)]
+#[case::refused(400, true, DONE, (Loaded, Refused), None)]
+#[case::too_long(1_000, false, DONE, (Loaded, Nothing), None)]
+#[case::others_wait(1_000, true, DONE, (Loaded, Nothing), Some(14_000))]
+#[case::others_wait_too_long(15_000, true, DONE, (Loaded, Nothing), None)]
+#[case::new_pods(400, true, Rollout { updated: 1, replicas: 3, ..DONE }, (Loaded, Nothing), None)]
+fn that_pods_load_is_not_said_of_those_that_do_so_at_once(
+    #[case] waited: u64,
+    #[case] busy: bool,
+    #[case] rollout: Rollout,
+    #[case] (one, other): (Says, Says),
+    #[case] expected: Option<u64>,
+) {
+    let mut inputs = inputs(agent(two()), &[provider()]);
+    let agent = validated(two());
+    let former = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
+    inputs.previous = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&former)));
+    inputs.previous.revision.as_mut().unwrap().desired = Some("former".into());
+    let now = observation(&agent.target(), &[(true, one), (true, other)]);
+    let rest = |inputs: &Inputs, failure| {
+        let stage = built(&agent, failure, Some(rollout.clone()), Some(&now));
+        loads_soon(inputs, stage.built.as_ref().unwrap(), Duration::from_millis(waited), busy)
+    };
+    assert_eq!(rest(&inputs, None), expected.map(Duration::from_millis));
+    let failed = Failure { reason: Reason::ApplyFailed, message: "x".into(), remedy: Remedy::Retry };
+    assert_eq!(rest(&inputs, Some(failed)), None, "a failure is told at once");
+    inputs.previous.revision.as_mut().unwrap().desired = Some(agent.target().revision);
+    assert_eq!(rest(&inputs, None), None, "what has been said goes on being said");
+    inputs.previous = AgentStatus::default();
+    assert_eq!(rest(&inputs, None), None, "a new agent says what it does");
 }
