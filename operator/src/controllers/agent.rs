@@ -218,7 +218,7 @@ async fn run(
     };
     let waited = ctx.pods.aimed(&inputs.key).filter(|_| refusal.is_none()).map(|since| since.elapsed());
     let busy = ctx.queues.agents.is_busy();
-    if let Some(rest) = waited.and_then(|waited| status::loads_soon(inputs, &built, waited, busy)) {
+    if let Some(rest) = waited.and_then(|waited| status::may_wait(inputs, &built, waited, busy)) {
         return Ok(Outcome::Settled { again: Some(rest) });
     }
     report(inputs, &Stage { refusal, built: Some(built) }, ctx).await?;

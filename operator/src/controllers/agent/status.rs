@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 pub use rollout::Rollout;
-pub use unsaid::loads_soon;
+pub use unsaid::may_wait;
 pub use verdicts::{Verdicts, verdicts};
 
 use super::apply;
