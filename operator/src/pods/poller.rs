@@ -27,9 +27,6 @@ const AT_ONCE: usize = 64;
 const NUDGES_AT_ONCE: usize = 8;
 /// A pod that asks for attention all the time is not asked more often than this.
 const GAP: Duration = Duration::from_millis(200);
-/// The longest pause while nothing is wrong: of pods that tell by themselves when something is, and of others.
-const SELDOM: Duration = Duration::from_secs(300);
-const SELDOM_UNTOLD: Duration = Duration::from_secs(30);
 /// Nudges a second, of all pods together, that only look for a Secret's new value. An edit's nudges are not counted.
 const REPAIRS_PER_SECOND: u32 = 10;
 
@@ -70,15 +67,14 @@ struct Entry {
 struct Schedule {
     entries: HashMap<ObjectKey, Entry>,
     timers: DelayQueue<ObjectKey>,
-    /// The longest pause while nothing is wrong.
-    seldom: Duration,
+    /// Whether pods tell by themselves when there is something to know.
+    told: bool,
 }
 
 impl Poller {
     /// Asks for ever.
     pub async fn run(mut self) {
-        let seldom = if self.told { SELDOM } else { SELDOM_UNTOLD };
-        let mut schedule = Schedule { entries: HashMap::new(), timers: DelayQueue::new(), seldom };
+        let mut schedule = Schedule { entries: HashMap::new(), timers: DelayQueue::new(), told: self.told };
         let mut asking = FuturesUnordered::new();
         let mut told = true;
         loop {
@@ -121,12 +117,12 @@ impl Schedule {
             self.forget(&pod);
             return;
         };
-        let seldom = self.seldom;
+        let told = self.told;
         let fresh = || Entry {
             uid: report.pod.uid.clone(),
             timer: None,
             asked: now.checked_sub(GAP).unwrap_or(now),
-            pace: Pace::new(seldom),
+            pace: Pace::new(told),
             nudges: Nudges::new(now),
         };
         let entry = self.entries.entry(pod.clone()).or_insert_with(fresh);
