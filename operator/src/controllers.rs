@@ -137,8 +137,8 @@ pub fn start(
     ));
     watches.start(&routes, stop, tasks);
     let config = |debounce| Config::default().concurrency(concurrency).debounce(debounce);
-    let admission = Arc::new(Admission::new(2 * usize::from(concurrency)));
-    tasks.spawn(run_agents(agents, agent_requests, admission, trust, config(DEBOUNCE), stop.clone()));
+    let agent_requests = Arc::new(Admission::new(agent_requests, 2 * usize::from(concurrency)));
+    tasks.spawn(run_agents(agents, agent_requests, trust, config(DEBOUNCE), stop.clone()));
     tasks.spawn(run_providers(providers, provider_requests, config(DEBOUNCE_REPORTS), stop.clone()));
     stores
 }
@@ -152,8 +152,7 @@ async fn run_probes(looks: impl Future<Output = ()>, stop: CancellationToken) ->
 /// be told as a failure.
 async fn run_agents(
     ctx: Arc<agent::Context>,
-    requests: Trigger<ObjectRef<Agent>>,
-    admission: Arc<Admission<ObjectRef<Agent>>>,
+    requests: Arc<Admission<ObjectRef<Agent>>>,
     mut trust: watch::Receiver<TrustState>,
     config: Config,
     stop: CancellationToken,
@@ -167,7 +166,7 @@ async fn run_agents(
         let permissions = ctx.stores.permissions.clone();
         // The watches feed the store; requests come from them by way of the trigger.
         Controller::for_stream(stream::pending(), ctx.stores.agents.clone())
-            .reconcile_on(Arc::clone(&admission).admit(requests))
+            .reconcile_on(Arc::clone(&requests).admitted())
             .reconcile_all_on(changes(trust))
             .reconcile_all_on(permissions.changes())
             .with_config(config)
@@ -176,7 +175,7 @@ async fn run_agents(
             // Failures are logged where they happen; an object that is gone is no failure.
             .for_each(|result| {
                 if let Some(agent) = worked_on(result) {
-                    admission.done(&agent);
+                    requests.done(&agent);
                 }
                 ready_now(())
             })

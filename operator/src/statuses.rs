@@ -1,6 +1,7 @@
 //! Writing statuses: by server-side apply, and only when they differ.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use kube::api::{Patch, PatchParams};
@@ -54,18 +55,23 @@ where
         Self { client, written: DashMap::new() }
     }
 
-    /// The newest status that is known of `object`.
+    /// The newest status that is known of `object`. `stored` gives it as the store shows it now, which may be newer.
     #[must_use]
-    pub fn live(&self, object: &K, stored: Option<&K::Status>) -> K::Status {
-        self.shown(object);
-        let newer = self.written.get(&ObjectKey::of(object)).map(|written| written.status.clone());
-        newer.or_else(|| stored.cloned()).unwrap_or_default()
+    pub fn live(&self, object: &K, stored: impl FnOnce() -> Option<Arc<K>>) -> K::Status {
+        let uid = object.uid();
+        let written = self.written.get(&ObjectKey::of(object)).filter(|written| written.uid == uid);
+        let written = written.map(|written| (written.version, written.status.clone()));
+        // In this order: what is not remembered any more is in the store.
+        let stored = stored().filter(|stored| stored.uid() == uid && version(stored.as_ref()) > version(object));
+        let newest = stored.as_deref().unwrap_or(object);
+        let newer = written.filter(|(written, _)| *written > version(newest)).map(|(_, status)| status);
+        newer.or_else(|| newest.status().cloned()).unwrap_or_default()
     }
 
     /// The store shows `object`: what was written of it until then need not be remembered.
     pub fn shown(&self, object: &K) {
-        let is_old = |_: &_, written: &_| is_shown(written, object);
-        self.written.remove_if(&ObjectKey::of(object), is_old);
+        let is_shown = |_: &_, written: &Written<_>| written.uid != object.uid() || written.version <= version(object);
+        self.written.remove_if(&ObjectKey::of(object), is_shown);
     }
 
     /// Writes `status` unless it equals `previous`. Says whether it wrote.
@@ -105,11 +111,46 @@ where
     }
 }
 
-fn is_shown<K: Resource, S>(written: &Written<S>, object: &K) -> bool {
-    written.uid != object.uid() || written.version <= version(object)
-}
-
 /// Resource versions of the API server are numbers that grow.
 fn version(object: &impl kube::ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use astromesh_crds::v1alpha1::{Agent, AgentStatus};
+
+    use super::*;
+    use crate::testing::agent;
+    use crate::testing::fake_api::FakeApi;
+
+    /// An agent at a version, whose status tells it.
+    fn at(version: u64) -> Arc<Agent> {
+        let mut agent = agent(json!({}));
+        agent.metadata.uid = Some("uid".into());
+        agent.metadata.resource_version = Some(version.to_string());
+        agent.status = Some(told(i64::try_from(version).unwrap()));
+        Arc::new(agent)
+    }
+
+    fn told(generation: i64) -> AgentStatus {
+        AgentStatus { observed_generation: Some(generation), ..AgentStatus::default() }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_known_until_the_store_shows_it() {
+        let api = FakeApi::start().await;
+        let statuses: Statuses<Agent> = Statuses::new(api.client.clone());
+        let live = |seen: u64, stored: u64| statuses.live(&at(seen), || Some(at(stored))).observed_generation;
+        assert_eq!(live(8, 8), Some(8), "nothing was written");
+        assert_eq!(live(8, 9), Some(9), "the store is newer than what the reconciliation began with");
+        let key = ObjectKey::of(at(8).as_ref());
+        statuses.written.insert(key, Written { uid: Some("uid".into()), version: 10, status: told(100) });
+        assert_eq!(live(8, 8), Some(100));
+        statuses.shown(&at(9));
+        assert_eq!(live(8, 9), Some(100), "the store does not show it yet");
+        statuses.shown(&at(10));
+        assert!(statuses.written.is_empty());
+        assert_eq!(live(8, 10), Some(10), "what is not remembered is in the store");
+    }
 }

@@ -98,7 +98,7 @@ async fn steps(provider: Arc<Provider>, ctx: &Context) -> Result<Outcome, Error>
     if provider.metadata.deletion_timestamp.is_some() {
         return Ok(Outcome::Settled { again: None });
     }
-    let previous = ctx.statuses.live(provider.as_ref(), provider.status.as_ref());
+    let previous = ctx.statuses.live(provider.as_ref(), || ctx.stores.provider(&ObjectKey::of(provider.as_ref())));
     let facts = facts(&provider, ctx);
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let status = status::status(&provider, &previous, &facts, now);

@@ -163,6 +163,9 @@ fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>)
     let mut seen = Seen::default();
     move |touched| {
         let mut wakes = Wakes::default();
+        if let Touched::Present(provider) = touched {
+            ctx.statuses.shown(provider);
+        }
         match touched {
             Touched::Present(provider) if seen.has_changed(provider) => {
                 wakes.providers.push(ObjectRef::from_obj(provider));

@@ -22,21 +22,41 @@ struct Pending<T> {
     all: HashMap<T, bool>,
     /// The same in the order in which they were first asked for.
     now: VecDeque<T>,
-    /// Those that can wait. One that no longer can stays here, too, and is passed over.
+    /// Those that can wait. One that no longer can stays here for a while, and is passed over.
     later: VecDeque<T>,
+    /// How many have been taken while others waited that can.
+    in_a_row: u32,
 }
 
-impl<T: Eq + Hash> Pending<T> {
+/// After so many of those that cannot wait, one comes that can: it waits, but not for ever.
+const IN_A_ROW_MAX: u32 = 16;
+
+impl<T: Clone + Eq + Hash> Pending<T> {
     fn pop(&mut self) -> Option<T> {
-        if let Some(next) = self.now.pop_front() {
+        if self.in_a_row < IN_A_ROW_MAX
+            && let Some(next) = self.now.pop_front()
+        {
+            self.in_a_row += 1;
             self.all.remove(&next);
             return Some(next);
         }
-        loop {
-            let next = self.later.pop_front()?;
-            if self.all.remove(&next).is_some() {
+        self.in_a_row = 0;
+        while let Some(next) = self.later.pop_front() {
+            if self.all.get(&next) == Some(&true) {
+                self.all.remove(&next);
                 return Some(next);
             }
+        }
+        let next = self.now.pop_front()?;
+        self.all.remove(&next);
+        Some(next)
+    }
+
+    /// Drops what is to be passed over, before it is more than what is asked for.
+    fn tidy(&mut self) {
+        if self.later.len() > 2 * self.all.len() + 16 {
+            let (all, mut kept) = (&self.all, HashSet::new());
+            self.later.retain(|what| all.get(what) == Some(&true) && kept.insert(what.clone()));
         }
     }
 }
@@ -49,7 +69,7 @@ impl<T> Clone for Trigger<T> {
 
 impl<T: Clone + Eq + Hash> Default for Trigger<T> {
     fn default() -> Self {
-        let pending = Pending { all: HashMap::new(), now: VecDeque::new(), later: VecDeque::new() };
+        let pending = Pending { all: HashMap::new(), now: VecDeque::new(), later: VecDeque::new(), in_a_row: 0 };
         Self { shared: Arc::new(Shared { pending: Mutex::new(pending), news: Notify::new() }) }
     }
 }
@@ -71,6 +91,7 @@ impl<T: Clone + Eq + Hash> Trigger<T> {
         if !pending.all.contains_key(&what) {
             pending.all.insert(what.clone(), true);
             pending.later.push_back(what);
+            pending.tidy();
             drop(pending);
             self.shared.news.notify_one();
         }
@@ -125,30 +146,30 @@ impl<T: Clone + Eq + Hash> Trigger<T> {
 
 /// Lets no more requests out than are worked on: the others wait here, in order. A controller of kube takes whatever it is given and
 /// chooses among it at random, so that the last of two thousand documents would wait for the second looks at all the others.
-#[derive(Debug)]
 pub struct Admission<T> {
+    trigger: Trigger<T>,
     out: Mutex<HashSet<T>>,
     room: Semaphore,
 }
 
 impl<T: Clone + Eq + Hash + Send + 'static> Admission<T> {
-    /// So many at a time.
+    /// Those of a trigger, so many at a time.
     #[must_use]
-    pub fn new(at_once: usize) -> Self {
-        Self { out: Mutex::default(), room: Semaphore::new(at_once) }
+    pub fn new(trigger: Trigger<T>, at_once: usize) -> Self {
+        Self { trigger, out: Mutex::default(), room: Semaphore::new(at_once) }
     }
 
-    /// The requests of a trigger, as there is room for them.
-    pub fn admit(self: Arc<Self>, trigger: Trigger<T>) -> impl Stream<Item = T> + Send + 'static {
-        stream::unfold((self, trigger), |(admission, trigger)| async move {
+    /// The requests, as there is room for them.
+    pub fn admitted(self: Arc<Self>) -> impl Stream<Item = T> + Send + 'static {
+        stream::unfold(self, |admission| async move {
             // It is never closed.
             admission.room.acquire().await.ok()?.forget();
-            let next = trigger.next().await;
+            let next = admission.trigger.next().await;
             if !admission.out().insert(next.clone()) {
                 // It is worked on, and will be once more; one room is enough.
                 admission.room.add_permits(1);
             }
-            Some((next, (admission, trigger)))
+            Some((next, admission))
         })
     }
 
@@ -174,8 +195,8 @@ mod tests {
     async fn no_more_is_let_out_than_there_is_room_for_and_the_rest_in_order() {
         let trigger = Trigger::default();
         (0..5).for_each(|number| trigger.send(number));
-        let admission = Arc::new(Admission::new(2));
-        let mut admitted = Box::pin(Arc::clone(&admission).admit(trigger.clone()));
+        let admission = Arc::new(Admission::new(trigger.clone(), 2));
+        let mut admitted = Box::pin(Arc::clone(&admission).admitted());
         let mut next = || admitted.next().now_or_never().flatten();
         assert_eq!([next(), next(), next()], [Some(0), Some(1), None]);
         admission.done(&1);
@@ -223,6 +244,21 @@ mod tests {
         assert!(trigger.is_empty() && !trigger.is_busy());
         trigger.send_later("both");
         assert_eq!(trigger.take(), Some("both"), "what has been taken up can be asked for again");
+    }
+
+    #[test]
+    fn what_can_wait_does_not_wait_for_ever_nor_leave_anything_behind() {
+        let trigger = Trigger::default();
+        trigger.send_later(1_000);
+        (0..100).for_each(|number| trigger.send(number));
+        let taken: Vec<_> = std::iter::from_fn(|| trigger.take()).collect();
+        assert_eq!((taken.len(), taken.iter().position(|taken| *taken == 1_000)), (101, Some(16)));
+        for _round in 0..1_000 {
+            trigger.send_later(7);
+            trigger.send(7);
+            assert_eq!(trigger.take(), Some(7));
+        }
+        assert!(trigger.is_empty() && trigger.pending().later.len() < 50, "{}", trigger.pending().later.len());
     }
 
     #[tokio::test]

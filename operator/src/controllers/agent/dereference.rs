@@ -82,7 +82,7 @@ pub async fn dereference(agent: Arc<Agent>, ctx: &Context) -> Result<Inputs, Tex
     let permissions = &ctx.stores.permissions;
     let persistent = agent.spec.memory.as_ref().is_some_and(|memory| memory.persistence.is_some());
     Ok(Inputs {
-        previous: ctx.statuses.live(agent.as_ref(), agent.status.as_ref()),
+        previous: ctx.statuses.live(agent.as_ref(), || ctx.stores.agent(&key)),
         trust: ctx.trust.borrow().clone(),
         peers: ctx.stores.called_by(&agent),
         namespaces: ctx.stores.labels(&key.namespace),
