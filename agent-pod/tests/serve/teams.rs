@@ -25,6 +25,8 @@ type Replies = (String, VecDeque<Value>);
 struct Models {
     replies: Arc<Mutex<Vec<Replies>>>,
     asked: Arc<Mutex<Vec<Value>>>,
+    /// Calls that have come and get no answer.
+    hanging: Arc<Semaphore>,
     /// Calls that have been given up by their callers.
     dropped: Arc<Semaphore>,
 }
@@ -41,6 +43,7 @@ impl Running {
         let models = Models {
             replies: Arc::new(Mutex::new(replies)),
             asked: Arc::default(),
+            hanging: Arc::new(Semaphore::new(0)),
             dropped: Arc::new(Semaphore::new(0)),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -82,6 +85,12 @@ impl Running {
     }
 }
 
+/// Waits until a call of the kind has been counted.
+async fn await_call(calls: &Semaphore) {
+    let call = tokio::time::timeout(Duration::from_secs(10), calls.acquire()).await;
+    call.expect("a call within ten seconds").unwrap().forget();
+}
+
 struct TellDrop(Arc<Semaphore>);
 
 impl Drop for TellDrop {
@@ -105,6 +114,7 @@ async fn reply(State(models): State<Models>, request: Request) -> Response {
     };
     if next == json!("hangs") {
         let _told = TellDrop(models.dropped);
+        models.hanging.add_permits(1);
         std::future::pending::<()>().await;
     }
     let finish = if next["tool_calls"].is_array() { "tool_calls" } else { "stop" };
@@ -346,10 +356,10 @@ async fn a_caller_that_goes_away_stops_the_worker_of_another_pod() {
     let call = here.ask("lead", &json!({"query": "?"})).send();
     tokio::select! {
         answer = call => panic!("{answer:?}"),
-        _state = there.await_state("the worker to work", |state| state["inFlight"] == 1) => {}
+        () = await_call(&running.models.hanging) => {}
     }
-    let given_up = tokio::time::timeout(Duration::from_secs(10), running.models.dropped.acquire()).await;
-    given_up.expect("the worker's model call is given up").unwrap().forget();
+    there.await_state("the worker to work", |state| state["inFlight"] == 1).await;
+    await_call(&running.models.dropped).await;
     there.await_state("the worker to rest", |state| state["inFlight"] == 0).await;
 }
 
