@@ -127,8 +127,11 @@ fn flips(told: &mut Told, after: &[Condition]) -> Vec<Event> {
             continue;
         }
         let well = now == normal;
-        // `Ready` says again what took it: one Event tells it once.
-        let told_already = |condition: &Condition| events.iter().any(|event: &Event| event.reason == condition.reason);
+        // `Ready` says again what took it, perhaps as one of several causes: one Event tells it once.
+        let told_already = |condition: &Condition| {
+            let says = |note: &String| note.split("; ").any(|cause| condition.message.contains(cause));
+            events.iter().any(|event: &Event| event.reason == condition.reason || event.note.iter().any(says))
+        };
         if type_ == condition::READY && !well && found.is_some_and(told_already) {
             continue;
         }
@@ -195,6 +198,25 @@ mod tests {
         assert_eq!(events.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(), ["Accepted"]);
         assert!(flips(&mut told, &refused).is_empty());
         assert_eq!(reasons(&mut told, &Verdict::holds("")), ["Ready"], "that it has come back is told");
+    }
+
+    #[test]
+    fn what_takes_readiness_and_degrades_is_told_once() {
+        let degraded =
+            "model `a/x`: its server does not answer (timeout); model `b/y`: its server refuses the credential";
+        let conditions = Conditions::new(&[], Some(1), Timestamp::UNIX_EPOCH)
+            .with("Degraded", &Verdict::present(Reason::ProviderUnavailable, degraded))
+            .with(
+                "Ready",
+                &Verdict::fails(
+                    Reason::CredentialsRejected,
+                    "no model can be called: model `b/y`: its server refuses the credential",
+                ),
+            )
+            .finish();
+        let mut told = seed(&ready(&Verdict::holds("")));
+        let events = flips(&mut told, &conditions);
+        assert_eq!(events.iter().map(|event| event.action.as_str()).collect::<Vec<_>>(), ["Degraded"]);
     }
 
     #[test]

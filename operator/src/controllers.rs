@@ -5,6 +5,7 @@ pub mod provider;
 mod watches;
 
 use std::future::ready as ready_now;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,74 +74,82 @@ pub struct Environment {
     pub metrics: Arc<Metrics>,
 }
 
-/// Starts the watches and controllers of one scope, as tasks of `tasks`. They end after `stop`, with what is in flight
-/// finished; one that ends before is an error, which the caller tells by its name.
-///
-/// Returns the stores, for readiness and for gauges.
-#[must_use]
-pub fn start(
-    scope: &Scope,
+/// A scope that the others know, and that does nothing yet.
+pub struct Prepared {
+    /// What its watches will know, for readiness and for gauges.
+    pub stores: Stores,
+    watches: Watches,
     environment: Environment,
-    stop: &CancellationToken,
-    tasks: &mut JoinSet<&'static str>,
-) -> Stores {
+}
+
+/// Prepares a scope. All are prepared before the first one starts: each waits for what the others know.
+#[must_use]
+pub fn prepare(scope: &Scope, mut environment: Environment) -> Prepared {
     let watches = Watches::new(scope, &environment.client);
-    let Environment { client, agent_image, identity, concurrency, trust, attention, pods, looks, .. } = environment;
-    let Environment { probe_client, reports, index, queues, metrics, .. } = environment;
-    let peers = queues.peers.clone();
-    let stores = watches.stores().among(index, peers.clone());
-    let mut queues = queues;
+    let peers = environment.queues.peers.clone();
+    let stores = watches.stores().among(Arc::clone(&environment.index), peers.clone());
     if let Scope::Namespace(namespace) = scope {
-        queues = Queues { peers: peers.clone(), ..Queues::default() };
+        environment.queues = Queues { peers: peers.clone(), ..Queues::default() };
         let peer = Peer {
             agents: stores.agents.clone(),
             providers: stores.providers.clone(),
-            agent_queue: queues.agents.clone(),
-            provider_queue: queues.providers.clone(),
+            agent_queue: environment.queues.agents.clone(),
+            provider_queue: environment.queues.providers.clone(),
+            permissions: stores.permissions.clone(),
         };
         peers.join(namespace, peer);
     }
-    let announcer = Arc::new(Announcer::new(client.clone(), &identity));
-    let (probes, probe_looks) = Probes::new();
-    let probes = Arc::new(probes);
-    let agents = Arc::new(agent::Context {
-        default_image: agent_image,
-        stores: stores.clone(),
-        trust: trust.clone(),
-        applier: Applier::new(client.clone()),
-        statuses: Statuses::new(client.clone()),
-        texts: Texts::new(client.clone()),
-        last_goods: LastGoods::new(client.clone()),
-        attention,
-        pods,
-        looks: looks.clone(),
-        reports: Arc::clone(&reports),
-        queues: queues.clone(),
-        announcer: Arc::clone(&announcer),
-        backoffs: Backoffs::default(),
-        metrics: Arc::clone(&metrics),
-    });
-    let providers = Arc::new(provider::Context {
-        stores: stores.clone(),
-        statuses: Statuses::new(client),
-        reports,
-        probes: Arc::clone(&probes),
-        announcer,
-        backoffs: Backoffs::default(),
-        metrics: Arc::clone(&metrics),
-    });
-    let (agent_requests, provider_requests) = (queues.agents.clone(), queues.providers.clone());
-    let routes = Routes { queues, looks, agents: Arc::clone(&agents), providers: Arc::clone(&providers), metrics };
-    tasks.spawn(run_probes(
-        probing::run(probes, probe_looks, probe_client, routes.queues.providers.clone()),
-        stop.clone(),
-    ));
-    watches.start(&routes, stop, tasks);
-    let config = |debounce| Config::default().concurrency(concurrency).debounce(debounce);
-    let agent_requests = Arc::new(Admission::new(agent_requests, 2 * usize::from(concurrency)));
-    tasks.spawn(run_agents(agents, agent_requests, trust, config(DEBOUNCE), stop.clone()));
-    tasks.spawn(run_providers(providers, provider_requests, config(DEBOUNCE_REPORTS), stop.clone()));
-    stores
+    Prepared { stores, watches, environment }
+}
+
+impl Prepared {
+    /// Starts the watches and controllers, as tasks of `tasks`. They end after `stop`, with what is in flight finished; one that
+    /// ends before is an error, which the caller tells by its name.
+    pub fn start(self, stop: &CancellationToken, tasks: &mut JoinSet<&'static str>) {
+        let Self { stores, watches, environment } = self;
+        let Environment { client, agent_image, identity, concurrency, trust, attention, pods, looks, .. } = environment;
+        let Environment { probe_client, reports, queues, metrics, .. } = environment;
+        let announcer = Arc::new(Announcer::new(client.clone(), &identity));
+        let (probes, probe_looks) = Probes::new();
+        let probes = Arc::new(probes);
+        let agents = Arc::new(agent::Context {
+            default_image: agent_image,
+            stores: stores.clone(),
+            trust: trust.clone(),
+            applier: Applier::new(client.clone()),
+            statuses: Statuses::new(client.clone()),
+            texts: Texts::new(client.clone()),
+            last_goods: LastGoods::new(client.clone()),
+            attention,
+            pods,
+            looks: looks.clone(),
+            reports: Arc::clone(&reports),
+            queues: queues.clone(),
+            announcer: Arc::clone(&announcer),
+            backoffs: Backoffs::default(),
+            metrics: Arc::clone(&metrics),
+        });
+        let providers = Arc::new(provider::Context {
+            stores,
+            statuses: Statuses::new(client),
+            reports,
+            probes: Arc::clone(&probes),
+            announcer,
+            backoffs: Backoffs::default(),
+            metrics: Arc::clone(&metrics),
+        });
+        let (agent_requests, provider_requests) = (queues.agents.clone(), queues.providers.clone());
+        let routes = Routes { queues, looks, agents: Arc::clone(&agents), providers: Arc::clone(&providers), metrics };
+        tasks.spawn(run_probes(
+            probing::run(probes, probe_looks, probe_client, routes.queues.providers.clone()),
+            stop.clone(),
+        ));
+        watches.start(&routes, stop, tasks);
+        let config = |debounce| Config::default().concurrency(concurrency).debounce(debounce);
+        let requests = Arc::new(Admission::new(agent_requests, 2 * usize::from(concurrency)));
+        tasks.spawn(run_agents(agents, requests, trust, config(DEBOUNCE), stop.clone()));
+        tasks.spawn(run_providers(providers, provider_requests, config(DEBOUNCE_REPORTS), stop.clone()));
+    }
 }
 
 async fn run_probes(looks: impl Future<Output = ()>, stop: CancellationToken) -> &'static str {
@@ -158,30 +167,42 @@ async fn run_agents(
     stop: CancellationToken,
 ) -> &'static str {
     let ready = async {
-        ctx.stores.filled().await;
+        ctx.stores.filled_with_others().await;
         // The keeper of the keys ends only when everything stops.
         drop(trust.wait_for(|trust| *trust != TrustState::Unknown).await);
     };
     if stop.run_until_cancelled(ready).await.is_some() {
-        let permissions = ctx.stores.permissions.clone();
+        let everybody = wake_all(changes(trust), Arc::clone(&ctx));
         // The watches feed the store; requests come from them by way of the trigger.
-        Controller::for_stream(stream::pending(), ctx.stores.agents.clone())
+        let controller = Controller::for_stream(stream::pending(), ctx.stores.agents.clone())
             .reconcile_on(Arc::clone(&requests).admitted())
-            .reconcile_all_on(changes(trust))
-            .reconcile_all_on(permissions.changes())
             .with_config(config)
             .graceful_shutdown_on(stop.cancelled_owned())
-            .run(agent::reconcile, agent::error_policy, ctx)
+            .run(agent::reconcile, agent::error_policy, Arc::clone(&ctx))
             // Failures are logged where they happen; an object that is gone is no failure.
             .for_each(|result| {
                 if let Some(agent) = worked_on(result) {
                     requests.done(&agent);
                 }
                 ready_now(())
-            })
-            .await;
+            });
+        tokio::select! {
+            () = controller => {}
+            () = everybody => {}
+        }
     }
     "the controller of agents"
+}
+
+/// Wakes all agents at each change of the token keys, and of what the operator may see. An edit goes before them.
+async fn wake_all(keys: impl Stream<Item = ()>, ctx: Arc<agent::Context>) {
+    let mut changes = pin!(stream::select(keys, ctx.stores.permissions.clone().changes()));
+    while let Some(()) = changes.next().await {
+        for agent in ctx.stores.agents.state() {
+            ctx.queues.agent_seen(ObjectRef::from_obj(agent.as_ref()));
+        }
+    }
+    std::future::pending().await
 }
 
 /// Which object a controller has looked at, or has not found.
@@ -201,7 +222,7 @@ async fn run_providers(
     config: Config,
     stop: CancellationToken,
 ) -> &'static str {
-    if stop.run_until_cancelled(ctx.stores.filled()).await.is_some() {
+    if stop.run_until_cancelled(ctx.stores.filled_with_others()).await.is_some() {
         Controller::for_stream(stream::pending(), ctx.stores.providers.clone())
             .reconcile_on(requests.requests())
             .with_config(config)

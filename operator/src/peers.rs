@@ -1,13 +1,19 @@
 //! What the scopes of single namespaces share: an agent of one may use a provider of another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use astromesh_crds::v1alpha1::{Agent, Provider};
 use dashmap::DashMap;
+use futures::future::join_all;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::names::ObjectKey;
+use crate::stores::Permissions;
 use crate::watching::Trigger;
+
+/// How long a scope waits for the others. One that cannot be listed must not hold the rest up for ever.
+const OTHERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The scopes by their namespace. Empty where one scope is the whole cluster.
 #[derive(Clone, Default)]
@@ -25,12 +31,26 @@ pub struct Peer {
     pub agent_queue: Trigger<ObjectRef<Agent>>,
     /// Wakes its providers.
     pub provider_queue: Trigger<ObjectRef<Provider>>,
+    /// How far its watches have come.
+    pub permissions: Permissions,
 }
 
 impl Peers {
     /// Adds the scope of a namespace.
     pub fn join(&self, namespace: &str, peer: Peer) {
         self.scopes.insert(namespace.to_owned(), peer);
+    }
+
+    /// Waits until the agents and providers of every scope are known or may not be seen, but not for ever: what is not there yet would be
+    /// told as not found.
+    pub async fn settled(&self) {
+        let scopes: Vec<_> = self.scopes.iter().map(|scope| scope.permissions.clone()).collect();
+        let all = join_all(scopes.into_iter().map(|mut scope| async move { scope.settled_for_others().await }));
+        if tokio::time::timeout(OTHERS_WITHIN, all).await.is_err() {
+            tracing::warn!(
+                "some namespaces have not been listed yet; what refers to them is looked at again when they are"
+            );
+        }
     }
 
     /// A provider of any of the scopes.
@@ -51,6 +71,12 @@ impl Peers {
         self.scopes.get(namespace).map(|scope| scope.agent_queue.clone())
     }
 
+    /// Whether agents of any of the scopes wait for their documents.
+    #[must_use]
+    pub fn are_busy(&self) -> bool {
+        self.scopes.iter().any(|scope| scope.agent_queue.is_busy())
+    }
+
     /// Who wakes the providers of a namespace.
     #[must_use]
     pub fn provider_queue(&self, namespace: &str) -> Option<Trigger<ObjectRef<Provider>>> {
@@ -63,10 +89,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::stores::Stores;
+    use crate::stores::{AGENTS, PROVIDERS, Stores};
     use crate::testing::known::Known;
     use crate::testing::{agent, provider};
-    use crate::watching::{Queues, Trigger};
+    use crate::watching::{Fill, Filling, Queues, Trigger};
 
     #[tokio::test]
     async fn scopes_see_and_wake_what_their_objects_refer_to() {
@@ -79,6 +105,7 @@ mod tests {
             providers: known.stores.providers.clone(),
             agent_queue: Trigger::default(),
             provider_queue: Trigger::default(),
+            permissions: known.stores.permissions.clone(),
         };
         peers.join("shop", Peer { agent_queue, ..peer(&shop) });
         peers.join("models", Peer { provider_queue, ..peer(&models) });
@@ -103,5 +130,39 @@ mod tests {
         queues.wake_provider(ObjectRef::new("openai").within("models"));
         assert_eq!(shop_agents.take().unwrap().name, "support");
         assert_eq!(model_providers.take().unwrap().name, "openai");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scope_waits_for_what_others_have_of_agents_and_providers_but_not_for_ever() {
+        let peers = Peers::default();
+        let join = |namespace: &str, resources: &[&'static str]| {
+            let known = Known::nothing();
+            let (fills, watches): (Vec<_>, Vec<_>) = resources.iter().map(|resource| Filling::new(resource)).unzip();
+            let peer = Peer {
+                agents: known.stores.agents.clone(),
+                providers: known.stores.providers.clone(),
+                agent_queue: Trigger::default(),
+                provider_queue: Trigger::default(),
+                permissions: Permissions::new(watches),
+            };
+            peers.join(namespace, peer);
+            fills
+        };
+        let waited = async || {
+            let began = tokio::time::Instant::now();
+            peers.settled().await;
+            began.elapsed().as_secs()
+        };
+        let shop = join("shop", &[AGENTS, PROVIDERS, "pods"]);
+        assert_eq!(waited().await, OTHERS_WITHIN.as_secs(), "nothing is listed");
+        shop[0].send_replace(Fill::Filled);
+        shop[1].send_replace(Fill::Denied("no".into()));
+        assert_eq!(waited().await, 0, "its pods are nobody else's business");
+        let models = join("models", &[PROVIDERS]);
+        let (waited, ()) = tokio::join!(waited(), async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            models[0].send_replace(Fill::Filled);
+        });
+        assert_eq!(waited, 3);
     }
 }

@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use serde_json::json;
 
 pub use nudge::{Nudges, next_value};
-pub use observed::{Health, Heard, PodReport, Pods, Target};
+pub use observed::{Health, Heard, PodReport, Pods, SILENT_AFTER, Silence, Target};
 pub use poll::{PollError, StateClient};
 pub use poller::{Asker, Poller};
 pub use trouble::{Trouble, not_made, not_set_up};

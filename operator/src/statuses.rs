@@ -1,6 +1,7 @@
 //! Writing statuses: by server-side apply, and only when they differ.
 
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -33,9 +34,12 @@ pub enum StatusError {
 ///
 /// It remembers what it wrote until the store shows it: the store lags behind by a few milliseconds, and a status that is
 /// compared with an older one could be left unwritten, or be given a wrong transition time.
+///
+/// Of each object it remembers a hash of what it has last found right, so that a status that somebody else writes is noticed.
 pub struct Statuses<K: HasStatus> {
     client: Client,
     written: DashMap<ObjectKey, Written<K::Status>>,
+    right: DashMap<ObjectKey, u64>,
 }
 
 struct Written<S> {
@@ -52,7 +56,7 @@ where
     /// A writer that has written nothing yet.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, written: DashMap::new() }
+        Self { client, written: DashMap::new(), right: DashMap::new() }
     }
 
     /// The newest status that is known of `object`. `stored` gives it as the store shows it now, which may be newer.
@@ -68,10 +72,15 @@ where
         newer.or_else(|| newest.status().cloned()).unwrap_or_default()
     }
 
-    /// The store shows `object`: what was written of it until then need not be remembered.
-    pub fn shown(&self, object: &K) {
+    /// The store shows `object`: what was written of it until then need not be remembered. Says whether its status is not the one
+    /// that was last found right: somebody else has written it.
+    pub fn shown(&self, object: &K) -> bool {
+        let key = ObjectKey::of(object);
         let is_shown = |_: &_, written: &Written<_>| written.uid != object.uid() || written.version <= version(object);
-        self.written.remove_if(&ObjectKey::of(object), is_shown);
+        self.written.remove_if(&key, is_shown);
+        // A newer one is on its way to the store.
+        !self.written.contains_key(&key)
+            && self.right.get(&key).is_some_and(|right| object.status().map(hash) != Some(*right))
     }
 
     /// Writes `status` unless it equals `previous`. Says whether it wrote.
@@ -79,10 +88,12 @@ where
     /// # Errors
     /// See [`StatusError`]. An object that is gone is no error.
     pub async fn write(&self, object: &K, previous: &K::Status, status: &K::Status) -> Result<bool, StatusError> {
+        let key = ObjectKey::of(object);
+        // Before it is written: the watch may be quicker than the answer.
+        self.right.insert(key.clone(), hash(status));
         if previous == status {
             return Ok(false);
         }
-        let key = ObjectKey::of(object);
         let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
         // The uid keeps the status from an object that has taken the name since.
         let patch = json!({
@@ -108,7 +119,15 @@ where
     /// Forgets an object that is gone.
     pub fn forget(&self, key: &ObjectKey) {
         self.written.remove(key);
+        self.right.remove(key);
     }
+}
+
+fn hash(status: &impl Serialize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // A status is plain data, which can always be written.
+    hasher.write(&serde_json::to_vec(status).unwrap_or_default());
+    hasher.finish()
 }
 
 /// Resource versions of the API server are numbers that grow.
@@ -152,5 +171,24 @@ mod tests {
         statuses.shown(&at(10));
         assert!(statuses.written.is_empty());
         assert_eq!(live(8, 10), Some(10), "what is not remembered is in the store");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_writes_is_noticed() {
+        let api = FakeApi::start().await;
+        let statuses: Statuses<Agent> = Statuses::new(api.client.clone());
+        assert!(!statuses.shown(&at(8)), "nothing has been judged yet");
+        statuses.write(&at(8), &told(8), &told(8)).await.unwrap();
+        assert!(!statuses.shown(&at(8)));
+        assert!(statuses.shown(&at(9)), "it says 9 where 8 is right");
+        let mut emptied = Agent::clone(&at(9));
+        emptied.status = None;
+        assert!(statuses.shown(&emptied));
+        let key = ObjectKey::of(at(8).as_ref());
+        let written = Written { uid: Some("uid".into()), version: 10, status: told(8) };
+        statuses.written.insert(key.clone(), written);
+        assert!(!statuses.shown(&at(9)), "what is right is on its way to the store");
+        statuses.forget(&key);
+        assert!(!statuses.shown(&at(9)));
     }
 }

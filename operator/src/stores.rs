@@ -114,6 +114,12 @@ impl Stores {
         self.permissions.clone().settled().await;
     }
 
+    /// The same, and until what objects of other scopes this one may refer to is known.
+    pub async fn filled_with_others(&self) {
+        self.filled().await;
+        self.peers.settled().await;
+    }
+
     /// Whether a namespace is being deleted, with everything in it. Where namespaces are not known, it is not.
     #[must_use]
     pub fn is_ending(&self, namespace: &str) -> bool {

@@ -16,7 +16,7 @@ use crate::controllers::agent::dereference::Inputs;
 use crate::controllers::agent::observe::Observation;
 use crate::controllers::agent::validate::{Validated, validate};
 use crate::names::ObjectKey;
-use crate::pods::{PodReport, PodView, Target};
+use crate::pods::{PodReport, PodView, SILENT_AFTER, Silence, Target};
 use crate::trust::{TrustBundle, TrustState};
 
 /// An agent `support` in `shop`, with `spec` merged over the least one.
@@ -74,6 +74,7 @@ pub(crate) fn inputs(agent: Agent, providers: &[Provider]) -> Inputs {
         trust: TrustState::Known(Arc::new(trust_bundle("a"))),
         unreadable: None,
         unwatched: None,
+        refused_just_now: false,
     }
 }
 
@@ -111,6 +112,8 @@ pub(crate) enum Says {
     Loaded,
     /// It serves the target without a Secret's key.
     LoadedWithoutSecret,
+    /// It serves the target, and its server refuses the credential.
+    LoadedWithRefusedSecret,
     /// It serves another revision.
     Old,
     /// It serves another revision and refused the target.
@@ -140,6 +143,9 @@ pub(crate) fn observation(target: &Target, pods: &[(bool, Says)]) -> Observation
         },
         state: state(target, *says).map(Arc::new),
         asked: true,
+        silence: (*says == Says::Nothing)
+            .then(|| Silence { questions: SILENT_AFTER, why: "the pod did not answer".into() }),
+        refused_since: None,
     };
     Observation { pods: pods.iter().enumerate().map(report).collect() }
 }
@@ -165,6 +171,11 @@ fn state(target: &Target, says: Says) -> Option<PodState> {
     match says {
         Says::Loaded => Some(loaded),
         Says::LoadedWithoutSecret => Some(PodState { secrets: secret(SecretPresence::Missing), ..loaded }),
+        Says::LoadedWithRefusedSecret => {
+            let mut refused = loaded;
+            refused.secrets[0].refused = true;
+            Some(refused)
+        }
         Says::Old => Some(old),
         Says::Refused => {
             let problem = RejectedProblem {

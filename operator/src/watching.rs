@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use astromesh_crds::v1alpha1::{Agent, Provider};
-use futures::stream::BoxStream;
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, future};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Lookup, ObjectRef, Store, store};
@@ -18,6 +19,7 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 pub use fill::{Fill, Filling};
 pub use queue::{Admission, Trigger};
@@ -78,6 +80,12 @@ impl Queues {
         self.agents_of(&agent).send_later(agent);
     }
 
+    /// Whether agents wait for their documents, in whichever scope.
+    #[must_use]
+    pub fn are_busy(&self) -> bool {
+        self.agents.is_busy() || self.peers.are_busy()
+    }
+
     fn agents_of(&self, agent: &ObjectRef<Agent>) -> Trigger<ObjectRef<Agent>> {
         let other = agent.namespace.as_deref().and_then(|namespace| self.peers.agent_queue(namespace));
         other.unwrap_or_else(|| self.agents.clone())
@@ -103,6 +111,9 @@ pub struct Watch<K: Lookup<DynamicType = ()> + Clone + 'static> {
 
 /// Objects of one request of a list: a page is in memory several times while it is read.
 const PAGE: u32 = 100;
+/// A watch that was denied is let in again when it has gone on for this long after a list: whoever may list and not watch is told
+/// so within milliseconds.
+const LET_IN_AFTER: Duration = Duration::from_secs(2);
 
 impl<K> Watch<K>
 where
@@ -116,7 +127,9 @@ where
     {
         let (store, writer) = store();
         let (fill, filling) = Filling::new(resource);
-        let events = watcher(api, config.page_size(PAGE)).default_backoff().map_ok(move |event| match event {
+        let config = config.page_size(PAGE);
+        let begin = move || until_denied(watcher(api.clone(), config.clone()));
+        let events = stream::repeat_with(begin).flatten().default_backoff().map_ok(move |event| match event {
             Event::Init => Event::Init,
             Event::InitDone => Event::InitDone,
             Event::InitApply(object) => Event::InitApply(keep(object)),
@@ -143,6 +156,17 @@ struct Sink<K: Lookup<DynamicType = ()> + Clone + 'static> {
     metrics: Arc<Metrics>,
 }
 
+/// A watch up to where it is denied. kube would open it again without a list, and nothing would tell that it has been let in.
+fn until_denied<K: Send + 'static>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+) -> BoxStream<'static, watcher::Result<Event<K>>> {
+    let go_on = |denied: &mut bool, event: watcher::Result<Event<K>>| {
+        let ended = std::mem::replace(denied, event.as_ref().is_err_and(|error| denial(error).is_some()));
+        future::ready((!ended).then_some(event))
+    };
+    events.scan(false, go_on).boxed()
+}
+
 /// Feeds a store. During a list, objects are told about only when the store shows them, and those that have gone while the
 /// watch was broken are told about then too.
 async fn drive<K>(
@@ -155,11 +179,23 @@ async fn drive<K>(
 {
     let mut events = pin!(events);
     let (mut listed, mut before) = (Vec::new(), HashMap::new());
-    while let Some(event) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
+    let mut let_in = None;
+    loop {
+        let next = match let_in {
+            Some(at) => timeout_at(at, events.next()).await,
+            None => Ok(events.next().await),
+        };
+        let event = match next {
+            Ok(Some(Ok(event))) => event,
+            Ok(Some(Err(error))) => {
+                let_in = None;
                 sink.failed(&error);
+                continue;
+            }
+            Ok(None) => return,
+            Err(_elapsed) => {
+                let_in = None;
+                sink.filled();
                 continue;
             }
         };
@@ -183,7 +219,11 @@ async fn drive<K>(
                 for (_, gone) in std::mem::take(&mut before) {
                     queues.wake(wakes(&Touched::Gone(Arc::unwrap_or_clone(gone))));
                 }
-                sink.filled();
+                if sink.is_denied() {
+                    let_in = Some(Instant::now() + LET_IN_AFTER);
+                } else {
+                    sink.filled();
+                }
             }
             Event::Apply(object) => queues.wake(wakes(&Touched::Present(object))),
             Event::Delete(object) => queues.wake(wakes(&Touched::Gone(object))),
@@ -195,6 +235,10 @@ impl<K> Sink<K>
 where
     K: Lookup<DynamicType = ()> + Clone + 'static,
 {
+    fn is_denied(&self) -> bool {
+        matches!(&*self.fill.borrow(), Fill::Denied(_))
+    }
+
     fn filled(&self) {
         self.metrics.watch_denied(self.resource, false);
         self.fill.send_if_modified(|fill| std::mem::replace(fill, Fill::Filled) != Fill::Filled);
@@ -285,12 +329,41 @@ mod tests {
         assert_eq!(told(events).await.0, expected);
     }
 
+    fn forbidden() -> Box<kube::core::Status> {
+        Box::new(kube::core::Status::failure("not allowed to", "Forbidden").with_code(403))
+    }
+
+    const DENIED: &str = "the operator may not list and watch providers: not allowed to";
+
+    /// What is denied `after` these events, with a watch that goes on.
+    async fn denied(events: Vec<watcher::Result<Event<Provider>>>, after: Duration) -> Option<String> {
+        let (sink, filling) = sink("providers");
+        let events = stream::iter(events).chain(stream::pending());
+        drop(tokio::time::timeout(after, drive(events, sink, Queues::default(), |_| Wakes::default())).await);
+        filling.denied()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_permission_is_known_until_a_list_and_a_watch_have_come_through() {
+        let no_list = || Err(watcher::Error::InitialListFailed(kube::Error::Api(forbidden())));
+        let no_watch = || Err(watcher::Error::WatchStartFailed(kube::Error::Api(forbidden())));
+        let (at_once, later) = (Duration::from_millis(10), LET_IN_AFTER * 2);
+        assert_eq!(denied(vec![no_list(), no_list()], later).await.as_deref(), Some(DENIED));
+        let let_in = || std::iter::once(no_list()).chain(list(&["a"]));
+        assert_eq!(denied(let_in().collect(), at_once).await.as_deref(), Some(DENIED), "the watch may be denied");
+        assert_eq!(denied(let_in().collect(), later).await, None);
+        let half = let_in().chain([no_watch()]).collect();
+        assert_eq!(denied(half, later).await.as_deref(), Some(DENIED), "a list alone is not enough");
+        assert_eq!(denied(list(&["a"]), at_once).await, None, "nobody waits who was not denied");
+    }
+
     #[tokio::test]
-    async fn a_missing_permission_is_known_until_the_next_list() {
-        let status = kube::core::Status::failure("not allowed to", "Forbidden").with_code(403);
-        let refused = || Err(watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status.clone()))));
-        let (_, denied) = told(vec![refused(), refused()]).await;
-        assert_eq!(denied.as_deref(), Some("the operator may not list and watch providers: not allowed to"));
-        assert_eq!(told(std::iter::once(refused()).chain(list(&[])).collect()).await.1, None);
+    async fn a_watch_that_was_denied_begins_with_a_list_again() {
+        let no_watch = Err(watcher::Error::WatchStartFailed(kube::Error::Api(forbidden())));
+        let broken = Err(watcher::Error::NoResourceVersion);
+        let events = list(&["a"]).into_iter().chain([broken, no_watch]).chain(list(&["b"]));
+        let until: Vec<_> = until_denied(stream::iter(events.collect::<Vec<_>>())).collect().await;
+        assert_eq!(until.len(), 5, "{until:?}");
+        assert!(until[4].is_err());
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use self::dereference::Inputs;
 use self::last_good::{LastGoodError, LastGoods};
 use self::observe::Observation;
-use self::status::{Built, Failure, Rollout, Stage};
+use self::status::{Built, Failure, LOAD_WITHIN, Rollout, Stage};
 use self::validate::{Refusal, Validated};
 use crate::announcer::Announcer;
 use crate::applier::{Applier, ApplyError};
@@ -178,8 +178,16 @@ async fn steps(agent: Arc<Agent>, ctx: &Context) -> Result<Outcome, Error> {
             ctx.last_goods.forget(&inputs.key);
             run(&inputs, None, Some(&validated), ctx).await
         }
-        Err(refusal) => {
-            let last = ctx.last_goods.of(&inputs, &ctx.default_image).await.map_err(Error::LastGood)?;
+        Err(mut refusal) => {
+            let last = match ctx.last_goods.of(&inputs, &ctx.default_image).await {
+                Ok(last) => last,
+                // Told as every other permission that is missing.
+                Err(denied @ LastGoodError::Denied(_)) => {
+                    refusal.denied.get_or_insert(denied.to_string());
+                    None
+                }
+                Err(error) => return Err(Error::LastGood(error)),
+            };
             run(&inputs, Some(&refusal), last.as_ref(), ctx).await
         }
     }
@@ -194,7 +202,7 @@ async fn run(
 ) -> Result<Outcome, Error> {
     let Some(validated) = validated else {
         report(inputs, &Stage { refusal, built: None }, ctx).await?;
-        return Ok(Outcome::Invalid);
+        return Ok(outcome_of(refusal));
     };
     let children = build::build(validated, ctx.attention.as_ref());
     let applied = apply::apply(&children, inputs, ctx).await;
@@ -210,15 +218,17 @@ async fn run(
         Observation::of(inputs.pods.clone())
     });
     let rollout = applied.deployment.as_ref().map(|live| Rollout::of(live, ctx.stores.progress(&inputs.key)));
+    let waited = ctx.pods.aimed(&inputs.key).map(|since| since.elapsed());
     let built = Built {
         agent: validated,
         failure: applied.failure.as_ref().map(Failure::of),
         rollout,
         observation: observation.as_ref(),
+        overdue: waited.is_some_and(|waited| waited >= LOAD_WITHIN),
     };
-    let waited = ctx.pods.aimed(&inputs.key).filter(|_| refusal.is_none()).map(|since| since.elapsed());
-    let busy = ctx.queues.agents.is_busy();
-    if let Some(rest) = waited.and_then(|waited| status::may_wait(inputs, &built, waited, busy)) {
+    let busy = ctx.queues.are_busy();
+    let unrefused = waited.filter(|_| refusal.is_none());
+    if let Some(rest) = unrefused.and_then(|waited| status::may_wait(inputs, &built, waited, busy)) {
         return Ok(Outcome::Settled { again: Some(rest) });
     }
     report(inputs, &Stage { refusal, built: Some(built) }, ctx).await?;
@@ -231,13 +241,28 @@ async fn run(
             Ok(Outcome::Refused { requeue_after: REFUSED_AGAIN })
         }
         Some(error) => Err(Error::Apply(error)),
-        None if refusal.is_some_and(|refusal| refusal.denied.is_some()) => {
-            Ok(Outcome::Refused { requeue_after: DENIED_AGAIN })
+        None if refusal.is_some() => Ok(outcome_of(refusal)),
+        None => {
+            let loading = observation.as_ref().is_some_and(|observation| observation.is_loading(&target));
+            let rest = waited.filter(|_| loading).and_then(|waited| LOAD_WITHIN.checked_sub(waited));
+            Ok(Outcome::Settled { again: look_again(inputs, rest) })
         }
-        None if refusal.is_some() => Ok(Outcome::Invalid),
-        // That a pod is still not there is no event.
-        None => Ok(Outcome::Settled { again: inputs.is_being_set_up().then_some(dereference::SET_UP_WITHIN) }),
     }
+}
+
+/// When to look at a refused agent again.
+fn outcome_of(refusal: Option<&Refusal>) -> Outcome {
+    match refusal.and_then(|refusal| refusal.denied.as_ref()) {
+        Some(_denied) => Outcome::Refused { requeue_after: DENIED_AGAIN },
+        None => Outcome::Invalid,
+    }
+}
+
+/// When to look again without an event: that something has still not come is none. `loading`: how long pods may still load.
+fn look_again(inputs: &Inputs, loading: Option<Duration>) -> Option<Duration> {
+    let set_up = inputs.is_being_set_up().then_some(dereference::SET_UP_WITHIN);
+    let mended = inputs.refused_just_now.then_some(dereference::MENDED_WITHIN);
+    [set_up, mended, loading].into_iter().flatten().min()
 }
 
 /// Writes the status and tells of its flips.

@@ -145,26 +145,31 @@ fn namespace(mut namespace: PartialObjectMeta<Namespace>) -> PartialObjectMeta<N
     namespace
 }
 
-/// An agent wakes itself and all that may call it when more than its status has changed, and the providers that it names
-/// always.
+/// An agent wakes itself and all that may call it when more than its status has changed, itself when somebody else has written its
+/// status, and the providers that it names always.
 fn agent_wakes(ctx: Arc<agent::Context>) -> impl FnMut(&Touched<Agent>) -> Wakes + Send {
     let mut news = AgentNews::default();
     move |touched| {
+        let mut seen = Vec::new();
         match touched {
-            Touched::Present(agent) => ctx.statuses.shown(agent),
+            Touched::Present(agent) if ctx.statuses.shown(agent) => seen.push(ObjectRef::from_obj(agent)),
+            Touched::Present(_) => {}
             Touched::Gone(agent) => ctx.forget(agent),
         }
-        news.wakes(touched, &ctx.stores.index)
+        Wakes { seen, ..news.wakes(touched, &ctx.stores.index) }
     }
 }
 
-/// A provider wakes itself and every agent that names it, when more than its status has changed.
+/// A provider wakes itself and every agent that names it, when more than its status has changed; itself also when somebody else has
+/// written its status.
 fn provider_wakes(ctx: Arc<provider::Context>) -> impl FnMut(&Touched<Provider>) -> Wakes + Send {
     let mut seen = Seen::default();
     move |touched| {
         let mut wakes = Wakes::default();
-        if let Touched::Present(provider) = touched {
-            ctx.statuses.shown(provider);
+        if let Touched::Present(provider) = touched
+            && ctx.statuses.shown(provider)
+        {
+            wakes.providers.push(ObjectRef::from_obj(provider));
         }
         match touched {
             Touched::Present(provider) if seen.has_changed(provider) => {

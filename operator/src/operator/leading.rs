@@ -166,8 +166,9 @@ fn start(
         metrics: Arc::clone(metrics),
     };
     let scopes = Scope::all(&settings.watch_namespaces);
-    let stores: Vec<_> =
-        scopes.iter().map(|scope| controllers::start(scope, environment.clone(), work, tasks)).collect();
+    let prepared: Vec<_> = scopes.iter().map(|scope| controllers::prepare(scope, environment.clone())).collect();
+    let stores: Vec<_> = prepared.iter().map(|scope| scope.stores.clone()).collect();
+    prepared.into_iter().for_each(|scope| scope.start(work, tasks));
     health.set_stores(stores.clone());
     let mut needs = vec![need("the keys of service account tokens", keys(trust))];
     for (scope, stores) in scopes.iter().zip(stores) {

@@ -24,13 +24,42 @@ pub struct Target {
 pub struct PodReport {
     /// The pod.
     pub pod: PodView,
-    /// What it said last; absent when it did not answer.
+    /// What it said last; absent before it has said anything, and when it is silent.
     pub state: Option<Arc<PodState>>,
-    /// Whether it has been asked since it came up.
+    /// Whether it has said something since it came up, or turned out to be silent.
     pub asked: bool,
+    /// Questions without an answer, if it has not answered the last one.
+    pub silence: Option<Silence>,
+    /// Since when a server refuses its credential.
+    pub refused_since: Option<Instant>,
 }
 
+/// Questions in a row without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// How many.
+    pub questions: u8,
+    /// Why the last one had none.
+    pub why: Box<str>,
+}
+
+/// One question may get lost; after so many without an answer a pod is silent, and what it said before does not count any more.
+pub const SILENT_AFTER: u8 = 3;
+
 impl PodReport {
+    /// A pod that has not been asked.
+    #[must_use]
+    pub fn new(pod: PodView) -> Self {
+        Self { pod, state: None, asked: false, silence: None, refused_since: None }
+    }
+
+    /// Why a pod that has been asked for a while says nothing.
+    #[must_use]
+    pub fn silent(&self) -> Option<&str> {
+        let silence = self.silence.as_ref().filter(|silence| silence.questions >= SILENT_AFTER)?;
+        Some(&silence.why)
+    }
+
     /// Whether the pod serves the target.
     #[must_use]
     pub fn has_loaded(&self, target: &Target) -> bool {
@@ -63,8 +92,10 @@ impl PodReport {
 /// What is wrong as a pod says, from bad to good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
-    /// A refreshed volume may mend it: a Secret's key is missing, or its value was refused.
-    Credentials,
+    /// A server refused a Secret's value: calls fail. A refreshed volume may mend it.
+    Refused,
+    /// A Secret's key is missing. A refreshed volume may mend it.
+    Missing,
     /// Something else does not work.
     Trouble,
     /// Nothing is wrong.
@@ -75,8 +106,11 @@ impl Health {
     /// Reads a state.
     #[must_use]
     pub fn of(state: &PodState) -> Self {
-        if state.secrets.iter().any(|secret| secret.refused || secret.state == SecretPresence::Missing) {
-            return Self::Credentials;
+        if state.secrets.iter().any(|secret| secret.refused) {
+            return Self::Refused;
+        }
+        if state.secrets.iter().any(|secret| secret.state == SecretPresence::Missing) {
+            return Self::Missing;
         }
         let servers = state.endpoints.iter().all(|endpoint| endpoint.reachable != Some(false));
         let circuits = state.providers.iter().all(|model| model.circuit.is_empty() || model.circuit == "closed");
@@ -149,12 +183,14 @@ impl Pods {
             }
             None => (true, view.ready),
         };
-        let (state, asked) = match before {
-            Some(before) if !fresh => (before.state.clone(), before.asked),
-            Some(_) | None => (None, false),
-        };
         let ask = view.address.is_some() && (fresh || ready);
-        known.pods.insert(view.key.name.clone(), Box::new(PodReport { pod: view, state, asked }));
+        let name = view.key.name.clone();
+        match known.pods.get_mut(&name) {
+            Some(report) if !fresh => report.pod = view,
+            Some(_) | None => {
+                known.pods.insert(name, Box::new(PodReport::new(view)));
+            }
+        }
         ask
     }
 
@@ -209,9 +245,17 @@ impl Pods {
         self.agents.get(&agent)?.pods.get(&pod.name).map(|report| PodReport::clone(report))
     }
 
-    /// Keeps what a pod has said. `None` when it has gone meanwhile, or has come up anew.
+    /// A pod as it is now, and what it shall have loaded.
     #[must_use]
-    pub fn heard(&self, asked: &PodView, state: Option<PodState>) -> Option<Heard> {
+    pub fn aimed_pod(&self, pod: &ObjectKey) -> Option<(PodView, Target)> {
+        let agent = self.owners.get(pod)?.clone();
+        let known = self.agents.get(&agent)?;
+        Some((known.pods.get(&pod.name)?.pod.clone(), known.target.clone()?))
+    }
+
+    /// Keeps what a pod has said, or why it has not. `None` when it has gone meanwhile, or has come up anew.
+    #[must_use]
+    pub fn heard(&self, asked: &PodView, said: Result<PodState, String>, now: Instant) -> Option<Heard> {
         let agent = self.owners.get(&asked.key)?.clone();
         let mut known = self.agents.get_mut(&agent)?;
         let (target, since) = (known.target.clone(), known.since);
@@ -220,12 +264,36 @@ impl Pods {
         if !same {
             return None;
         }
-        let told = |state: &PodState| without_clock(state.clone());
-        let news = !report.asked || report.state.as_deref().map(told) != state.as_ref().map(told);
-        report.state = state.map(tight).map(Arc::new);
-        report.asked = true;
+        let news = match said {
+            Ok(state) => report.says(state, now),
+            Err(why) => report.says_nothing(why),
+        };
         let report = PodReport::clone(report);
         Some(Heard { agent, report, target, since, news })
+    }
+}
+
+impl PodReport {
+    /// Keeps what it says. Says whether that is news.
+    fn says(&mut self, state: PodState, now: Instant) -> bool {
+        let told = |state: &PodState| without_clock(state.clone());
+        let news = !self.asked || self.state.as_deref().map(told) != Some(told(&state));
+        let refused = Health::of(&state) == Health::Refused;
+        self.refused_since = refused.then(|| self.refused_since.unwrap_or(now));
+        (self.silence, self.asked) = (None, true);
+        self.state = Some(Arc::new(tight(state)));
+        news
+    }
+
+    /// Notes that it has not answered. Says whether that is news: it is when nothing it said before counts any more.
+    fn says_nothing(&mut self, why: String) -> bool {
+        let before = self.silent().map(ToOwned::to_owned);
+        let questions = self.silence.as_ref().map_or(0, |silence| silence.questions).saturating_add(1);
+        self.silence = Some(Silence { questions, why: why.into() });
+        if self.silent().is_some() {
+            (self.state, self.asked, self.refused_since) = (None, true, None);
+        }
+        self.silent() != before.as_deref()
     }
 }
 

@@ -41,15 +41,16 @@ impl Pace {
 
     /// The pause before the next look at a pod that has been heard, or has not answered.
     pub(super) fn next(&mut self, heard: &Heard, now: Instant) -> Duration {
-        if heard.is_behind() {
+        if heard.is_behind() && heard.report.silence.is_none() {
             self.last = None;
             let waited = now.saturating_duration_since(heard.since);
             let first = if self.told { LOAD_FIRST } else { LOAD_FIRST_UNTOLD };
             return if waited > LOAD_SHORT_FOR { LOAD_LATER } else { (waited / 4).clamp(first, LOAD_LONGEST) };
         }
-        let health = heard.report.state.as_deref().map_or(Health::Trouble, Health::of);
+        let answered = heard.report.state.as_deref().filter(|_| heard.report.silence.is_none());
+        let health = answered.map_or(Health::Trouble, Health::of);
         let (first, longest) = match health {
-            Health::Credentials => CREDENTIALS,
+            Health::Refused | Health::Missing => CREDENTIALS,
             Health::Trouble => TROUBLE,
             Health::Well => (WELL_FIRST, if self.told { SELDOM } else { SELDOM_UNTOLD }),
         };
@@ -100,6 +101,7 @@ mod tests {
         assert_eq!(pauses(false, Says::Loaded, 3), [15_000, 30_000, 30_000], "it tells nothing by itself");
         assert_eq!(pauses(true, Says::LoadedWithoutServer, 6), [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         assert_eq!(pauses(true, Says::LoadedWithoutSecret, 6), [1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
+        assert_eq!(pauses(true, Says::Nothing, 6), [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
         for (told, first) in [(true, 500), (false, 100)] {
             let loading = pauses(told, Says::Old, 80);
             assert_eq!((loading[0], loading[1], loading[79]), (first, first, 5_000));

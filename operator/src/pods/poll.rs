@@ -36,6 +36,27 @@ pub enum PollError {
     Malformed(#[source] serde_json::Error),
 }
 
+impl PollError {
+    /// Why, in words that are the same at each try.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            Self::Request(error) if error.is_timeout() => {
+                format!("the pod does not answer on port {ADMIN_PORT}; does a NetworkPolicy let the operator in?")
+            }
+            Self::Request(error) if error.is_connect() => {
+                format!("no connection to the pod's port {ADMIN_PORT}; does a NetworkPolicy let the operator in?")
+            }
+            Self::NoAddress
+            | Self::Token(_)
+            | Self::Request(_)
+            | Self::Status(_)
+            | Self::TooLarge
+            | Self::Malformed(_) => self.to_string(),
+        }
+    }
+}
+
 /// Asks pods.
 #[derive(Clone, Debug)]
 pub struct StateClient {

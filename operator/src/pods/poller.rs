@@ -1,16 +1,17 @@
 //! Asks pods what they serve, apart from reconciling: a bounded number at the same time, each at its own pace. What a pod says
 //! wakes its agent only when it is news.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use astromesh_crds::v1alpha1::Agent;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
@@ -23,11 +24,16 @@ use crate::watching::{Queues, Trigger};
 
 /// How many pods are asked at the same time.
 const AT_ONCE: usize = 64;
-/// How many are nudged at the same time: fewer than documents are written, or the last of thousands would wait for the pods of the first.
+/// How many of those that did not answer the last question, beside the others: each takes as long as a question may.
+const SILENT_AT_ONCE: usize = 16;
+/// How many are nudged at the same time. While agents wait for their documents fewer: a nudge costs the API server as much as a document,
+/// and the last of thousands would wait for the pods of the first.
 const NUDGES_AT_ONCE: usize = 8;
+const NUDGES_AT_ONCE_WHILE_BUSY: usize = 3;
 /// A pod that asks for attention all the time is not asked more often than this.
 const GAP: Duration = Duration::from_millis(200);
-/// Nudges a second, of all pods together, that only look for a Secret's new value. An edit's nudges are not counted.
+/// Nudges a second, of all pods together, that only look for a Secret's new value: so many where a server refuses the one in use, and
+/// as many where there is none. An edit's nudges are not counted.
 const REPAIRS_PER_SECOND: u32 = 10;
 
 /// What the poller needs.
@@ -45,28 +51,46 @@ pub struct Poller {
 }
 
 /// Asks single pods, and nudges them.
+#[derive(Clone)]
 pub struct Asker {
     client: Client,
     state_client: StateClient,
     pods: Arc<Pods>,
     metrics: Arc<Metrics>,
-    repairs: Mutex<Repairs>,
-    nudges: Semaphore,
 }
+
+/// A pod, and what came of asking it; `None` when it has gone, or has come up anew.
+type Asking = FuturesUnordered<BoxFuture<'static, (ObjectKey, Option<Heard>)>>;
 
 /// A pod on the poller's list.
 struct Entry {
     uid: String,
-    timer: Option<Key>,
+    /// Where it waits, and in which line.
+    timer: Option<(Line, Key)>,
+    line: Line,
     asked: Instant,
     pace: Pace,
     nudges: Nudges,
+    /// Whether a nudge is on its way.
+    nudging: bool,
+}
+
+/// Pods that do not answer wait in a line of their own: they would take the places of all the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Answering,
+    Silent,
 }
 
 /// The pods on the list, and when they are due.
 struct Schedule {
     entries: HashMap<ObjectKey, Entry>,
-    timers: DelayQueue<ObjectKey>,
+    answering: DelayQueue<ObjectKey>,
+    silent: DelayQueue<ObjectKey>,
+    /// The pods to be nudged, each once.
+    to_nudge: VecDeque<ObjectKey>,
+    refused: Repairs,
+    missing: Repairs,
     /// Whether pods tell by themselves when there is something to know.
     told: bool,
 }
@@ -74,42 +98,73 @@ struct Schedule {
 impl Poller {
     /// Asks for ever.
     pub async fn run(mut self) {
-        let mut schedule = Schedule { entries: HashMap::new(), timers: DelayQueue::new(), told: self.told };
-        let mut asking = FuturesUnordered::new();
+        let mut schedule = Schedule::new(self.told);
+        let (mut asking, mut asking_silent) = (Asking::new(), Asking::new());
+        let mut nudging = FuturesUnordered::new();
         let mut told = true;
         loop {
+            let most = if self.queues.are_busy() { NUDGES_AT_ONCE_WHILE_BUSY } else { NUDGES_AT_ONCE };
+            while nudging.len() < most
+                && let Some(pod) = schedule.to_nudge.pop_front()
+            {
+                nudging.push(self.asker.clone().nudge(pod));
+            }
             tokio::select! {
                 pod = self.looks.next() => schedule.at_once(&self.asker.pods, pod),
                 pod = self.attention.recv(), if told => match pod {
                     Some(pod) => schedule.at_once(&self.asker.pods, pod),
                     None => told = false,
                 },
-                Some(due) = schedule.timers.next(), if asking.len() < AT_ONCE => {
-                    let pod = due.into_inner();
-                    if let Some((view, nudges)) = schedule.begin(&self.asker.pods, &pod) {
-                        asking.push(self.asker.ask(view, nudges).map(move |answer| (pod, answer)).boxed());
-                    }
-                },
-                Some((pod, answer)) = asking.next() => {
-                    // `None`: it has gone, or has come up anew; then the watch has asked for another look.
-                    let Some((heard, nudges)) = answer else {
-                        if self.asker.pods.get(&pod).is_none() {
-                            schedule.forget(&pod);
-                        }
-                        continue;
-                    };
-                    schedule.end(pod, &heard, nudges);
-                    if heard.news {
-                        let agent: ObjectRef<Agent> = ObjectRef::new(&heard.agent.name).within(&heard.agent.namespace);
-                        self.queues.agent_seen(agent);
-                    }
+                Some(due) = schedule.answering.next(), if asking.len() < AT_ONCE => {
+                    self.ask(&mut schedule, due.into_inner(), &asking);
                 }
+                Some(due) = schedule.silent.next(), if asking_silent.len() < SILENT_AT_ONCE => {
+                    self.ask(&mut schedule, due.into_inner(), &asking_silent);
+                }
+                Some((pod, heard)) = asking.next() => self.heard(&mut schedule, pod, heard),
+                Some((pod, heard)) = asking_silent.next() => self.heard(&mut schedule, pod, heard),
+                Some((pod, took)) = nudging.next() => schedule.nudged(&pod, took),
             }
+        }
+    }
+
+    fn ask(&self, schedule: &mut Schedule, pod: ObjectKey, asking: &Asking) {
+        if let Some(view) = schedule.begin(&self.asker.pods, &pod) {
+            let asker = self.asker.clone();
+            asking.push(async move { (pod, asker.ask(view).await) }.boxed());
+        }
+    }
+
+    fn heard(&self, schedule: &mut Schedule, pod: ObjectKey, heard: Option<Heard>) {
+        // One that has come up anew is looked at already: the watch has asked for it.
+        let Some(heard) = heard else {
+            if self.asker.pods.get(&pod).is_none() {
+                schedule.forget(&pod);
+            }
+            return;
+        };
+        schedule.end(pod, &heard, Instant::now());
+        if heard.news {
+            let agent: ObjectRef<Agent> = ObjectRef::new(&heard.agent.name).within(&heard.agent.namespace);
+            self.queues.agent_seen(agent);
         }
     }
 }
 
 impl Schedule {
+    fn new(told: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            entries: HashMap::new(),
+            answering: DelayQueue::new(),
+            silent: DelayQueue::new(),
+            to_nudge: VecDeque::new(),
+            refused: Repairs::new(now),
+            missing: Repairs::new(now),
+            told,
+        }
+    }
+
     /// Has a pod asked at once, or as soon as it may be asked again.
     fn at_once(&mut self, pods: &Pods, pod: ObjectKey) {
         let now = Instant::now();
@@ -121,23 +176,36 @@ impl Schedule {
         let fresh = || Entry {
             uid: report.pod.uid.clone(),
             timer: None,
+            line: Line::Answering,
             asked: now.checked_sub(GAP).unwrap_or(now),
             pace: Pace::new(told),
             nudges: Nudges::new(now),
+            nudging: false,
         };
         let entry = self.entries.entry(pod.clone()).or_insert_with(fresh);
+        let former = entry.timer.take();
         if entry.uid != report.pod.uid {
-            *entry = Entry { timer: entry.timer.take(), ..fresh() };
+            *entry = Entry { nudging: entry.nudging, ..fresh() };
         }
-        let at = (entry.asked + GAP).max(now);
-        match &entry.timer {
-            Some(timer) => self.timers.reset_at(timer, at),
-            None => entry.timer = Some(self.timers.insert_at(pod, at)),
+        let (line, at) = (entry.line, (entry.asked + GAP).max(now));
+        if let Some((line, timer)) = former {
+            self.line(line).remove(&timer);
+        }
+        let timer = self.line(line).insert_at(pod.clone(), at);
+        if let Some(entry) = self.entries.get_mut(&pod) {
+            entry.timer = Some((line, timer));
+        }
+    }
+
+    fn line(&mut self, line: Line) -> &mut DelayQueue<ObjectKey> {
+        match line {
+            Line::Answering => &mut self.answering,
+            Line::Silent => &mut self.silent,
         }
     }
 
     /// A pod is due: it is asked now, unless it has gone.
-    fn begin(&mut self, pods: &Pods, pod: &ObjectKey) -> Option<(PodView, Nudges)> {
+    fn begin(&mut self, pods: &Pods, pod: &ObjectKey) -> Option<PodView> {
         let Some(report) = pods.get(pod) else {
             self.entries.remove(pod);
             return None;
@@ -145,23 +213,55 @@ impl Schedule {
         let entry = self.entries.get_mut(pod)?;
         entry.timer = None;
         entry.asked = Instant::now();
-        Some((report.pod, entry.nudges.clone()))
+        Some(report.pod)
     }
 
-    /// A pod has been asked: it is asked again when its pace says so, unless somebody has asked for it sooner.
-    fn end(&mut self, pod: ObjectKey, heard: &Heard, nudges: Nudges) {
+    /// A pod has been asked: it is nudged where a refreshed volume would help, and asked again when its pace says so, unless somebody
+    /// has asked for it sooner.
+    fn end(&mut self, pod: ObjectKey, heard: &Heard, now: Instant) {
         let Some(entry) = self.entries.get_mut(&pod) else { return };
-        entry.nudges = nudges;
-        let pause = entry.pace.next(heard, Instant::now());
+        let health = heard.report.state.as_deref().map(Health::of);
+        let behind = heard.target.as_ref().filter(|_| heard.is_behind());
+        let due = match (behind, health) {
+            (Some(target), _) => entry.nudges.due(&format!("{}/{}", target.revision, target.trust), now),
+            (None, Some(Health::Refused)) => self.refused.take(now),
+            (None, Some(Health::Missing)) => self.missing.take(now),
+            (None, Some(Health::Trouble | Health::Well) | None) => {
+                entry.nudges.settle();
+                false
+            }
+        };
+        if due && !std::mem::replace(&mut entry.nudging, due) {
+            // Calls fail until it has the new value.
+            if health == Some(Health::Refused) {
+                self.to_nudge.push_front(pod.clone());
+            } else {
+                self.to_nudge.push_back(pod.clone());
+            }
+        }
+        entry.line = if heard.report.silence.is_some() { Line::Silent } else { Line::Answering };
+        let pause = entry.pace.next(heard, now);
         if heard.report.pod.address.is_some() && entry.timer.is_none() {
             let pause = if heard.is_behind() { pause } else { spread(pause, &entry.uid) };
-            entry.timer = Some(self.timers.insert(pod, pause));
+            let line = entry.line;
+            let timer = self.line(line).insert(pod.clone(), pause);
+            if let Some(entry) = self.entries.get_mut(&pod) {
+                entry.timer = Some((line, timer));
+            }
+        }
+    }
+
+    /// A nudge has gone out, for which the API server took so long.
+    fn nudged(&mut self, pod: &ObjectKey, took: Duration) {
+        if let Some(entry) = self.entries.get_mut(pod) {
+            entry.nudging = false;
+            entry.nudges.wait(Instant::now(), took);
         }
     }
 
     fn forget(&mut self, pod: &ObjectKey) {
-        if let Some(timer) = self.entries.remove(pod).and_then(|entry| entry.timer) {
-            self.timers.remove(&timer);
+        if let Some((line, timer)) = self.entries.remove(pod).and_then(|entry| entry.timer) {
+            self.line(line).remove(&timer);
         }
     }
 }
@@ -170,59 +270,37 @@ impl Asker {
     /// Asks these pods.
     #[must_use]
     pub fn new(client: Client, state_client: StateClient, pods: Arc<Pods>, metrics: Arc<Metrics>) -> Self {
-        Self {
-            client,
-            state_client,
-            pods,
-            metrics,
-            repairs: Mutex::new(Repairs::new(Instant::now())),
-            nudges: Semaphore::new(NUDGES_AT_ONCE),
-        }
+        Self { client, state_client, pods, metrics }
     }
 
-    /// Asks one pod, and nudges it where a refreshed volume would help.
-    async fn ask(&self, pod: PodView, mut nudges: Nudges) -> Option<(Heard, Nudges)> {
-        let polled = self.state_client.state(&pod).await;
-        self.metrics.state_poll(polled.is_ok());
-        let state = polled
-            .inspect_err(|error| {
-                tracing::debug!(pod = %pod.key.name, error = %crate::telemetry::chain(error), "pod state not read");
-            })
-            .ok();
-        let heard = self.pods.heard(&pod, state)?;
-        let now = Instant::now();
-        let behind = heard.target.as_ref().filter(|_| heard.is_behind());
-        let due = match (behind, heard.report.state.as_deref().map(Health::of)) {
-            (Some(target), _) => nudges.due(&format!("{}/{}", target.revision, target.trust), now),
-            (None, Some(Health::Credentials)) => self.repairs.lock().unwrap_or_else(PoisonError::into_inner).take(now),
-            (None, Some(Health::Trouble | Health::Well) | None) => {
-                nudges.settle();
-                false
-            }
-        };
-        if let Some(target) = heard.target.as_ref().filter(|_| due) {
-            let took = self.nudge(&heard.report.pod, &target.revision).await;
-            nudges.wait(Instant::now(), took);
-        }
-        Some((heard, nudges))
+    /// Asks one pod.
+    async fn ask(&self, pod: PodView) -> Option<Heard> {
+        let said = self.state_client.state(&pod).await;
+        self.metrics.state_poll(said.is_ok());
+        let said = said.map_err(|error| {
+            tracing::debug!(pod = %pod.key.name, error = %crate::telemetry::chain(&error), "pod state not read");
+            error.why()
+        });
+        self.pods.heard(&pod, said, Instant::now())
     }
 
-    /// Says how long the API server took.
-    async fn nudge(&self, pod: &PodView, revision: &str) -> Duration {
-        // It is never closed.
-        let _place = self.nudges.acquire().await.ok();
+    /// Nudges a pod, if it is still there. Says how long the API server took.
+    async fn nudge(self, pod: ObjectKey) -> (ObjectKey, Duration) {
         let started = Instant::now();
-        let value = next_value(pod.nudged.as_deref(), revision);
-        let nudged = nudge(self.client.clone(), pod, &value).await;
-        self.metrics.nudge(nudged.is_ok());
-        match nudged {
-            Ok(()) => tracing::debug!(pod = %pod.key.name, value, "pod nudged"),
-            Err(error) => {
-                let error = error.map_or_else(|| "no answer in time".into(), |error| crate::telemetry::chain(&*error));
-                tracing::warn!(pod = %pod.key.name, error, "pod not nudged; the kubelet refreshes it later");
+        if let Some((view, target)) = self.pods.aimed_pod(&pod) {
+            let value = next_value(view.nudged.as_deref(), &target.revision);
+            let nudged = nudge(self.client.clone(), &view, &value).await;
+            self.metrics.nudge(nudged.is_ok());
+            match nudged {
+                Ok(()) => tracing::debug!(pod = %pod.name, value, "pod nudged"),
+                Err(error) => {
+                    let error =
+                        error.map_or_else(|| "no answer in time".into(), |error| crate::telemetry::chain(&*error));
+                    tracing::warn!(pod = %pod.name, error, "pod not nudged; the kubelet refreshes it later");
+                }
             }
         }
-        started.elapsed()
+        (pod, started.elapsed())
     }
 }
 
@@ -244,5 +322,86 @@ impl Repairs {
         let some = self.left > 0;
         self.left = self.left.saturating_sub(1);
         some
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Says, observation, validated};
+
+    /// A pod that has been asked, and its schedule.
+    fn heard(says: Says) -> (ObjectKey, Heard) {
+        let target = validated(serde_json::json!({})).target();
+        let report = observation(&target, &[(true, says)]).pods.remove(0);
+        let agent = ObjectKey { namespace: "shop".into(), name: "support".into() };
+        let pod = report.pod.key.clone();
+        (pod, Heard { agent, report, target: Some(target), since: Instant::now(), news: true })
+    }
+
+    fn known(heard: &Heard) -> Pods {
+        let pods = Pods::default();
+        assert!(pods.seen(&heard.agent, heard.report.pod.clone(), Instant::now()));
+        pods
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_waits_apart() {
+        let (pod, silent) = heard(Says::Nothing);
+        let pods = known(&silent);
+        let mut schedule = Schedule::new(true);
+        schedule.at_once(&pods, pod.clone());
+        assert_eq!((schedule.answering.len(), schedule.silent.len()), (1, 0), "nobody knows yet");
+        schedule.answering.next().await.unwrap();
+        assert!(schedule.begin(&pods, &pod).is_some());
+        schedule.end(pod.clone(), &silent, Instant::now());
+        assert_eq!((schedule.answering.len(), schedule.silent.len()), (0, 1));
+        schedule.at_once(&pods, pod.clone());
+        assert_eq!((schedule.answering.len(), schedule.silent.len()), (0, 1), "once, whoever asks for it");
+        schedule.silent.next().await.unwrap();
+        assert!(schedule.begin(&pods, &pod).is_some());
+        schedule.end(pod.clone(), &heard(Says::Loaded).1, Instant::now());
+        assert_eq!((schedule.answering.len(), schedule.silent.len()), (1, 0), "it has answered");
+        schedule.forget(&pod);
+        assert_eq!((schedule.answering.len(), schedule.entries.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_value_is_looked_for_first_and_has_tries_of_its_own() {
+        let mut schedule = Schedule::new(true);
+        let mut end = |number: usize, says: Says| {
+            let (mut pod, mut heard) = heard(says);
+            pod.name = format!("{says:?}-{number}");
+            heard.report.pod.key = pod.clone();
+            schedule.at_once(&known(&heard), pod.clone());
+            schedule.end(pod, &heard, Instant::now());
+        };
+        for number in 0..50 {
+            end(number, Says::LoadedWithoutSecret);
+        }
+        end(0, Says::Old);
+        end(0, Says::LoadedWithRefusedSecret);
+        let names: Vec<_> = schedule.to_nudge.iter().map(|pod| pod.name.as_str()).collect();
+        assert_eq!((names.len(), names[0], names[11]), (12, "LoadedWithRefusedSecret-0", "Old-0"), "{names:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_nudged_once_at_a_time() {
+        let (pod, old) = heard(Says::Old);
+        let pods = known(&old);
+        let mut schedule = Schedule::new(true);
+        schedule.at_once(&pods, pod.clone());
+        for _look in 0..3 {
+            schedule.end(pod.clone(), &old, Instant::now());
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        assert_eq!(schedule.to_nudge.len(), 1);
+        schedule.to_nudge.clear();
+        schedule.nudged(&pod, Duration::from_secs(2));
+        schedule.end(pod.clone(), &old, Instant::now());
+        assert_eq!(schedule.to_nudge.len(), 0, "the wait begins when the API server has answered");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        schedule.end(pod, &old, Instant::now());
+        assert_eq!(schedule.to_nudge.len(), 1);
     }
 }

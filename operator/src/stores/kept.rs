@@ -117,6 +117,8 @@ pub struct Progress {
     pub available: i32,
     /// Whether it has given up: its progress deadline is over.
     pub deadline_exceeded: bool,
+    /// Whether its newest template has come up once. From then on its controller keeps no deadline.
+    pub came_up: bool,
     /// Why pods cannot be created, if so.
     pub not_made: Option<Trouble>,
 }
@@ -130,6 +132,7 @@ impl Progress {
             conditions.iter().find(|condition| condition.type_ == type_ && condition.status == status)
         };
         let gave_up = condition("Progressing", "False").and_then(|condition| condition.reason.as_deref());
+        let progress = condition("Progressing", "True").and_then(|condition| condition.reason.as_deref());
         let refused = condition("ReplicaFailure", "True").and_then(|condition| condition.message.as_deref());
         Self {
             observed_generation: status.observed_generation.unwrap_or(0),
@@ -137,6 +140,7 @@ impl Progress {
             updated: status.updated_replicas.unwrap_or(0),
             available: status.available_replicas.unwrap_or(0),
             deadline_exceeded: gave_up == Some("ProgressDeadlineExceeded"),
+            came_up: progress == Some("NewReplicaSetAvailable"),
             not_made: refused.map(not_made),
         }
     }

@@ -17,7 +17,7 @@ pub const PROVIDERS: &str = "providers.astromesh.io";
 pub const TEXTS: &str = "configmaps of prompts";
 /// Volumes, which few agents have.
 pub const CLAIMS: &str = "persistentvolumeclaims";
-/// Namespaces: without them their labels are not known, which says so itself where it matters.
+/// Namespaces, whose labels decide who may use some providers.
 pub const NAMESPACES: &str = "namespaces";
 /// The agents themselves: without them there is nothing to say anything about.
 pub const AGENTS: &str = "agents.astromesh.io";
@@ -34,18 +34,31 @@ impl Permissions {
         join_all(self.watches.iter_mut().map(Filling::settled)).await;
     }
 
-    /// Each change of any of them, without an end.
-    pub fn changes(self) -> impl Stream<Item = ()> + Send + 'static {
+    /// Waits until the watches of what other scopes refer to have listed everything once, or may not.
+    pub async fn settled_for_others(&mut self) {
+        let shared = self.watches.iter_mut().filter(|watch| [AGENTS, PROVIDERS].contains(&watch.resource));
+        join_all(shared.map(Filling::settled)).await;
+    }
+
+    /// Each change of any of them from now on, without an end.
+    pub fn changes(mut self) -> impl Stream<Item = ()> + Send + 'static {
+        self.watches.iter_mut().for_each(Filling::mark_unchanged);
         stream::unfold(self, |mut permissions| async move {
             select_all(permissions.watches.iter_mut().map(|watch| watch.changed().boxed())).await;
             Some(((), permissions))
         })
     }
 
-    /// Why not all that an agent names can be seen, if so. `texts`: whether it names a ConfigMap.
+    /// Why not all that an agent names can be seen, if so. `texts`: whether it names a ConfigMap. `labels`: whether a provider depends on
+    /// the labels of its namespace, which are not known.
     #[must_use]
-    pub fn to_read(&self, texts: bool) -> Option<String> {
-        self.first(|resource| resource == PROVIDERS || (texts && resource == TEXTS))
+    pub fn to_read(&self, texts: bool, labels: bool) -> Option<String> {
+        self.first(|resource| match resource {
+            PROVIDERS => true,
+            TEXTS => texts,
+            NAMESPACES => labels,
+            _ => false,
+        })
     }
 
     /// Why not all that concerns an agent's children and pods can be seen, if so. `volume`: whether it asks for one.

@@ -45,6 +45,11 @@ impl Filling {
         }
     }
 
+    /// What there is now is no change.
+    pub fn mark_unchanged(&mut self) {
+        self.state.mark_unchanged();
+    }
+
     /// Waits for the next change.
     pub async fn changed(&mut self) {
         if self.state.changed().await.is_err() {

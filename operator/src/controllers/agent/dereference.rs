@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_pod_config::{ConfigMaps, NamespaceLabels};
-use astromesh_crds::v1alpha1::{Agent, AgentStatus, Provider};
+use astromesh_crds::v1alpha1::{Agent, AgentStatus, AllowedFrom, Provider};
 use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Context;
 use crate::names::{ObjectKey, config_map_of, providers_of};
@@ -40,10 +41,14 @@ pub struct Inputs {
     pub unreadable: Option<String>,
     /// Why changes that others make to its children cannot be seen, if so.
     pub unwatched: Option<String>,
+    /// Whether a server has refused a pod's credential so shortly ago that a new value may be on its way.
+    pub refused_just_now: bool,
 }
 
 /// How long a node may take to set a pod up before it is told.
 pub const SET_UP_WITHIN: Duration = Duration::from_secs(10);
+/// How long the new value of a Secret may take to reach a pod whose credential is refused. A nudge takes less than a second.
+pub const MENDED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Inputs {
     /// Whether a node is setting a pod up, which may turn out to take too long.
@@ -51,6 +56,13 @@ impl Inputs {
     pub fn is_being_set_up(&self) -> bool {
         self.pods.iter().any(|report| report.pod.set_up_since.is_some() && report.pod.trouble.is_none())
     }
+}
+
+/// Whether it depends on the labels of `namespace` if its agents may use a provider.
+#[must_use]
+pub fn asks_for_labels(provider: &Provider, namespace: &str) -> bool {
+    let elsewhere = provider.metadata.namespace.as_deref() != Some(namespace);
+    elsewhere && provider.spec.allowed_namespaces.from == AllowedFrom::Selector
 }
 
 /// An agent's pods; those that their node cannot set up have that as their trouble.
@@ -72,23 +84,33 @@ fn pods(ctx: &Context, agent: &ObjectKey) -> Vec<PodReport> {
 /// # Errors
 /// When a text cannot be read.
 pub async fn dereference(agent: Arc<Agent>, ctx: &Context) -> Result<Inputs, TextError> {
-    let config_maps = ctx.texts.of(&agent, &ctx.stores).await?;
+    let (config_maps, unread) = match ctx.texts.of(&agent, &ctx.stores).await {
+        Ok(config_maps) => (config_maps, None),
+        // Told as every other permission that is missing.
+        Err(denied @ TextError::Denied(_)) => (ConfigMaps::new(), Some(denied.to_string())),
+        Err(error) => return Err(error),
+    };
     let key = ObjectKey::of(agent.as_ref());
-    let providers = providers_of(&agent)
+    let providers: Vec<_> = providers_of(&agent)
         .into_iter()
         .filter_map(|provider| ctx.stores.provider(&provider))
         .filter(|provider| provider.metadata.deletion_timestamp.is_none())
         .collect();
     let permissions = &ctx.stores.permissions;
     let persistent = agent.spec.memory.as_ref().is_some_and(|memory| memory.persistence.is_some());
+    let namespaces = ctx.stores.labels(&key.namespace);
+    let by_labels = namespaces.is_empty() && providers.iter().any(|provider| asks_for_labels(provider, &key.namespace));
+    let pods = pods(ctx, &key);
+    let just_now = |since: Instant| since.elapsed() < MENDED_WITHIN;
     Ok(Inputs {
         previous: ctx.statuses.live(agent.as_ref(), || ctx.stores.agent(&key)),
         trust: ctx.trust.borrow().clone(),
         peers: ctx.stores.called_by(&agent),
-        namespaces: ctx.stores.labels(&key.namespace),
-        pods: pods(ctx, &key),
+        refused_just_now: pods.iter().any(|report| report.refused_since.is_some_and(just_now)),
+        namespaces,
+        pods,
         volume: ctx.stores.volume(&key),
-        unreadable: permissions.to_read(config_map_of(&agent).is_some()),
+        unreadable: permissions.to_read(config_map_of(&agent).is_some(), by_labels).or(unread),
         unwatched: permissions.to_watch(persistent),
         agent,
         key,

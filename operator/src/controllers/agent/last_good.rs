@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use agent_pod_config::{Document, Resources, withdraw};
-use astromesh_crds::v1alpha1::Agent;
+use astromesh_crds::v1alpha1::{Agent, Provider};
 use dashmap::DashMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt as _};
 
-use super::dereference::Inputs;
+use super::dereference::{Inputs, asks_for_labels};
 use super::validate::{PodsSpec, Validated};
 use crate::applier::CALL_TIMEOUT;
 use crate::names::{DOCUMENT_KEY, ObjectKey, PODS_KEY, TRUST_KEY, child};
@@ -107,9 +107,13 @@ fn parse(config_map: &ConfigMap) -> Option<LastGood> {
 fn rebuild(last: &LastGood, inputs: &Inputs, default_image: &str) -> Option<Validated> {
     let agent: &Agent = &inputs.agent;
     let mut document = last.document.clone();
-    let providers: Vec<_> = inputs.providers.iter().map(Arc::as_ref).collect();
-    let peers: Vec<_> = inputs.peers.iter().map(Arc::as_ref).collect();
     let Inputs { namespaces, config_maps, .. } = inputs;
+    // A permission that the operator lacks is nobody's no: whose consent cannot be seen is left as it was.
+    let unseen = |provider: &Provider| {
+        inputs.unreadable.is_some() && namespaces.is_empty() && asks_for_labels(provider, &inputs.key.namespace)
+    };
+    let providers: Vec<_> = inputs.providers.iter().map(Arc::as_ref).filter(|provider| !unseen(provider)).collect();
+    let peers: Vec<_> = inputs.peers.iter().map(Arc::as_ref).collect();
     withdraw(
         &mut document,
         Resources { agents: &[agent], providers: &providers, peers: &peers, namespaces, config_maps },

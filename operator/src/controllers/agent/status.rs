@@ -7,6 +7,8 @@ mod serving;
 mod unsaid;
 mod verdicts;
 
+use std::time::Duration;
+
 use astromesh_crds::v1alpha1::{
     AgentEndpoints, AgentStatus, AgentSummary, Reason, RevisionStatus, ToolStatus, condition,
 };
@@ -28,6 +30,9 @@ use crate::{labels, names};
 /// As many digits of a revision tell it from others at a glance.
 const REVISION_DIGITS: usize = 12;
 
+/// How long pods may take to load what they shall. The kubelet looks by itself every minute or so.
+pub const LOAD_WITHIN: Duration = Duration::from_secs(180);
+
 /// How far a reconciliation came.
 #[derive(Debug, Default)]
 pub struct Stage<'a> {
@@ -48,6 +53,8 @@ pub struct Built<'a> {
     pub rollout: Option<Rollout>,
     /// What the pods say; absent when they cannot have the new document.
     pub observation: Option<&'a Observation>,
+    /// Whether they have had the time to load it.
+    pub overdue: bool,
 }
 
 /// Why a child is not applied.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use agent_pod_config::{CandidateDocument, Document, SecretKey};
 use astromesh_crds::v1alpha1::{Reason, condition};
 
+use super::serving::refusal_may_pass;
 use super::{Built, Stage, carried};
 use crate::conditions::Verdict;
 use crate::controllers::agent::dereference::Inputs;
@@ -22,7 +23,7 @@ pub(super) fn degraded(inputs: &Inputs, stage: &Stage<'_>) -> Option<Verdict> {
         return None;
     }
     let unknown = observation.ready().next().is_none() || observation.is_pending();
-    if unknown || !rollout.is_complete(agent.replicas_wanted()) {
+    if unknown || !rollout.is_complete(agent.replicas_wanted()) || refusal_may_pass(inputs) {
         return before();
     }
     let report = observation.report();

@@ -5,7 +5,7 @@ use astromesh_crds::v1alpha1::{Reason, condition};
 
 use super::degraded::{provider_of, secret_fault};
 use super::{Built, carried};
-use crate::conditions::Verdict;
+use crate::conditions::{Verdict, find};
 use crate::controllers::agent::dereference::Inputs;
 use crate::reports::{Fault, Report};
 
@@ -26,15 +26,27 @@ pub(super) fn verdict(inputs: &Inputs, built: &Built<'_>) -> Verdict {
     }
     // A pod that serves another revision speaks of other candidates.
     let Some(report) = observation.report_of(&target) else { return Verdict::holds(SERVES) };
+    match unserved(built, &report) {
+        Some((Reason::CredentialsRejected, _)) if refusal_may_pass(inputs) => Verdict::holds(SERVES),
+        Some((reason, message)) => Verdict::fails(reason, message),
+        None => Verdict::holds(SERVES),
+    }
+}
+
+/// Whether a credential that was taken has been refused just now: the Secret may have a new value, which is on its way to the pods.
+pub(super) fn refusal_may_pass(inputs: &Inputs) -> bool {
+    let was_ready = find(&inputs.previous.conditions, condition::READY).is_some_and(|ready| ready.status == "True");
+    was_ready && inputs.refused_just_now
+}
+
+/// Why no candidate of the default role can be called until somebody acts, if so.
+fn unserved(built: &Built<'_>, report: &Report) -> Option<(Reason, String)> {
     let roles = built.agent.document.agents.values().map(|agent| &agent.model);
     let mut first = None;
     for candidate in roles.flat_map(|role| &role.candidates) {
-        match fault(candidate, built, &report) {
-            Some(fault) => first = first.or(Some(fault)),
-            None => return Verdict::holds(SERVES),
-        }
+        first = first.or(Some(fault(candidate, built, report)?));
     }
-    first.map_or_else(|| Verdict::holds(SERVES), |(reason, message)| Verdict::fails(reason, message))
+    first
 }
 
 /// Why a candidate cannot be called until somebody acts, if so.
@@ -47,7 +59,12 @@ fn fault(candidate: &CandidateDocument, built: &Built<'_>, report: &Report) -> O
     {
         return Some((Reason::CredentialsMissing, words(&missing.words)));
     }
-    match report.providers.get(&key)?.fault(model)? {
+    let said = report.providers.get(&key)?;
+    // Another pod has been served since: it has the newer value, or a replica of the server the model.
+    if said.models.get(model).is_some_and(|model| model.served) {
+        return None;
+    }
+    match said.fault(model)? {
         Fault::Rejected => Some((Reason::CredentialsRejected, words(Fault::rejected(secret.is_some())))),
         Fault::Missing => Some((Reason::ModelNotFound, words(&Fault::Missing.words()))),
         Fault::Unreachable(_) | Fault::Open => None,

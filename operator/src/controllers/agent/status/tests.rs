@@ -12,8 +12,17 @@ use crate::testing::Says::{
 };
 use crate::testing::{Says, agent, inputs, observation, provider, validated};
 
-const DONE: Rollout =
-    Rollout { observed: true, replicas: 2, updated: 2, available: 2, deadline_exceeded: false, not_made: None };
+const DONE: Rollout = Rollout {
+    observed: true,
+    replicas: 2,
+    updated: 2,
+    available: 2,
+    deadline_exceeded: false,
+    came_up: true,
+    not_made: None,
+};
+/// Its template has not come up yet.
+const FIRST: Rollout = Rollout { available: 0, came_up: false, ..DONE };
 
 fn two() -> Value {
     json!({"runtime": {"replicas": 2}})
@@ -36,7 +45,7 @@ fn built<'a>(
     rollout: Option<Rollout>,
     observation: Option<&'a Observation>,
 ) -> Stage<'a> {
-    Stage { refusal: None, built: Some(Built { agent, failure, rollout, observation }) }
+    Stage { refusal: None, built: Some(Built { agent, failure, rollout, observation, overdue: false }) }
 }
 
 fn refused(refusal: &Refusal) -> Stage<'_> {
@@ -64,7 +73,7 @@ fn kstatus(status: &AgentStatus) -> &'static str {
 #[rstest]
 #[case::all_loaded(two(), DONE, &[(true, Loaded), (true, Loaded)], ["True/Succeeded", "True/Succeeded", "absent", "Current"])]
 #[case::one_is_behind(two(), DONE, &[(true, Loaded), (true, Old)], ["False/Loading", "False/Loading", "True/NewGeneration", "InProgress"])]
-#[case::one_says_nothing(two(), DONE, &[(true, Loaded), (true, Nothing)], ["False/Loading", "False/Loading", "True/NewGeneration", "InProgress"])]
+#[case::one_says_nothing(two(), DONE, &[(true, Loaded), (true, Nothing)], ["False/Loading", "False/Loading", "absent", "InProgress"])]
 #[case::one_behind_is_not_ready(two(), DONE, &[(true, Loaded), (false, Old)], ["True/Succeeded", "True/Succeeded", "absent", "Current"])]
 #[case::one_refused(two(), DONE, &[(true, Loaded), (true, Refused)], ["False/LoadFailed", "False/LoadFailed", "absent", "Failed"])]
 #[case::no_pod(two(), Rollout { available: 0, ..DONE }, &[(false, Nothing)], ["False/PodsUnavailable", "False/PodsUnavailable", "True/Rollout", "InProgress"])]
@@ -138,18 +147,124 @@ fn an_agent_whose_only_model_needs_somebody_to_act_is_not_ready(#[case] error: O
         last_error: error.map(str::to_owned),
         ..agent_pod_config::ProviderState::default()
     };
-    std::sync::Arc::make_mut(observation.pods[0].state.as_mut().unwrap()).providers = vec![model];
+    std::sync::Arc::make_mut(observation.pods[0].state.as_mut().unwrap()).providers = vec![model.clone()];
     let status = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
     assert_eq!(say(&status.conditions, "Ready"), ready);
     assert_eq!(say(&status.conditions, "Stalled"), "absent", "it may heal without an edit of the agent");
+    let served = agent_pod_config::ProviderState { last_error: None, latency_ms: Some(200), ..model };
+    std::sync::Arc::make_mut(observation.pods[1].state.as_mut().unwrap()).providers = vec![served];
+    let status = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
+    assert_eq!(say(&status.conditions, "Ready"), "True/Succeeded", "the other pod has been served");
+}
+
+#[test]
+fn a_credential_that_is_refused_just_now_takes_nothing_for_a_moment() {
+    let mut inputs = inputs(agent(two()), &[provider()]);
+    let agent = validated(two());
+    let well = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
+    let mut refused = well.clone();
+    let model = agent_pod_config::ProviderState {
+        name: "openai".into(),
+        namespace: "shop".into(),
+        model: "gpt-4o-mini".into(),
+        circuit: "closed".into(),
+        last_error: Some("unauthorized".into()),
+        ..agent_pod_config::ProviderState::default()
+    };
+    std::sync::Arc::make_mut(refused.pods[0].state.as_mut().unwrap()).providers = vec![model];
+    let judge = |inputs: &Inputs| say_of(inputs, &built(&agent, None, Some(DONE), Some(&refused)));
+    inputs.refused_just_now = true;
+    assert_eq!(say(&judge(&inputs).conditions, "Ready"), "False/CredentialsRejected", "it never was ready");
+    inputs.previous = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&well)));
+    assert_eq!(judge(&inputs), inputs.previous, "the new value is on its way");
+    inputs.refused_just_now = false;
+    assert_eq!(say(&judge(&inputs).conditions, "Ready"), "False/CredentialsRejected");
+    assert_eq!(say(&judge(&inputs).conditions, "Degraded"), "True/ProviderUnavailable");
 }
 
 #[rstest]
-#[case::starting(Rollout { available: 0, ..DONE }, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
-#[case::gave_up(Rollout { available: 0, deadline_exceeded: true, ..DONE }, Some("ImagePullBackOff"), ["False/PodsUnavailable", "True/ProgressDeadlineExceeded", "Failed", "Stalled"])]
-#[case::never(Rollout { available: 0, ..DONE }, Some("InvalidImageName"), ["False/PodsUnavailable", "True/PodsUnavailable", "Failed", "Stalled"])]
-#[case::pulling(Rollout { available: 0, ..DONE }, Some("ImagePullBackOff"), ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
-#[case::quota(Rollout { available: 0, not_made: Some(crate::pods::not_made("x is forbidden: exceeded quota")), ..DONE }, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::slow(Old, false, "pods are loading the desired revision", "True/NewGeneration")]
+#[case::too_slow(
+    Old,
+    true,
+    "a ready pod has not loaded the desired revision within 3 minutes; `kubectl rollout restart deployment/support-agent` replaces it",
+    "absent"
+)]
+#[case::silent(Nothing, false, "a ready pod does not say which revision it serves: the pod did not answer", "absent")]
+fn loading_has_an_end_and_a_cause(
+    #[case] says: Says,
+    #[case] overdue: bool,
+    #[case] message: &str,
+    #[case] reconciling: &str,
+) {
+    let inputs = inputs(agent(two()), &[provider()]);
+    let agent = validated(two());
+    let seen = observation(&agent.target(), &[(true, Loaded), (true, says)]);
+    let mut stage = built(&agent, None, Some(DONE), Some(&seen));
+    stage.built.as_mut().unwrap().overdue = overdue;
+    let status = say_of(&inputs, &stage);
+    assert_eq!(say(&status.conditions, "Ready"), "False/Loading");
+    assert_eq!(find(&status.conditions, "Loaded").unwrap().message, message);
+    assert_eq!(say(&status.conditions, "Reconciling"), reconciling);
+}
+
+#[rstest]
+#[case::served(json!({}), &[(true, Loaded)], "what served before goes on serving")]
+#[case::crashing(json!({}), &[(false, Nothing)], "no pod is ready: CrashLoopBackOff: why")]
+#[case::suspended(json!({"suspend": true}), &[], "it is suspended")]
+#[case::none(json!({"runtime": {"replicas": 0}}), &[], "no pod is asked for")]
+fn what_goes_on_while_a_spec_is_refused_is_looked_at(
+    #[case] spec: Value,
+    #[case] pods: &[(bool, Says)],
+    #[case] words: &str,
+) {
+    let mut inputs = inputs(agent(spec.clone()), &[provider()]);
+    let agent = validated(spec);
+    let mut seen = observation(&agent.target(), pods);
+    for report in seen.pods.iter_mut().filter(|report| !report.pod.ready) {
+        report.pod.trouble = Some(crate::pods::Trouble::new("CrashLoopBackOff", "why"));
+    }
+    inputs.pods = seen.pods.clone();
+    let refusal = Refusal { invalid: Some("spec.x is wrong".into()), ..Refusal::default() };
+    let mut stage = built(&agent, None, Some(DONE), Some(&seen));
+    stage.refusal = Some(&refusal);
+    let status = say_of(&inputs, &stage);
+    let programmed = find(&status.conditions, "Programmed").unwrap();
+    assert_eq!(programmed.message, format!("nothing new is applied; {words}"));
+}
+
+#[test]
+fn of_an_agent_that_never_served_nothing_goes_on() {
+    let mut inputs = inputs(agent(two()), &[provider()]);
+    let refusal = Refusal { invalid: Some("spec.x is wrong".into()), ..Refusal::default() };
+    let words = |inputs: &Inputs| {
+        let status = say_of(inputs, &refused(&refusal));
+        find(&status.conditions, "Programmed").unwrap().message.clone()
+    };
+    assert_eq!(words(&inputs), "nothing new is applied; nothing has been applied of it before");
+    inputs.previous.revision = Some(RevisionStatus { desired: Some("a".into()), loaded: None });
+    let lost = "nothing new is applied; no pod is ready, and what was applied of it last cannot be read";
+    assert_eq!(words(&inputs), lost);
+    let agent = validated(two());
+    let mut first = observation(&agent.target(), &[(false, Refused)]);
+    std::sync::Arc::make_mut(first.pods[0].state.as_mut().unwrap()).revision = None;
+    inputs.pods = first.pods.clone();
+    let status = say_of(&inputs, &built(&agent, None, Some(FIRST), Some(&first)));
+    let loaded = find(&status.conditions, "Loaded").unwrap();
+    assert!(loaded.message.ends_with("line 1; no pod is ready"), "{loaded:?}");
+}
+
+#[rstest]
+#[case::starting(FIRST, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::gave_up(Rollout { deadline_exceeded: true, ..FIRST }, Some("ImagePullBackOff"), ["False/PodsUnavailable", "True/ProgressDeadlineExceeded", "Failed", "Stalled"])]
+#[case::never(FIRST, Some("InvalidImageName"), ["False/PodsUnavailable", "True/PodsUnavailable", "Failed", "Stalled"])]
+#[case::pulling(FIRST, Some("ImagePullBackOff"), ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::quota(Rollout { not_made: Some(crate::pods::not_made("x is forbidden: exceeded quota")), ..FIRST }, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::more_are_asked_for(Rollout { replicas: 1, updated: 1, available: 0, ..DONE }, None, ["False/PodsUnavailable", "absent", "InProgress", "Rollout"])]
+#[case::without_room(Rollout { available: 0, ..DONE }, Some("Unschedulable"), ["False/PodsUnavailable", "absent", "InProgress", "Degraded"])]
+#[case::crashing_later(Rollout { available: 0, ..DONE }, Some("CrashLoopBackOff"), ["False/PodsUnavailable", "absent", "InProgress", "Degraded"])]
+#[case::quota_lowered(Rollout { replicas: 0, updated: 0, available: 0, not_made: Some(crate::pods::not_made("x is forbidden: exceeded quota")), ..DONE }, None, ["False/PodsUnavailable", "absent", "InProgress", "Degraded"])]
+#[case::never_again(Rollout { available: 0, ..DONE }, Some("ErrImageNeverPull"), ["False/PodsUnavailable", "True/PodsUnavailable", "Failed", "Stalled"])]
 fn why_pods_do_not_come_is_told(#[case] rollout: Rollout, #[case] reason: Option<&str>, #[case] expected: [&str; 4]) {
     let [ready, stalled, reading, word] = expected;
     let mut inputs = inputs(agent(two()), &[provider()]);

@@ -2,18 +2,20 @@
 
 use astromesh_crds::v1alpha1::{Reason, condition};
 
-use super::{Built, Remedy, Rollout, Stage, carried, degraded, serving};
+use super::{Built, LOAD_WITHIN, Remedy, Rollout, Stage, carried, degraded, serving};
 use crate::conditions::Verdict;
 use crate::controllers::agent::dereference::Inputs;
 use crate::controllers::agent::observe::Observation;
 use crate::controllers::agent::validate::Refusal;
-use crate::pods::Trouble;
+use crate::names::child;
+use crate::pods::{PodReport, Trouble};
 
 const ACCEPTED: &str = "the spec is valid";
 const RESOLVED: &str = "every reference resolves";
 const APPLIED: &str = "every child is applied";
 const SERVES_ON: &str = "what served before goes on serving";
 const SERVES_NOTHING: &str = "nothing has been applied of it before";
+const NO_POD: &str = "no pod is ready";
 
 /// Every verdict on an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,16 +62,16 @@ impl Verdicts {
 #[must_use]
 pub fn verdicts(inputs: &Inputs, stage: &Stage<'_>) -> Verdicts {
     let mut verdicts = match (stage.refusal, &stage.built) {
-        (Some(refusal), built) => refused(refusal, built.as_ref()),
-        (None, Some(built)) => Judge { inputs, built, trouble: trouble(inputs, built) }.verdicts(),
-        (None, None) => refused(&Refusal::default(), None),
+        (Some(refusal), built) => refused(inputs, refusal, built.as_ref()),
+        (None, Some(built)) => Judge { inputs, built, trouble: trouble(inputs, Some(built)) }.verdicts(),
+        (None, None) => refused(inputs, &Refusal::default(), None),
     };
     verdicts.degraded = degraded::degraded(inputs, stage);
     verdicts
 }
 
-fn refused(refusal: &Refusal, built: Option<&Built<'_>>) -> Verdicts {
-    let serves = if built.is_some() { SERVES_ON } else { SERVES_NOTHING };
+fn refused(inputs: &Inputs, refusal: &Refusal, built: Option<&Built<'_>>) -> Verdicts {
+    let serves = meanwhile(inputs, built);
     let accepted = match (&refusal.invalid, &refusal.denied) {
         (Some(problems), _) => Verdict::fails(Reason::Invalid, problems.as_str()),
         (None, Some(denied)) => Verdict::unknown(Reason::Denied, denied.as_str()),
@@ -106,10 +108,28 @@ fn refused(refusal: &Refusal, built: Option<&Built<'_>>) -> Verdicts {
     }
 }
 
+/// What callers get while nothing new is applied or loaded.
+fn meanwhile(inputs: &Inputs, built: Option<&Built<'_>>) -> String {
+    let serves = |report: &PodReport| report.state.as_ref().is_none_or(|state| state.revision.is_some());
+    if built.is_some_and(|built| built.agent.pods.suspend) {
+        "it is suspended".to_owned()
+    } else if built.is_some_and(|built| built.agent.replicas_wanted() == 0) {
+        "no pod is asked for".to_owned()
+    } else if inputs.pods.iter().any(|report| report.pod.ready && serves(report)) {
+        SERVES_ON.to_owned()
+    } else if built.is_some() {
+        trouble(inputs, built).map_or_else(|| NO_POD.to_owned(), |trouble| format!("{NO_POD}: {trouble}"))
+    } else if inputs.previous.revision.is_some() {
+        format!("{NO_POD}, and what was applied of it last cannot be read")
+    } else {
+        SERVES_NOTHING.to_owned()
+    }
+}
+
 /// Why pods do not come, as far as anybody says so.
-fn trouble(inputs: &Inputs, built: &Built<'_>) -> Option<String> {
+fn trouble(inputs: &Inputs, built: Option<&Built<'_>>) -> Option<String> {
     let pods = inputs.pods.iter().filter_map(|report| report.pod.trouble.clone());
-    let not_made = built.rollout.as_ref().and_then(|rollout| rollout.not_made.clone());
+    let not_made = built.and_then(|built| built.rollout.as_ref()).and_then(|rollout| rollout.not_made.clone());
     let mut all: Vec<Trouble> = not_made.into_iter().chain(pods).chain(inputs.volume.clone()).collect();
     all.sort();
     all.dedup();
@@ -160,8 +180,17 @@ impl Judge<'_> {
         self.built.rollout.as_ref()
     }
 
+    /// Whether pods are being replaced, started for the first time, or stopped.
     fn is_rolling(&self) -> bool {
-        self.rollout().is_some_and(|rollout| !rollout.is_complete(self.wanted()))
+        self.rollout().is_some_and(|rollout| !rollout.is_complete(self.wanted())) && !self.has_lost_pods()
+    }
+
+    fn has_lost_pods(&self) -> bool {
+        self.rollout().is_some_and(|rollout| rollout.has_lost_pods(self.wanted()))
+    }
+
+    fn meanwhile(&self) -> String {
+        meanwhile(self.inputs, Some(self.built))
     }
 
     /// The words, and why pods do not come.
@@ -185,12 +214,13 @@ impl Judge<'_> {
         let nobody = Observation::default();
         let observation = match (self.built.observation, &self.built.failure) {
             (None, Some(failure)) => {
-                return Verdict::unknown(failure.reason, format!("there is nothing new to load; {SERVES_ON}"));
+                let message = format!("there is nothing new to load; {}", self.meanwhile());
+                return Verdict::unknown(failure.reason, message);
             }
             (observation, _) => observation.unwrap_or(&nobody),
         };
         if let Some(problems) = observation.pods.iter().find_map(|report| report.refusal(&target)) {
-            return Verdict::fails(Reason::LoadFailed, format!("{problems}; {SERVES_ON}"));
+            return Verdict::fails(Reason::LoadFailed, format!("{problems}; {}", self.meanwhile()));
         }
         if self.wanted() == 0 {
             return Verdict::holds("no pod is asked for");
@@ -210,17 +240,26 @@ impl Judge<'_> {
                 return carried;
             }
         }
-        let silent = observation.ready().any(|report| report.asked && report.state.is_none());
-        let message = if silent {
-            "a ready pod does not say which revision it serves"
-        } else {
-            "pods are loading the desired revision"
+        let message = match (observation.ready().find_map(PodReport::silent), self.built.overdue) {
+            (Some(why), _) => format!("a ready pod does not say which revision it serves: {why}"),
+            (None, true) => format!(
+                "a ready pod has not loaded the desired revision within {} minutes; `kubectl rollout restart deployment/{}` replaces it",
+                LOAD_WITHIN.as_secs() / 60,
+                child(&self.inputs.key.name),
+            ),
+            (None, false) => "pods are loading the desired revision".to_owned(),
         };
         Verdict::fails(Reason::Loading, message)
     }
 
+    /// Whether pods load what they shall, as far as anybody can tell.
+    fn is_loading(&self, loaded: &Verdict) -> bool {
+        let silent = |observation: &Observation| observation.ready().any(|report| report.silent().is_some());
+        loaded.reason == Reason::Loading && !self.built.overdue && !self.built.observation.is_some_and(silent)
+    }
+
     fn no_pods(&self) -> Verdict {
-        Verdict::fails(Reason::PodsUnavailable, self.with_trouble("no pod is ready"))
+        Verdict::fails(Reason::PodsUnavailable, self.with_trouble(NO_POD))
     }
 
     /// Whether enough pods of the current template are available.
@@ -261,8 +300,12 @@ impl Judge<'_> {
             // Somebody has to act first.
             Some(Remedy::Edit | Remedy::Others) => return None,
             Some(Remedy::Retry) => {}
-            None if loaded.reason == Reason::Loading => {}
+            None if self.is_loading(loaded) => {}
             None if self.is_rolling() => return Some(Verdict::present(Reason::Rollout, "pods are being replaced")),
+            // Nobody knows whether what keeps pods away heals by itself.
+            None if self.has_lost_pods() && self.trouble.is_none() => {
+                return Some(Verdict::present(Reason::Rollout, "pods are being started"));
+            }
             None => return None,
         }
         Some(Verdict::present(Reason::NewGeneration, "the newest spec is being put into effect"))
@@ -285,6 +328,8 @@ impl Judge<'_> {
         }
         let permanent =
             self.inputs.pods.iter().filter_map(|report| report.pod.trouble.as_ref()).find(|trouble| trouble.permanent);
-        permanent.filter(|_| rolling).map(|trouble| Verdict::present(Reason::PodsUnavailable, trouble.to_string()))
+        permanent
+            .filter(|_| rolling || self.has_lost_pods())
+            .map(|trouble| Verdict::present(Reason::PodsUnavailable, trouble.to_string()))
     }
 }
