@@ -64,7 +64,7 @@ bench: ## What calls cost in agent-pod, beside a bare proxy (some minutes). BENC
 	@"$$CARGO_TARGET_DIR/release/astromesh-bench" run --agent-pod "$$CARGO_TARGET_DIR/release/agent-pod" $(BENCH)
 
 .PHONY: scale
-scale: ## The operator with 500, 2,000 and 5,000 agents on the local cluster (root; two hours). SCALE="--agents 500" adds options.
+scale: ## The operator with 500, 2,000 and 5,000 agents on the local cluster (root; an hour). SCALE="--agents 500" adds options.
 	@e2e/scale $(SCALE)
 
 .PHONY: cluster-up cluster-down

@@ -13,15 +13,21 @@ const ATOMIC: [&str; 9] =
 const CLOSED: [&str; 1] = ["ports"];
 
 /// Fields that are not desired and must not be there all the same: they stop the rollout, or open a door.
-const ABSENT_IN_SERVICES: [&[&str]; 1] = [&["spec", "externalIPs"]];
-const ABSENT_IN_DEPLOYMENTS: [&[&str]; 6] = [
+const ABSENT_IN_SERVICES: [&[&str]; 2] = [&["spec", "externalIPs"], &["spec", "publishNotReadyAddresses"]];
+const ABSENT_IN_DEPLOYMENTS: [&[&str]; 9] = [
     &["spec", "paused"],
     &["spec", "template", "spec", "nodeSelector"],
     &["spec", "template", "spec", "tolerations"],
+    &["spec", "template", "spec", "nodeName"],
+    &["spec", "template", "spec", "schedulingGates"],
+    &["spec", "template", "spec", "readinessGates"],
     &["spec", "template", "spec", "hostNetwork"],
     &["spec", "template", "spec", "hostPID"],
     &["spec", "template", "spec", "hostIPC"],
 ];
+
+/// The same in the containers that are desired: another program would run in the agent's place, or the agent not at all.
+const ABSENT_IN_CONTAINERS: [&str; 2] = ["command", "lifecycle"];
 
 /// Whether `live` contains every field of `desired` with its value.
 ///
@@ -47,6 +53,11 @@ pub fn surplus(kind: ChildKind, live: &Value, desired: &Value) -> Option<Value> 
             put(&mut patch, path, Value::Null);
         }
     }
+    if kind == ChildKind::Deployment
+        && let Some(containers) = without_surplus(at(live, &CONTAINERS), at(desired, &CONTAINERS))
+    {
+        put(&mut patch, &CONTAINERS, containers);
+    }
     let ports = ["spec", "ports"];
     if kind == ChildKind::Service
         && let (Some(Value::Array(live)), Some(Value::Array(desired))) = (at(live, &ports), at(desired, &ports))
@@ -55,6 +66,31 @@ pub fn surplus(kind: ChildKind, live: &Value, desired: &Value) -> Option<Value> 
         put(&mut patch, &ports, Value::Array(desired.clone()));
     }
     (patch != Value::Object(Map::new())).then_some(patch)
+}
+
+const CONTAINERS: [&str; 4] = ["spec", "template", "spec", "containers"];
+
+/// The live containers without what must not be in those that are desired; `None` when there is nothing of it. A merge patch takes lists as
+/// one value, so that others' containers are in it as they are.
+fn without_surplus(live: Option<&Value>, desired: Option<&Value>) -> Option<Value> {
+    let (live, desired) = (live?.as_array()?, desired?.as_array()?);
+    let clean = |container: &Value| {
+        let mut clean = container.clone();
+        let wanted = desired.iter().find(|wanted| wanted["name"] == container["name"]);
+        if let (Some(wanted), Some(fields)) = (wanted, clean.as_object_mut()) {
+            for field in ABSENT_IN_CONTAINERS.iter().filter(|field| wanted.get(*field).is_none()) {
+                fields.remove(*field);
+            }
+            if let (Some(Value::Array(ports)), Some(Value::Array(wanted))) = (fields.get("ports"), wanted.get("ports"))
+                && ports.len() > wanted.len()
+            {
+                fields.insert("ports".to_owned(), Value::Array(wanted.clone()));
+            }
+        }
+        clean
+    };
+    let cleaned: Vec<_> = live.iter().map(clean).collect();
+    (cleaned != *live).then_some(Value::Array(cleaned))
 }
 
 fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
@@ -220,6 +256,25 @@ mod tests {
         assert_eq!(surplus(ChildKind::Deployment, &as_the_server_writes, &plain), None);
         let wanted = json!({"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}});
         assert_eq!(surplus(ChildKind::Deployment, &wanted, &wanted), None);
+    }
+
+    #[test]
+    fn nobody_puts_another_program_in_the_place_of_the_agent() {
+        let with = |containers: Value| json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        let ports = json!([{"name": "http", "containerPort": 8080}]);
+        let agent = json!({"name": "agent", "image": "x", "ports": ports});
+        let proxy =
+            json!({"name": "proxy", "command": ["proxy"], "ports": [{"containerPort": 1}, {"containerPort": 2}]});
+        let desired = with(json!([agent]));
+        let mut asleep = agent.clone();
+        asleep["command"] = json!(["sleep", "1h"]);
+        asleep["tty"] = json!(false);
+        asleep["ports"] = json!([{"name": "http", "containerPort": 8080}, {"containerPort": 9}]);
+        let mut awake = agent.clone();
+        awake["tty"] = json!(false);
+        let merge = surplus(ChildKind::Deployment, &with(json!([proxy, asleep])), &desired);
+        assert_eq!(merge, Some(with(json!([proxy, awake]))), "what others have added stays");
+        assert_eq!(surplus(ChildKind::Deployment, &with(json!([proxy, agent])), &desired), None);
     }
 
     #[test]

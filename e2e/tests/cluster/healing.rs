@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use astromesh_crds::v1alpha1::Agent;
+use astromesh_crds::v1alpha1::{Agent, Provider};
 use astromesh_e2e::conditions::Reported as _;
 use astromesh_e2e::manifests::{provider, with};
 use astromesh_e2e::namespace::PATIENCE;
@@ -43,6 +43,67 @@ async fn what_is_added_where_nobody_may_is_taken_away() -> anyhow::Result<()> {
         .await?;
         ns.await_status::<Agent>("support", &["Ready=True", "!Reconciling"], PATIENCE).await?;
         assert_eq!(caller.ask("Hello").await?.text()?, "Be kind.");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_puts_another_program_in_the_place_of_the_agent() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (_llm, caller) = echoing(ns, support("Be kind.")).await?;
+        let container = "/spec/template/spec/containers/0";
+        let patch = json!([
+            {"op": "add", "path": format!("{container}/command"), "value": ["sleep", "1h"]},
+            {"op": "add", "path": format!("{container}/ports/-"), "value": {"containerPort": 9}},
+            {"op": "replace", "path": "/spec/template/spec/schedulerName", "value": "nobody"},
+        ]);
+        let deployment = format!("deployment/{NAME}");
+        ns.kubectl(&["patch", &deployment, "--type=json", "--patch", &patch.to_string()]).await?.text()?;
+        await_object(ns.api::<Deployment>(), NAME, "the template is as it was", RESTORED_WITHIN, |deployment| {
+            let spec = deployment.and_then(|deployment| deployment.spec.as_ref()?.template.spec.as_ref());
+            spec.is_some_and(|spec| {
+                let agent = &spec.containers[0];
+                let ports = agent.ports.as_ref().map_or(0, Vec::len);
+                (&agent.command, ports, spec.scheduler_name.as_deref()) == (&None, 2, Some("default-scheduler"))
+            })
+        })
+        .await?;
+        ns.await_status::<Agent>("support", &["Ready=True", "!Reconciling"], PATIENCE).await?;
+        assert_eq!(caller.ask("Hello").await?.text()?, "Be kind.");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_somebody_else_writes_is_set_right() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        echoing(ns, support("Be kind.")).await?;
+        let before: Agent = ns.await_status("support", &["Ready=True", "!Reconciling"], PATIENCE).await?;
+        for status in [json!({"conditions": [], "revision": null}), json!({"readyReplicas": 7})] {
+            let patch = json!({"status": status}).to_string();
+            let args = ["patch", "agent", "support", "--subresource=status", "--type=merge", "--patch", &patch];
+            ns.kubectl(&args).await?.text()?;
+            await_object(ns.api::<Agent>(), "support", "the status is as it was", RESTORED_WITHIN, |agent| {
+                let lasting = |agent: &Agent| {
+                    let status = agent.status.clone().unwrap_or_default();
+                    let says = agent.says("Ready=True") && agent.says("Loaded=True");
+                    (says, status.revision, status.ready_replicas, status.summary)
+                };
+                agent.is_some_and(|agent| lasting(agent) == lasting(&before))
+            })
+            .await?;
+        }
+        let patch = json!({"status": {"agents": 9, "conditions": []}}).to_string();
+        let args = ["patch", "provider", "scripted", "--subresource=status", "--type=merge", "--patch", &patch];
+        ns.kubectl(&args).await?.text()?;
+        await_object(ns.api::<Provider>(), "scripted", "the status is as it was", RESTORED_WITHIN, |provider| {
+            provider.is_some_and(|provider| {
+                provider.says("Ready=True") && provider.status.as_ref().is_some_and(|status| status.agents == 1)
+            })
+        })
+        .await?;
         Ok(())
     })
     .await

@@ -114,6 +114,25 @@ async fn a_quota_and_a_volume_that_stand_in_the_way_are_told() -> anyhow::Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_that_are_missing_after_a_rollout_are_no_rollout() -> anyhow::Result<()> {
+    with_temp_ns(async |ns| {
+        let (_llm, caller) = echoing(ns, support("Be kind.")).await?;
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": {"pods": "1"}}});
+        ns.apply(quota).await?;
+        ns.kubectl(&["scale", "agent", "support", "--replicas=2"]).await?.text()?;
+        await_message(ns, "Ready=False/PodsUnavailable", &["FailedCreate", "exceeded quota: one"]).await?;
+        let agent: Agent = ns.await_status("support", &["!Reconciling", "!Stalled"], PATIENCE).await?;
+        assert_eq!(short(&agent), ("Degraded".to_owned(), "1/2".to_owned()));
+        assert_eq!(caller.ask("Hello").await?.text()?, "Be kind.");
+        ns.kubectl(&["delete", "resourcequota", "one"]).await?.text()?;
+        ns.kubectl(&["scale", "agent", "support", "--replicas=1"]).await?.text()?;
+        ns.agent_ready("support").await?;
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_that_has_given_up_is_stalled_and_heals_with_an_edit() -> anyhow::Result<()> {
     with_temp_ns(async |ns| {
         let (_llm, caller) = echoing(ns, support("Be kind.")).await?;

@@ -183,7 +183,7 @@ async fn steps(agent: Arc<Agent>, ctx: &Context) -> Result<Outcome, Error> {
                 Ok(last) => last,
                 // Told as every other permission that is missing.
                 Err(denied @ LastGoodError::Denied(_)) => {
-                    refusal.denied.get_or_insert(denied.to_string());
+                    refusal.denied.get_or_insert_with(|| denied.to_string());
                     None
                 }
                 Err(error) => return Err(Error::LastGood(error)),

@@ -52,7 +52,7 @@ impl PodView {
             },
             restarts: containers(pod).iter().map(|container| container.restart_count).sum(),
             nudged: pod.annotations().get(REVISION_ANNOTATION).cloned(),
-            trouble: if ready { None } else { trouble::of_pod(conditions, containers(pod)) },
+            trouble: if ready { None } else { trouble_of(pod, conditions) },
         })
     }
 }
@@ -64,6 +64,12 @@ fn address_of(pod: &Pod) -> Option<String> {
 
 fn is_scheduled(conditions: &[PodCondition]) -> bool {
     conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+}
+
+/// Others may have added containers that come first.
+fn trouble_of(pod: &Pod, conditions: &[PodCondition]) -> Option<Trouble> {
+    let first = pod.status.as_ref().and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
+    trouble::of_pod(conditions, containers(pod)).or_else(|| trouble::of_pod(&[], first))
 }
 
 fn containers(pod: &Pod) -> &[ContainerStatus] {

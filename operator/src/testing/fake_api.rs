@@ -24,6 +24,8 @@ pub(crate) struct Cluster {
     pub(crate) reads: usize,
     /// Paths that contain one of these are forbidden to write.
     pub(crate) forbidden: BTreeSet<&'static str>,
+    /// These paths are forbidden to read.
+    pub(crate) unreadable: BTreeSet<&'static str>,
     /// Writes of paths that contain one of these get this status and message.
     pub(crate) refused: BTreeMap<&'static str, (u16, &'static str)>,
     version: u64,
@@ -68,6 +70,9 @@ async fn handle(
     let path = uri.path().to_owned();
     if method == Method::GET {
         cluster.reads += 1;
+        if cluster.unreadable.contains(path.as_str()) {
+            return failure(StatusCode::FORBIDDEN, "x is forbidden: User \"operator\" cannot get resource \"x\"");
+        }
         return match cluster.objects.get(&path) {
             Some(object) => axum::Json(object.clone()).into_response(),
             None => failure(StatusCode::NOT_FOUND, "not found"),

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::index::References;
 use crate::names::ObjectKey;
-use crate::stores::{ChildStores, Kept, Permissions, Stores, Version};
+use crate::stores::{ChildStores, Kept, NAMESPACES, Permissions, Stores, Version};
+use crate::watching::{Fill, Filling};
 
 /// The stores, and the writers of those that a test fills.
 pub(crate) struct Known {
@@ -76,6 +77,15 @@ impl Known {
 
     pub(crate) fn put_namespace(&mut self, namespace: PartialObjectMeta<Namespace>) {
         self.namespaces.apply_watcher_event(&Event::Apply(namespace));
+    }
+
+    /// Namespaces may not be listed, and none has been.
+    pub(crate) fn no_namespaces(&mut self, why: &str) {
+        self.namespaces.apply_watcher_event(&Event::Init);
+        self.namespaces.apply_watcher_event(&Event::InitDone);
+        let (fill, filling) = Filling::new(NAMESPACES);
+        fill.send_replace(Fill::Denied(why.to_owned()));
+        self.stores.permissions = Permissions::new(vec![filling]);
     }
 
     /// A namespace with one label beside its name.

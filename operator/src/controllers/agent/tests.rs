@@ -226,3 +226,57 @@ async fn nothing_is_written_into_a_namespace_that_is_being_deleted() {
     setup.reconcile(&agent(json!({}))).await;
     assert_eq!(setup.api.take_writes(), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_text_that_may_not_be_read_is_told_and_what_served_goes_on() {
+    let mut setup = Setup::new().await;
+    setup.known.provider(provider());
+    setup.reconcile(&agent(json!({}))).await;
+    let document = setup.document();
+    setup.known.config_map("prompts", 1);
+    setup.api.cluster.lock().unwrap().unreadable.insert("/api/v1/namespaces/shop/configmaps/prompts");
+    let mut named = agent(json!({"prompts": {"systemFrom": {"configMapKeyRef": {"name": "prompts", "key": "a"}}}}));
+    named.metadata.generation = Some(8);
+    let action = setup.reconcile(&named).await;
+    assert_eq!(action, Action::requeue(DENIED_AGAIN));
+    assert_eq!(setup.says("Ready"), "False/Denied");
+    assert_eq!(setup.says("Programmed"), "False/Denied");
+    assert_eq!(setup.object(STATUS)["status"]["observedGeneration"], 7, "nothing has been done for the new one");
+    setup.remove(&CHILDREN);
+    setup.reconcile(&named).await;
+    assert_eq!(setup.document(), document);
+}
+
+#[tokio::test]
+async fn what_was_applied_last_and_may_not_be_read_is_told() {
+    let mut setup = Setup::new().await;
+    setup.known.provider(provider());
+    setup.reconcile(&agent(json!({}))).await;
+    setup.restart("image:1");
+    setup.api.cluster.lock().unwrap().unreadable.insert(CONFIG_MAP);
+    let action = setup.reconcile(&broken()).await;
+    assert_eq!(action, Action::requeue(DENIED_AGAIN));
+    assert_eq!((setup.says("Accepted"), setup.says("Programmed")), ("False/Invalid".into(), "False/Denied".into()));
+}
+
+#[tokio::test]
+async fn consent_that_cannot_be_seen_is_not_taken_for_a_no() {
+    let mut setup = Setup::new().await;
+    setup.known.provider(provider());
+    let mut by_label = shared(AllowedFrom::Selector);
+    by_label.spec.allowed_namespaces.selector = serde_json::from_value(json!({"matchLabels": {"team": "a"}})).unwrap();
+    setup.known.provider(by_label);
+    setup.known.put_namespace(namespace("shop", "team", "a"));
+    setup.reconcile(&borrower()).await;
+    assert_eq!(setup.says("ResolvedRefs"), "True/Succeeded");
+    let document = setup.document();
+    setup.known.no_namespaces("not allowed to");
+    setup.restart("image:1");
+    setup.reconcile(&borrower()).await;
+    assert_eq!(setup.says("ResolvedRefs"), "Unknown/Denied");
+    assert_eq!(setup.document(), document, "the provider goes on being used");
+    setup.known.put_namespace(namespace("shop", "team", "b"));
+    setup.reconcile(&borrower()).await;
+    assert_eq!(setup.says("ResolvedRefs"), "False/RefNotPermitted");
+    assert_ne!(setup.document(), document, "a clear no is one");
+}

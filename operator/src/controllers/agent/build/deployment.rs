@@ -71,6 +71,8 @@ fn template(agent: &Validated, name: &str) -> PodTemplateSpec {
             service_account_name: Some(names::child(name)),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
+            // As the API server would say: who changes it is undone.
+            scheduler_name: Some("default-scheduler".to_owned()),
             termination_grace_period_seconds: Some(grace_seconds(agent)),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
