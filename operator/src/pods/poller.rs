@@ -70,8 +70,10 @@ struct Entry {
     line: Line,
     asked: Instant,
     pace: Pace,
+    /// How long to wait before the next question.
+    pause: Duration,
     nudges: Nudges,
-    /// Whether a nudge is on its way.
+    /// Whether a nudge is on its way, or waits for its turn.
     nudging: bool,
 }
 
@@ -123,7 +125,7 @@ impl Poller {
                 }
                 Some((pod, heard)) = asking.next() => self.heard(&mut schedule, pod, heard),
                 Some((pod, heard)) = asking_silent.next() => self.heard(&mut schedule, pod, heard),
-                Some((pod, took)) = nudging.next() => schedule.nudged(&pod, took),
+                Some((pod, took)) = nudging.next() => schedule.nudged(pod, took),
             }
         }
     }
@@ -179,6 +181,7 @@ impl Schedule {
             line: Line::Answering,
             asked: now.checked_sub(GAP).unwrap_or(now),
             pace: Pace::new(told),
+            pause: GAP,
             nudges: Nudges::new(now),
             nudging: false,
         };
@@ -241,21 +244,29 @@ impl Schedule {
         }
         entry.line = if heard.report.silence.is_some() { Line::Silent } else { Line::Answering };
         let pause = entry.pace.next(heard, now);
-        if heard.report.pod.address.is_some() && entry.timer.is_none() {
-            let pause = if heard.is_behind() { pause } else { spread(pause, &entry.uid) };
-            let line = entry.line;
-            let timer = self.line(line).insert(pod.clone(), pause);
-            if let Some(entry) = self.entries.get_mut(&pod) {
-                entry.timer = Some((line, timer));
-            }
+        entry.pause = if heard.is_behind() { pause } else { spread(pause, &entry.uid) };
+        // Before its nudge has gone out there is nothing to ask for; a pod that loads by itself tells so.
+        if !entry.nudging && heard.report.pod.address.is_some() {
+            self.wait(pod);
         }
     }
 
-    /// A nudge has gone out, for which the API server took so long.
-    fn nudged(&mut self, pod: &ObjectKey, took: Duration) {
-        if let Some(entry) = self.entries.get_mut(pod) {
+    /// A nudge has gone out, for which the API server took so long: the pod is asked when it should have had its effect.
+    fn nudged(&mut self, pod: ObjectKey, took: Duration) {
+        if let Some(entry) = self.entries.get_mut(&pod) {
             entry.nudging = false;
             entry.nudges.wait(Instant::now(), took);
+            self.wait(pod);
+        }
+    }
+
+    /// Has a pod wait for its next question, unless it waits for one already.
+    fn wait(&mut self, pod: ObjectKey) {
+        let Some(entry) = self.entries.get(&pod).filter(|entry| entry.timer.is_none()) else { return };
+        let (line, pause) = (entry.line, entry.pause);
+        let timer = self.line(line).insert(pod.clone(), pause);
+        if let Some(entry) = self.entries.get_mut(&pod) {
+            entry.timer = Some((line, timer));
         }
     }
 

@@ -26,6 +26,7 @@ async fn who_does_not_answer_waits_apart() {
     schedule.answering.next().await.unwrap();
     assert!(schedule.begin(&pods, &pod).is_some());
     schedule.end(pod.clone(), &silent, Instant::now());
+    schedule.nudged(pod.clone(), Duration::ZERO);
     assert_eq!((schedule.answering.len(), schedule.silent.len()), (0, 1));
     schedule.at_once(&pods, pod.clone());
     assert_eq!((schedule.answering.len(), schedule.silent.len()), (0, 1), "once, whoever asks for it");
@@ -68,10 +69,27 @@ async fn a_pod_is_nudged_once_at_a_time() {
     }
     assert_eq!(schedule.to_nudge.len(), 1);
     schedule.to_nudge.clear();
-    schedule.nudged(&pod, Duration::from_secs(2));
+    schedule.nudged(pod.clone(), Duration::from_secs(2));
     schedule.end(pod.clone(), &old, Instant::now());
     assert_eq!(schedule.to_nudge.len(), 0, "the wait begins when the API server has answered");
     tokio::time::advance(Duration::from_secs(10)).await;
     schedule.end(pod, &old, Instant::now());
     assert_eq!(schedule.to_nudge.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_waits_for_its_nudge_is_not_asked() {
+    let (pod, old) = heard(Says::Old);
+    let pods = known(&old);
+    let mut schedule = Schedule::new(true);
+    schedule.at_once(&pods, pod.clone());
+    schedule.answering.next().await.unwrap();
+    assert!(schedule.begin(&pods, &pod).is_some());
+    schedule.end(pod.clone(), &old, Instant::now());
+    assert_eq!((schedule.to_nudge.len(), schedule.answering.len()), (1, 0));
+    schedule.nudged(pod.clone(), Duration::ZERO);
+    assert_eq!(schedule.answering.len(), 1, "it is asked when the nudge should have had its effect");
+    schedule.forget(&pod);
+    schedule.nudged(pod, Duration::ZERO);
+    assert_eq!(schedule.answering.len(), 0, "it has gone");
 }
