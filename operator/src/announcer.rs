@@ -129,7 +129,8 @@ fn flips(told: &mut Told, after: &[Condition]) -> Vec<Event> {
         let well = now == normal;
         // `Ready` says again what took it, perhaps as one of several causes: one Event tells it once.
         let told_already = |condition: &Condition| {
-            let says = |note: &String| note.split("; ").any(|cause| condition.message.contains(cause));
+            let tells = |cause: &str| !cause.is_empty() && condition.message.contains(cause);
+            let says = |note: &String| note.split("; ").any(tells);
             events.iter().any(|event: &Event| event.reason == condition.reason || event.note.iter().any(says))
         };
         if type_ == condition::READY && !well && found.is_some_and(told_already) {

@@ -226,10 +226,12 @@ async fn run(
         observation: observation.as_ref(),
         overdue: waited.is_some_and(|waited| waited >= LOAD_WITHIN),
     };
-    let busy = ctx.queues.are_busy();
+    let busy = ctx.queues.agents.is_busy();
     let unrefused = waited.filter(|_| refusal.is_none());
-    if let Some(rest) = unrefused.and_then(|waited| status::may_wait(inputs, &built, waited, busy)) {
-        return Ok(Outcome::Settled { again: Some(rest) });
+    if unrefused.is_some_and(|waited| status::may_wait(inputs, &built, waited, busy)) {
+        // Behind those that wait for their documents. kube's own requeue would come before them, and takes no turns.
+        ctx.queues.agent_seen(ObjectRef::from_obj(inputs.agent.as_ref()));
+        return Ok(Outcome::Settled { again: None });
     }
     report(inputs, &Stage { refusal, built: Some(built) }, ctx).await?;
     if let Some(observation) = &observation {

@@ -186,7 +186,12 @@ impl Pods {
         let ask = view.address.is_some() && (fresh || ready);
         let name = view.key.name.clone();
         match known.pods.get_mut(&name) {
-            Some(report) if !fresh => report.pod = view,
+            Some(report) if !fresh => {
+                report.pod = view;
+                if ready {
+                    report.silence = None;
+                }
+            }
             Some(_) | None => {
                 known.pods.insert(name, Box::new(PodReport::new(view)));
             }
@@ -288,7 +293,9 @@ impl PodReport {
     /// Notes that it has not answered. Says whether that is news: it is when nothing it said before counts any more.
     fn says_nothing(&mut self, why: String) -> bool {
         let before = self.silent().map(ToOwned::to_owned);
-        let questions = self.silence.as_ref().map_or(0, |silence| silence.questions).saturating_add(1);
+        let before_this = self.silence.as_ref().map_or(0, |silence| silence.questions);
+        // One that is not ready is starting or ending: nobody expects an answer.
+        let questions = if self.pod.ready { before_this.saturating_add(1) } else { 1 };
         self.silence = Some(Silence { questions, why: why.into() });
         if self.silent().is_some() {
             (self.state, self.asked, self.refused_since) = (None, true, None);
@@ -318,4 +325,67 @@ fn without_clock(mut state: PodState) -> PodState {
         *budget = agent_pod_config::BudgetState { window_end, state, ..agent_pod_config::BudgetState::default() };
     }
     state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Says, observation, validated};
+
+    fn pod(ready: bool) -> (Pods, PodView, PodState) {
+        let target = validated(serde_json::json!({})).target();
+        let mut report = observation(&target, &[(ready, Says::Loaded)]).pods.remove(0);
+        let pods = Pods::default();
+        let agent = ObjectKey { namespace: "shop".into(), name: "support".into() };
+        assert!(pods.seen(&agent, report.pod.clone(), Instant::now()));
+        (pods, report.pod, PodState::clone(&report.state.take().unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_lost_answer_takes_nothing_and_three_do() {
+        let (pods, view, state) = pod(true);
+        let hear = |said: Result<PodState, &str>| {
+            let heard = pods.heard(&view, said.map_err(str::to_owned), Instant::now()).unwrap();
+            (heard.news, heard.report.state.is_some(), heard.report.silent().map(str::to_owned))
+        };
+        assert_eq!(hear(Ok(state.clone())), (true, true, None));
+        for _question in 1..SILENT_AFTER {
+            assert_eq!(hear(Err("no answer")), (false, true, None), "what it said before counts");
+        }
+        assert_eq!(hear(Err("no answer")), (true, false, Some("no answer".into())));
+        assert_eq!(hear(Err("no answer")), (false, false, Some("no answer".into())));
+        assert_eq!(hear(Err("status 403")), (true, false, Some("status 403".into())));
+        assert_eq!(hear(Ok(state)), (true, true, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_starts_is_not_silent() {
+        let (pods, mut view, _state) = pod(false);
+        let silent = |view: &PodView| {
+            let heard = pods.heard(view, Err("no answer".into()), Instant::now()).unwrap();
+            heard.report.silent().is_some()
+        };
+        for _question in 0..5 {
+            assert!(!silent(&view));
+        }
+        view.ready = true;
+        let agent = ObjectKey { namespace: "shop".into(), name: "support".into() };
+        assert!(pods.seen(&agent, view.clone(), Instant::now()), "it is asked when it has become ready");
+        assert!(!silent(&view));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn since_when_a_credential_is_refused_is_known_until_it_is_taken() {
+        let (pods, view, state) = pod(true);
+        let mut refused = state.clone();
+        refused.secrets[0].refused = true;
+        let since =
+            |state: &PodState| pods.heard(&view, Ok(state.clone()), Instant::now()).unwrap().report.refused_since;
+        let first = Instant::now();
+        assert_eq!(since(&refused), Some(first));
+        tokio::time::advance(std::time::Duration::from_secs(3)).await;
+        assert_eq!(since(&refused), Some(first));
+        assert_eq!(since(&state), None);
+        assert_eq!(since(&refused), Some(Instant::now()));
+    }
 }

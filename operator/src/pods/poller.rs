@@ -29,7 +29,7 @@ const SILENT_AT_ONCE: usize = 16;
 /// How many are nudged at the same time. While agents wait for their documents fewer: a nudge costs the API server as much as a document,
 /// and the last of thousands would wait for the pods of the first.
 const NUDGES_AT_ONCE: usize = 8;
-const NUDGES_AT_ONCE_WHILE_BUSY: usize = 3;
+const NUDGES_AT_ONCE_WHILE_BUSY: usize = 2;
 /// A pod that asks for attention all the time is not asked more often than this.
 const GAP: Duration = Duration::from_millis(200);
 /// Nudges a second, of all pods together, that only look for a Secret's new value: so many where a server refuses the one in use, and

@@ -12,6 +12,7 @@ use crate::testing::Says::{
 };
 use crate::testing::{Says, agent, inputs, observation, provider, validated};
 
+mod budget;
 mod going_on;
 
 const DONE: Rollout = Rollout {
@@ -353,86 +354,19 @@ fn an_agent_that_is_named_as_a_tool_is_there_and_lets_its_caller_in(
     assert_eq!(say(&status.conditions, "Stalled"), "absent", "it heals without an edit of the agent");
 }
 
-fn with_budget(replicas: i32, memory: Value) -> Value {
-    json!({"budget": {"window": "24h", "maxTokens": 1000, "maxCost": "5.00"}, "memory": memory, "runtime": {"replicas": replicas}})
-}
-
 #[rstest]
-#[case::fine(&[("2026-01-02T00:00:00Z", "ok")], "True/WithinBudget")]
-#[case::near(&[("2026-01-02T00:00:00Z", "ok"), ("2026-01-02T00:00:00Z", "near")], "True/NearLimit")]
-#[case::exceeded(&[("2026-01-02T00:00:00Z", "exceeded"), ("2026-01-02T00:00:00Z", "ok")], "False/BudgetExceeded")]
-#[case::over(&[("2026-01-02T00:00:00Z", "exceeded"), ("2026-01-03T00:00:00Z", "ok")], "True/WithinBudget")]
-#[case::unheard(&[], "Unknown/PodsUnavailable")]
-fn a_budget_stands_as_the_pod_says_that_knows_most(#[case] said: &[(&str, &str)], #[case] expected: &str) {
-    let spec = with_budget(2, json!({"conversational": {"backend": "in_memory"}}));
-    let mut inputs = inputs(agent(spec.clone()), &[provider()]);
-    let agent = validated(spec);
-    let mut observation = observation(&agent.target(), &[(true, Loaded), (true, Loaded)]);
-    for (pod, (window_end, state)) in observation.pods.iter_mut().zip(said) {
-        let budget = agent_pod_config::BudgetState {
-            window_end: (*window_end).to_owned(),
-            state: (*state).to_owned(),
-            ..agent_pod_config::BudgetState::default()
-        };
-        let agent = agent_pod_config::AgentState { budget: Some(budget), ..agent_pod_config::AgentState::default() };
-        std::sync::Arc::make_mut(pod.state.as_mut().unwrap()).agents = vec![agent];
-    }
-    let judged = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
-    assert_eq!(say(&judged.conditions, "BudgetAvailable"), expected);
-    assert_eq!(say(&judged.conditions, "Ready"), "True/Succeeded");
-    if !said.is_empty() {
-        let message = &find(&judged.conditions, "BudgetAvailable").unwrap().message;
-        assert!(
-            message.starts_with("at most 1000 tokens and 5.00 USD in 24h; each pod counts for itself"),
-            "{message}"
-        );
-    }
-    // While pods say nothing it stays as it was.
-    inputs.previous = judged;
-    let refusal = Refusal { invalid: Some("x".into()), ..Refusal::default() };
-    let kept = say_of(&inputs, &refused(&refusal));
-    assert_eq!(say(&kept.conditions, "BudgetAvailable"), expected);
-}
-
-#[rstest]
-#[case::one_pod(1, json!({"conversational": {"backend": "in_memory"}}), false)]
-#[case::several(2, json!({"conversational": {"backend": "in_memory"}}), true)]
-#[case::without_memory(2, json!({}), true)]
-#[case::redis(2, json!({"conversational": {"backend": "redis", "connection": {"secretKeyRef": {"name": "s", "key": "url"}}}}), false)]
-#[case::postgres(2, json!({"conversational": {"backend": "postgres", "connection": {"secretKeyRef": {"name": "s", "key": "url"}}}}), false)]
-fn pods_that_count_for_themselves_are_warned_of(#[case] replicas: i32, #[case] memory: Value, #[case] warned: bool) {
-    let spec = with_budget(replicas, memory);
-    let inputs = inputs(agent(spec), &[provider()]);
-    let agent = validated(with_budget(replicas, json!({"conversational": {"backend": "in_memory"}})));
-    let mut observation = observation(&agent.target(), &[(true, Loaded)]);
-    let budget = agent_pod_config::BudgetState { state: "ok".into(), ..agent_pod_config::BudgetState::default() };
-    let state = agent_pod_config::AgentState { budget: Some(budget), ..agent_pod_config::AgentState::default() };
-    std::sync::Arc::make_mut(observation.pods[0].state.as_mut().unwrap()).agents = vec![state];
-    let judged = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&observation)));
-    let message = &find(&judged.conditions, "BudgetAvailable").unwrap().message;
-    let warning = if warned { "; each pod counts for itself" } else { "" };
-    assert_eq!(message, &format!("at most 1000 tokens and 5.00 USD in 24h{warning}"));
-}
-
-#[test]
-fn an_agent_without_a_budget_has_no_condition_of_it() {
-    let status = judge(two(), DONE, &[(true, Loaded), (true, Loaded)], None);
-    assert_eq!(say(&status.conditions, "BudgetAvailable"), "absent");
-}
-
-#[rstest]
-#[case::others_wait(1_000, true, DONE, (Loaded, Nothing), Some(14_000))]
-#[case::nobody_waits(400, false, DONE, (Loaded, Nothing), None)]
-#[case::loaded(400, true, DONE, (Loaded, Loaded), None)]
-#[case::refused(400, true, DONE, (Loaded, Refused), None)]
-#[case::too_long(15_000, true, DONE, (Loaded, Nothing), None)]
-#[case::new_pods(400, true, Rollout { updated: 1, replicas: 3, ..DONE }, (Loaded, Nothing), None)]
+#[case::others_wait(1_000, true, DONE, (Loaded, Old), true)]
+#[case::nobody_waits(400, false, DONE, (Loaded, Old), false)]
+#[case::loaded(400, true, DONE, (Loaded, Loaded), false)]
+#[case::refused(400, true, DONE, (Loaded, Refused), false)]
+#[case::too_long(15_000, true, DONE, (Loaded, Old), false)]
+#[case::new_pods(400, true, Rollout { updated: 1, replicas: 3, ..DONE }, (Loaded, Old), false)]
 fn that_pods_load_is_not_said_while_others_wait_for_their_documents(
     #[case] waited: u64,
     #[case] busy: bool,
     #[case] rollout: Rollout,
     #[case] (one, other): (Says, Says),
-    #[case] expected: Option<u64>,
+    #[case] expected: bool,
 ) {
     let mut inputs = inputs(agent(two()), &[provider()]);
     let agent = validated(two());
@@ -440,15 +374,15 @@ fn that_pods_load_is_not_said_while_others_wait_for_their_documents(
     inputs.previous = say_of(&inputs, &built(&agent, None, Some(DONE), Some(&former)));
     inputs.previous.revision.as_mut().unwrap().desired = Some("former".into());
     let now = observation(&agent.target(), &[(true, one), (true, other)]);
-    let rest = |inputs: &Inputs, failure| {
+    let waits = |inputs: &Inputs, failure| {
         let stage = built(&agent, failure, Some(rollout.clone()), Some(&now));
         may_wait(inputs, stage.built.as_ref().unwrap(), Duration::from_millis(waited), busy)
     };
-    assert_eq!(rest(&inputs, None), expected.map(Duration::from_millis));
+    assert_eq!(waits(&inputs, None), expected);
     let failed = Failure { reason: Reason::ApplyFailed, message: "x".into(), remedy: Remedy::Retry };
-    assert_eq!(rest(&inputs, Some(failed)), None, "a failure is told at once");
+    assert!(!waits(&inputs, Some(failed)), "a failure is told at once");
     inputs.previous.revision.as_mut().unwrap().desired = Some(agent.target().revision);
-    assert_eq!(rest(&inputs, None), None, "what has been said goes on being said");
+    assert!(!waits(&inputs, None), "what has been said goes on being said");
     inputs.previous = AgentStatus::default();
-    assert_eq!(rest(&inputs, None), None, "a new agent says what it does");
+    assert!(!waits(&inputs, None), "a new agent says what it does");
 }
