@@ -146,7 +146,7 @@ impl Prepared {
         ));
         watches.start(&routes, stop, tasks);
         let config = |debounce| Config::default().concurrency(concurrency).debounce(debounce);
-        let requests = Arc::new(Admission::new(agent_requests, 2 * usize::from(concurrency)));
+        let requests = Arc::new(Admission::new(agent_requests, usize::from(concurrency)));
         tasks.spawn(run_agents(agents, requests, trust, config(DEBOUNCE), stop.clone()));
         tasks.spawn(run_providers(providers, provider_requests, config(DEBOUNCE_REPORTS), stop.clone()));
     }

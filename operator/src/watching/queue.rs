@@ -144,8 +144,8 @@ impl<T: Clone + Eq + Hash> Trigger<T> {
     }
 }
 
-/// Lets no more requests out than are worked on: the others wait here, in order. A controller of kube takes whatever it is given and
-/// chooses among it at random, so that the last of two thousand documents would wait for the second looks at all the others.
+/// Lets no more requests out than are worked on at the same time: the others wait here, in order. A controller of kube takes whatever it is
+/// given, and of what is due always the first by its hash: one that comes late in that order waits as long as any other is due.
 pub struct Admission<T> {
     trigger: Trigger<T>,
     out: Mutex<HashSet<T>>,
